@@ -1,0 +1,59 @@
+//! Who may change what: accounts, their credentials, and where they may come from.
+
+mod allow_from;
+mod credential;
+
+pub use allow_from::{AllowFrom, AllowFromError};
+pub use credential::{Credential, CredentialHash};
+
+use std::net::IpAddr;
+
+use uuid::Uuid;
+
+use crate::zone::{Label, Name, Timestamp};
+
+/// A holder of labels, known by a random user name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub username: Uuid,
+    /// Hashes of the valid credentials; one is enough to authenticate.
+    pub credentials: Vec<CredentialHash>,
+    pub allow_from: AllowFrom,
+    /// What the account may change.
+    pub grants: Vec<Grant>,
+    pub created: Timestamp,
+    /// When a value was last put in by this account.
+    pub updated: Option<Timestamp>,
+}
+
+/// A label in a zone, registered for one holder for ever.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Grant {
+    pub label: Label,
+    /// Origin of the zone that the label is in.
+    pub zone: Name,
+}
+
+impl Grant {
+    /// `<label>.<zone>`.
+    pub fn name(&self) -> Result<Name, crate::zone::NameError> {
+        self.zone.child(self.label.as_str().as_bytes())
+    }
+}
+
+impl Account {
+    /// Whether one of the account's credentials is `given`. Takes the same time whichever it is.
+    pub fn accepts(&self, given: &CredentialHash) -> bool {
+        self.credentials.iter().fold(false, |found, hash| found | hash.matches(given))
+    }
+
+    /// Whether the account may be used from `source`.
+    pub fn allows(&self, source: IpAddr) -> bool {
+        self.allow_from.allows(source)
+    }
+
+    /// The grant of exactly this label.
+    pub fn grant(&self, label: &Label) -> Option<&Grant> {
+        self.grants.iter().find(|grant| grant.label == *label)
+    }
+}

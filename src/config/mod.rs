@@ -1,0 +1,144 @@
+//! The configuration, resolved and typed. `file.rs` reads the TOML as written.
+
+mod file;
+mod report;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+pub use report::{ConfigError, Problem};
+
+use crate::zone::{Name, Zone};
+
+/// Everything the server needs to know. Paths are absolute or relative to the working directory, no more to the file.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it was read from.
+    pub file: PathBuf,
+    pub data_dir: PathBuf,
+    pub dns: Dns,
+    pub api: Api,
+    pub admin: Admin,
+    /// With their records read and checked. Origins are different from each other.
+    pub zones: Vec<ZoneConfig>,
+    pub resolver: Resolver,
+    pub cas: Vec<Ca>,
+    pub certificates: Vec<Certificate>,
+}
+
+/// `[dns]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dns {
+    /// UDP and TCP. Default: `0.0.0.0:53` and `[::]:53`.
+    pub listen: Vec<SocketAddr>,
+    /// Upper bound for the TTL of negative answers, seconds. Default 1.
+    pub negative_ttl: u32,
+    /// TTL of TXT values, seconds. Default 1.
+    pub txt_ttl: u32,
+    /// How long a value is served unless it is refreshed, seconds. Default 7 days.
+    pub value_lifetime: u64,
+}
+
+/// `[api]`: the acme-dns compatible update API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Api {
+    /// Default: none, the API is off.
+    pub listen: Vec<SocketAddr>,
+    pub registration: Registration,
+    /// Origin of the zone that labels are registered in: `zone` of the file, else the first that is no
+    /// `_acme-challenge` zone. `None` if there is no such zone.
+    pub zone: Option<Name>,
+    /// The host name of the API; no label can have this name.
+    pub hostname: Option<Name>,
+    pub tls: Option<TlsFiles>,
+    /// Plain text on an address that is not loopback.
+    pub allow_plaintext: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registration {
+    /// Accounts are made by the administrator alone. The default.
+    Closed,
+    /// Anybody who reaches the API may register.
+    Open,
+}
+
+/// `tls = { certificate = …, private_key = … }`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub certificate: PathBuf,
+    pub private_key: PathBuf,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Loopback only. Default `127.0.0.1:8054`.
+    pub listen: SocketAddr,
+}
+
+/// `[[zone]]`
+#[derive(Debug, Clone)]
+pub struct ZoneConfig {
+    pub zone: Zone,
+    pub source: ZoneSource,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ZoneSource {
+    File(PathBuf),
+    Nameservers(Vec<Name>),
+}
+
+/// `[resolver]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Resolver {
+    /// Recursive resolvers; empty: the system's.
+    pub nameservers: Vec<SocketAddr>,
+}
+
+/// `[[ca]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ca {
+    pub name: String,
+    /// URL of the ACME directory, `https://`.
+    pub directory: String,
+    pub contact: Vec<String>,
+    /// PEM file with an extra trust anchor for a private CA.
+    pub root: Option<PathBuf>,
+    /// Certificate profile to ask for (draft-ietf-acme-profiles).
+    pub profile: Option<String>,
+}
+
+/// `[[certificate]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// Folder name below `certs/`: letters, digits, `.`, `-`, `_`.
+    pub name: String,
+    /// Domain names in lower case, `*.` allowed in front. At least one, no duplicates.
+    pub names: Vec<String>,
+    /// Name of a `[[ca]]`.
+    pub ca: String,
+}
+
+impl Config {
+    /// Reads and checks a configuration file and everything it names. All problems are reported at once.
+    pub fn read(path: &Path) -> Result<Config, ConfigError> {
+        file::read(path)
+    }
+
+    /// The store's file.
+    pub fn store_file(&self) -> PathBuf {
+        self.data_dir.join("acmezone.db")
+    }
+
+    /// Where the server writes the bearer token of the admin API.
+    pub fn admin_token_file(&self) -> PathBuf {
+        self.data_dir.join("admin-token")
+    }
+
+    /// Where certificates are exported to.
+    pub fn certs_dir(&self) -> PathBuf {
+        self.data_dir.join("certs")
+    }
+}

@@ -1,0 +1,4 @@
+//! acmezone
+pub mod account;
+pub mod config;
+pub mod zone;

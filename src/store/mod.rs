@@ -1,0 +1,9 @@
+//! The durable state: accounts, labels, values, and the documents of the ACME client; and the one writer of it.
+
+mod records;
+mod sqlite;
+mod writer;
+
+pub use records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Snapshot, Store, StoreError};
+pub use sqlite::Sqlite;
+pub use writer::{Actor, RegisterLabel, Registration, UpdateError, Writer, WriterHandle};

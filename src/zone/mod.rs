@@ -1,0 +1,22 @@
+//! The vocabulary of the DNS, pure: names, records, zones, TXT sets, and what is asked for and decided about them.
+
+mod label;
+mod live;
+pub mod master;
+mod name;
+pub mod record;
+mod txt;
+mod update;
+#[expect(clippy::module_inception, reason = "a zone is what this room is about")]
+mod zone;
+
+pub use label::{Label, LabelError};
+pub use live::{Existing, Live, NotAChallengeName, Zones};
+pub use name::{MAX_NAME, Name, NameError, wire_len};
+pub use record::{Located, Place, Record, ZoneProblem, rtype};
+pub use txt::{Held, MAX_SET_OCTETS, MAX_VALUE_OCTETS, MAX_VALUES, Timestamp, TxtSet, TxtValue, ValueTooLong};
+pub use update::{Change, Edit, Update};
+pub use zone::{Node, RrSet, Soa, Zone};
+
+/// The label under which a CA looks for dns-01 values (RFC 8555 section 8.4).
+pub const ACME_CHALLENGE: &[u8] = b"_acme-challenge";

@@ -1,0 +1,32 @@
+//! `Update` is what a door asks for; `Change` is what was decided and committed.
+
+use super::{Name, TxtSet, TxtValue};
+
+/// One edit of the TXT set of one name, as a door asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    /// Any spelling of the name: `_acme-challenge.<label>.<zone>` is `<label>.<zone>`.
+    pub name: Name,
+    pub edit: Edit,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// Adds a value, or refreshes it if it is there.
+    Add(TxtValue),
+    /// Removes a value; no error if it is not there.
+    Remove(TxtValue),
+    /// Removes all values and puts these in their place.
+    Replace(Vec<TxtValue>),
+}
+
+/// A decided, committed change of what the DNS serves. Only the writer makes them, only `Live` shows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The name exists from now on, with or without values.
+    Registered { name: Name },
+    /// The name exists no more and its values are gone.
+    Retired { name: Name },
+    /// The name has exactly this set.
+    Txt { name: Name, set: TxtSet },
+}

@@ -1,0 +1,231 @@
+//! One zone's static records: a tree of names, each with its RRsets, empty non-terminals included.
+
+use std::collections::HashMap;
+
+use super::record::{Located, Place, Record, ZoneProblem, rtype};
+use super::{Label, Name};
+
+/// All records of one owner and type (RFC 2181 section 5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RrSet {
+    pub rtype: u16,
+    /// Seconds.
+    pub ttl: u32,
+    /// RDATA of each record in wire form, names uncompressed.
+    pub rdata: Vec<Box<[u8]>>,
+}
+
+/// A name that exists. Without RRsets it is an empty non-terminal (RFC 4592 section 2.2.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    pub rrsets: Vec<RrSet>,
+}
+
+impl Node {
+    pub fn rrset(&self, rtype: u16) -> Option<&RrSet> {
+        self.rrsets.iter().find(|set| set.rtype == rtype)
+    }
+}
+
+/// The static part of a zone, complete and checked.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    origin: Name,
+    nodes: HashMap<Name, Node>,
+    soa: Soa,
+}
+
+/// The start of authority (RFC 1035 section 3.3.13).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Soa {
+    /// Seconds.
+    pub ttl: u32,
+    /// Wire form; the last 20 octets are SERIAL, REFRESH, RETRY, EXPIRE, MINIMUM.
+    pub rdata: Box<[u8]>,
+}
+
+impl Soa {
+    fn number(&self, index: usize) -> u32 {
+        let at = self.rdata.len() - 20 + 4 * index;
+        // 20 octets were checked when the record was read.
+        u32::from_be_bytes([self.rdata[at], self.rdata[at + 1], self.rdata[at + 2], self.rdata[at + 3]])
+    }
+
+    /// SERIAL as written in the master file; what is served counts on from there with every change.
+    pub fn serial(&self) -> u32 {
+        self.number(0)
+    }
+
+    /// MINIMUM: with the TTL, the upper bound of negative caching (RFC 2308 section 4). Seconds.
+    pub fn minimum(&self) -> u32 {
+        self.number(4)
+    }
+}
+
+impl Zone {
+    /// Builds a zone from the records of its master file. Every violation is reported, not only the first.
+    pub fn from_records(origin: Name, records: Vec<Located>) -> Result<Zone, Vec<ZoneProblem>> {
+        let mut problems = Vec::new();
+        let mut nodes: HashMap<Name, Node> = HashMap::new();
+        let mut places: HashMap<(Name, u16), Place> = HashMap::new();
+        for Located { record, place } in records {
+            let mut refuse = |message: String| problems.push(ZoneProblem { place, message });
+            if !record.owner.is_at_or_below(&origin) {
+                refuse(format!("{} is outside the zone {origin}", record.owner));
+                continue;
+            }
+            if record.rtype == rtype::SOA && record.owner != origin {
+                refuse(format!("an SOA record belongs at the origin {origin}, not at {}", record.owner));
+                continue;
+            }
+            let node = nodes.entry(record.owner.clone()).or_default();
+            places.entry((record.owner.clone(), record.rtype)).or_insert(place);
+            if let Err(message) = add(node, record) {
+                refuse(message);
+            }
+        }
+        let start = Place { line: 1, column: 1 };
+        for (owner, node) in &nodes {
+            let place = |rtype| places.get(&(owner.clone(), rtype)).copied().unwrap_or(start);
+            if node.rrset(rtype::CNAME).is_some() && node.rrsets.len() > 1 {
+                problems.push(ZoneProblem {
+                    place: place(rtype::CNAME),
+                    message: format!("{owner} has a CNAME beside other records (RFC 1034 section 3.6.2)"),
+                });
+            }
+            if node.rrset(rtype::DNAME).is_some() {
+                problems.push(ZoneProblem {
+                    place: place(rtype::DNAME),
+                    message: "DNAME is not served: write the CNAMEs one by one".into(),
+                });
+            }
+        }
+        let apex = nodes.get(&origin);
+        let soa =
+            apex.and_then(|node| node.rrset(rtype::SOA)).map(|set| Soa { ttl: set.ttl, rdata: set.rdata[0].clone() });
+        if soa.is_none() {
+            problems.push(ZoneProblem { place: start, message: format!("no SOA record at the origin {origin}") });
+        }
+        if apex.and_then(|node| node.rrset(rtype::NS)).is_none() {
+            problems.push(ZoneProblem { place: start, message: format!("no NS record at the origin {origin}") });
+        }
+        problems.sort_by_key(|problem| problem.place);
+        match soa {
+            Some(soa) if problems.is_empty() => {
+                add_empty_non_terminals(&mut nodes, &origin);
+                Ok(Zone { origin, nodes, soa })
+            }
+            _ => Err(problems),
+        }
+    }
+
+    /// Makes a zone that has only an SOA and NS records: an NS-delegated challenge zone.
+    ///
+    /// `nameservers` must not be empty. MNAME is the first of them; RNAME is `hostmaster` in the parent of the
+    /// origin. The timers are the middle of what zone checkers ask for.
+    pub fn from_nameservers(origin: Name, nameservers: &[Name]) -> Result<Zone, Vec<ZoneProblem>> {
+        let place = Place { line: 1, column: 1 };
+        let located = |rtype, ttl, rdata: Vec<u8>| Located {
+            record: Record { owner: origin.clone(), rtype, ttl, rdata: rdata.into() },
+            place,
+        };
+        let mut records = Vec::new();
+        if let Some(primary) = nameservers.first() {
+            let mut rdata = primary.as_wire().to_vec();
+            let domain = origin.parent().unwrap_or_else(Name::root);
+            let rname = domain.child(b"hostmaster").unwrap_or_else(|_| domain.clone());
+            rdata.extend_from_slice(rname.as_wire());
+            for number in [1u32, 14_400, 3_600, 1_209_600, 300] {
+                rdata.extend_from_slice(&number.to_be_bytes());
+            }
+            records.push(located(rtype::SOA, 300, rdata));
+        }
+        records.extend(nameservers.iter().map(|name| located(rtype::NS, 3_600, name.as_wire().to_vec())));
+        Zone::from_records(origin.clone(), records)
+    }
+
+    pub fn origin(&self) -> &Name {
+        &self.origin
+    }
+
+    pub fn soa(&self) -> &Soa {
+        &self.soa
+    }
+
+    /// The node of exactly this name (lower-case wire form); `None` if no static record makes it exist.
+    pub fn node(&self, name: &[u8]) -> Option<&Node> {
+        self.nodes.get(name)
+    }
+
+    /// All static names with their RRsets, in no particular order.
+    pub fn nodes(&self) -> impl Iterator<Item = (&Name, &Node)> {
+        self.nodes.iter()
+    }
+
+    /// The cut at or above `name` and below the origin, nearest to the origin: names there belong to another zone
+    /// (RFC 1034 section 4.2.1).
+    pub fn cut_above(&self, name: &Name) -> Option<&Name> {
+        let mut found = None;
+        let mut at = name.as_wire();
+        while at != self.origin.as_wire() {
+            if let Some((owner, node)) = self.nodes.get_key_value(at)
+                && node.rrset(rtype::NS).is_some()
+            {
+                found = Some(owner);
+            }
+            let len = usize::from(at[0]);
+            if len == 0 {
+                return found;
+            }
+            at = &at[1 + len..];
+        }
+        found
+    }
+
+    /// Whether this zone is the challenge name of one domain (`_acme-challenge.<domain>`), delegated by NS, with its
+    /// values at the apex.
+    pub fn is_challenge_zone(&self) -> bool {
+        self.origin.labels().next() == Some(super::ACME_CHALLENGE)
+    }
+
+    /// The name of a label in this zone.
+    pub fn name_of(&self, label: &Label) -> Result<Name, super::NameError> {
+        self.origin.child(label.as_str().as_bytes())
+    }
+}
+
+/// Adds one record to its node; the reason if it does not fit.
+fn add(node: &mut Node, record: Record) -> Result<(), String> {
+    let Record { owner, rtype, ttl, rdata } = record;
+    let Some(set) = node.rrsets.iter_mut().find(|set| set.rtype == rtype) else {
+        node.rrsets.push(RrSet { rtype, ttl, rdata: vec![rdata] });
+        return Ok(());
+    };
+    if set.rdata.contains(&rdata) {
+        return Ok(()); // RFC 2181 section 5: duplicates are one record
+    }
+    if rtype == rtype::SOA {
+        return Err(format!("{owner} has a second SOA record"));
+    }
+    if rtype == rtype::CNAME {
+        return Err(format!("{owner} has a second CNAME record (RFC 2181 section 10.1)"));
+    }
+    // RFC 2181 section 5.2: one TTL for the set; the lowest is the safe one
+    set.ttl = set.ttl.min(ttl);
+    set.rdata.push(rdata);
+    Ok(())
+}
+
+fn add_empty_non_terminals(nodes: &mut HashMap<Name, Node>, origin: &Name) {
+    let owners: Vec<Name> = nodes.keys().cloned().collect();
+    for owner in owners {
+        let mut at = owner;
+        while let Some(parent) = at.parent() {
+            if at == *origin || nodes.contains_key(&parent) {
+                break;
+            }
+            nodes.insert(parent.clone(), Node::default());
+            at = parent;
+        }
+    }
+}
