@@ -1,4 +1,7 @@
 //! acmezone
 pub mod account;
+pub mod acme;
+pub mod api;
 pub mod config;
+pub mod store;
 pub mod zone;

@@ -13,7 +13,9 @@ pub type Revision = u64;
 pub enum StoreError {
     #[error("cannot open the store {path}: {reason}")]
     Open { path: String, reason: String },
-    #[error("the store {path} has schema version {found}; this acmezone knows versions up to {known}. Use a newer acmezone, or restore an older backup")]
+    #[error(
+        "the store {path} has schema version {found}; this acmezone knows versions up to {known}. Use a newer acmezone, or restore an older backup"
+    )]
     NewerSchema { path: String, found: i64, known: i64 },
     #[error("the store cannot be written or read: {0}")]
     Failed(String),

@@ -1,0 +1,178 @@
+//! What the admin API (`/v1/…`) and its client say to each other, as JSON.
+//!
+//! Times are RFC 3339 in UTC. A failed request has an [`ApiError`] as its body.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::zone::{Label, Name};
+
+/// `GET /v1/status`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    /// The configuration file in use.
+    pub config: String,
+    pub data_dir: String,
+    pub started: jiff::Timestamp,
+    pub dns: Vec<SocketAddr>,
+    pub api: Vec<SocketAddr>,
+    pub admin: SocketAddr,
+    pub zones: usize,
+    /// Registered labels, those reserved by the ACME client included.
+    pub labels: usize,
+    /// Names that hold at least one value.
+    pub names_with_values: usize,
+    pub certificates: Vec<CertificateStatus>,
+}
+
+/// An account, without its credentials.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Account {
+    pub username: Uuid,
+    /// `<label>.<zone>`, the targets for CNAME records.
+    pub fulldomains: Vec<Name>,
+    pub allowfrom: Vec<String>,
+    pub created: jiff::Timestamp,
+    /// When a value was last put in.
+    pub updated: Option<jiff::Timestamp>,
+    /// How many credentials are valid.
+    pub credentials: usize,
+}
+
+/// Body of `POST /v1/accounts`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewAccount {
+    /// A random one if left out.
+    #[serde(default)]
+    pub label: Option<Label>,
+    #[serde(default)]
+    pub allowfrom: Vec<String>,
+}
+
+/// Answer of `POST /v1/accounts`: the same five keys as acme-dns's `/register`. The password is shown only here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CreatedAccount {
+    pub username: Uuid,
+    pub password: String,
+    pub fulldomain: Name,
+    pub subdomain: Label,
+    pub allowfrom: Vec<String>,
+}
+
+/// One name and its values; `GET /v1/txt`, `GET /v1/txt/{name}`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TxtName {
+    pub name: Name,
+    /// Oldest first.
+    pub values: Vec<TxtValue>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TxtValue {
+    /// Octets outside printable ASCII as `\DDD`.
+    pub value: String,
+    /// From then on it is not served.
+    pub expires: jiff::Timestamp,
+}
+
+/// Body of `POST /v1/txt/{name}` (adds) and `PUT /v1/txt/{name}` (replaces all).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Values {
+    pub values: Vec<String>,
+}
+
+/// `GET /v1/zones`, `GET /v1/zones/{origin}`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Zone {
+    pub origin: Name,
+    /// Path of the master file; absent for a zone made from `nameservers`.
+    pub file: Option<String>,
+    /// As served now.
+    pub serial: u32,
+    pub nameservers: Vec<String>,
+    /// How many static names it has.
+    pub static_names: usize,
+    /// How many names with values are in it.
+    pub names_with_values: usize,
+    /// Whether labels are registered here.
+    pub registration: bool,
+    /// Static records in master-file form; only for one zone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<String>,
+}
+
+/// `GET /v1/certificates`, `GET /v1/certificates/{name}`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    pub name: String,
+    pub names: Vec<String>,
+    pub ca: String,
+    pub state: CertificateState,
+    /// Of the certificate that is in use.
+    pub not_before: Option<jiff::Timestamp>,
+    pub not_after: Option<jiff::Timestamp>,
+    /// Hexadecimal.
+    pub serial: Option<String>,
+    /// Folder with privkey.pem, cert.pem, chain.pem and fullchain.pem.
+    pub path: Option<String>,
+    /// When the running server will try next, to renew or after a failure.
+    pub next_attempt: Option<jiff::Timestamp>,
+    /// What the last attempt said if it failed, in the CA's own words where they came from the CA.
+    pub last_error: Option<LastError>,
+    /// Records that have to be made before the next attempt, in master-file form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_records: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificateState {
+    /// None yet, and no attempt has failed.
+    Missing,
+    /// A record of the domain's zone has to be made first, see `missing_records`.
+    WaitingForDelegation,
+    /// An order is under way.
+    Issuing,
+    /// In use, renewal not yet due.
+    Valid,
+    /// In use, renewal due.
+    RenewalDue,
+    /// The last attempt failed and there is no valid certificate.
+    Failed,
+    /// The one in use has expired.
+    Expired,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LastError {
+    pub at: jiff::Timestamp,
+    /// The step that failed.
+    pub step: String,
+    pub message: String,
+    /// How many attempts in a row have failed.
+    pub failures: u32,
+}
+
+/// One line of `POST /v1/certificates/{name}/issue` and `…/renew` (newline-delimited JSON), as it happens. The last
+/// one is `done` or `failed`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Progress {
+    Step { message: String },
+    Done { message: String, path: String },
+    Failed { message: String },
+}
+
+/// Body of every failed request.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ApiError {
+    /// For programs: `not_found`, `bad_request`, `conflict`, `unauthorized`, `unavailable`, …
+    pub error: String,
+    /// For people.
+    pub message: String,
+}

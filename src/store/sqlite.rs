@@ -1,0 +1,347 @@
+//! The store on one machine: SQLite in WAL mode, every commit on the disk before it is acknowledged.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
+
+use super::records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Snapshot, Store, StoreError};
+use crate::account::{Account, AllowFrom, CredentialHash, Grant};
+use crate::zone::{Held, Label, Name, Timestamp, TxtSet, TxtValue};
+
+/// One step per schema version, from the one before; never edited once released.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE revision (number INTEGER NOT NULL) STRICT;
+    INSERT INTO revision VALUES (0);
+    CREATE TABLE account (
+        username   TEXT PRIMARY KEY,
+        allow_from TEXT NOT NULL,           -- JSON list of CIDRs
+        created    INTEGER NOT NULL,        -- seconds since 1970
+        updated    INTEGER
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE credential (
+        account TEXT NOT NULL REFERENCES account ON DELETE CASCADE,
+        hash    BLOB NOT NULL,              -- SHA-256
+        PRIMARY KEY (account, hash)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE label (
+        label   TEXT PRIMARY KEY,
+        zone    TEXT NOT NULL,
+        account TEXT REFERENCES account,    -- one of account and domain, or none: a tombstone
+        domain  TEXT
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX label_account ON label (account) WHERE account IS NOT NULL;
+    CREATE UNIQUE INDEX label_domain ON label (domain, zone) WHERE domain IS NOT NULL;
+    CREATE TABLE txt (
+        name     TEXT NOT NULL,
+        position INTEGER NOT NULL,          -- oldest first
+        value    BLOB NOT NULL,
+        expires  INTEGER NOT NULL,          -- seconds since 1970
+        PRIMARY KEY (name, position)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX txt_expires ON txt (expires);
+    CREATE TABLE document (
+        kind TEXT NOT NULL,
+        key  TEXT NOT NULL,
+        body TEXT NOT NULL,
+        PRIMARY KEY (kind, key)
+    ) STRICT, WITHOUT ROWID;
+"];
+
+/// A store in one SQLite file.
+#[derive(Debug)]
+pub struct Sqlite {
+    connection: Connection,
+}
+
+impl Sqlite {
+    /// Opens or makes the file (mode 0600) and brings its schema up to date.
+    pub fn open(path: &Path) -> Result<Sqlite, StoreError> {
+        let failed = |reason: String| StoreError::Open { path: path.display().to_string(), reason };
+        // The file exists with its mode before SQLite opens it; the -wal and -shm files take the mode over.
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| failed(error.to_string()))?;
+        let connection = Connection::open(path).map_err(|error| failed(error.to_string()))?;
+        let mut store = Sqlite { connection };
+        store.prepare().map_err(|error| failed(error.to_string()))?;
+        store.migrate(path.to_owned())?;
+        Ok(store)
+    }
+
+    fn prepare(&mut self) -> rusqlite::Result<()> {
+        self.connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        self.connection.pragma_update(None, "journal_mode", "WAL")?;
+        self.connection.pragma_update(None, "synchronous", "FULL")?;
+        self.connection.pragma_update(None, "foreign_keys", "ON")?;
+        self.connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
+        self.connection.set_prepared_statement_cache_capacity(64);
+        Ok(())
+    }
+
+    fn migrate(&mut self, path: PathBuf) -> Result<(), StoreError> {
+        let found: i64 = self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let known = MIGRATIONS.len() as i64;
+        let Some(pending) = usize::try_from(found).ok().and_then(|done| MIGRATIONS.get(done..)) else {
+            return Err(StoreError::NewerSchema { path: path.display().to_string(), found, known });
+        };
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let transaction = self.connection.transaction()?;
+        for step in pending {
+            transaction.execute_batch(step)?;
+        }
+        transaction.pragma_update(None, "user_version", known)?;
+        Ok(transaction.commit()?)
+    }
+}
+
+impl Store for Sqlite {
+    fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
+        let transaction = self.connection.transaction()?;
+        let revision = transaction.query_row("SELECT number FROM revision", [], |row| row.get::<_, i64>(0))?;
+        let mut labels = Vec::new();
+        let mut statement = transaction.prepare("SELECT label, zone, account, domain FROM label")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            labels.push(label_record(row)?);
+        }
+        drop(rows);
+        drop(statement);
+        let mut values: Vec<(Name, Vec<Held>)> = Vec::new();
+        let mut statement = transaction.prepare("SELECT name, value, expires FROM txt ORDER BY name, position")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let name = name(row.get_ref(0)?.as_str().map_err(damaged)?)?;
+            let held = held(row.get_ref(1)?.as_blob().map_err(damaged)?, row.get(2)?)?;
+            match values.last_mut() {
+                Some((last, set)) if *last == name => set.push(held),
+                _ => values.push((name, vec![held])),
+            }
+        }
+        let values = values.into_iter().map(|(name, held)| (name, TxtSet::from_held(held))).collect();
+        Ok(Snapshot { revision: revision as u64, labels, values })
+    }
+
+    fn transact(&mut self, jobs: &mut [&mut dyn Job]) -> Result<Revision, StoreError> {
+        // Rolls back when dropped before the commit.
+        let transaction = self.connection.transaction()?;
+        let before = transaction.total_changes();
+        for job in jobs {
+            transaction.prepare_cached("SAVEPOINT job")?.execute([])?;
+            if job.run(&mut InTransaction(&transaction))? == Kept::No {
+                transaction.prepare_cached("ROLLBACK TO job")?.execute([])?;
+            }
+            transaction.prepare_cached("RELEASE job")?.execute([])?;
+        }
+        if transaction.total_changes() != before {
+            transaction.prepare_cached("UPDATE revision SET number = number + 1")?.execute([])?;
+        }
+        let revision: i64 =
+            transaction.prepare_cached("SELECT number FROM revision")?.query_row([], |row| row.get(0))?;
+        transaction.commit()?;
+        Ok(revision as u64)
+    }
+}
+
+struct InTransaction<'a>(&'a Connection);
+
+impl Records for InTransaction<'_> {
+    fn account(&mut self, username: Uuid) -> Result<Option<Account>, StoreError> {
+        let mut statement =
+            self.0.prepare_cached("SELECT username, allow_from, created, updated FROM account WHERE username = ?")?;
+        let found = statement.query_row([username.to_string()], |row| Ok(account_row(row))).optional()?;
+        found.map(|row| self.with_credentials_and_grants(row?)).transpose()
+    }
+
+    fn accounts(&mut self) -> Result<Vec<Account>, StoreError> {
+        let mut statement = self
+            .0
+            .prepare_cached("SELECT username, allow_from, created, updated FROM account ORDER BY created, username")?;
+        let rows = statement.query_map([], |row| Ok(account_row(row)))?;
+        rows.map(|row| self.with_credentials_and_grants(row??)).collect()
+    }
+
+    fn put_account(&mut self, account: &Account) -> Result<(), StoreError> {
+        let username = account.username.to_string();
+        let entries: Vec<&str> = account.allow_from.entries().collect();
+        let allow_from = serde_json::to_string(&entries).map_err(damaged)?;
+        self.0
+            .prepare_cached(
+                "INSERT INTO account (username, allow_from, created, updated) VALUES (?, ?, ?, ?)
+                 ON CONFLICT (username) DO UPDATE SET allow_from = excluded.allow_from, updated = excluded.updated",
+            )?
+            .execute(params![username, allow_from, account.created as i64, account.updated.map(|at| at as i64)])?;
+        self.0.prepare_cached("DELETE FROM credential WHERE account = ?")?.execute([&username])?;
+        for hash in &account.credentials {
+            self.0
+                .prepare_cached("INSERT INTO credential (account, hash) VALUES (?, ?)")?
+                .execute(params![username, hash.as_bytes()])?;
+        }
+        Ok(())
+    }
+
+    fn touch_account(&mut self, username: Uuid, now: Timestamp) -> Result<(), StoreError> {
+        self.0
+            .prepare_cached("UPDATE account SET updated = ? WHERE username = ?")?
+            .execute(params![now as i64, username.to_string()])?;
+        Ok(())
+    }
+
+    fn delete_account(&mut self, username: Uuid) -> Result<(), StoreError> {
+        self.0.prepare_cached("DELETE FROM account WHERE username = ?")?.execute([username.to_string()])?;
+        Ok(())
+    }
+
+    fn label(&mut self, label: &Label) -> Result<Option<LabelRecord>, StoreError> {
+        let mut statement = self.0.prepare_cached("SELECT label, zone, account, domain FROM label WHERE label = ?")?;
+        statement.query_row([label.as_str()], |row| Ok(label_record(row))).optional()?.transpose()
+    }
+
+    fn label_of_domain(&mut self, domain: &Name, zone: &Name) -> Result<Option<LabelRecord>, StoreError> {
+        let mut statement =
+            self.0.prepare_cached("SELECT label, zone, account, domain FROM label WHERE domain = ? AND zone = ?")?;
+        statement.query_row([domain.to_string(), zone.to_string()], |row| Ok(label_record(row))).optional()?.transpose()
+    }
+
+    fn put_label(&mut self, record: &LabelRecord) -> Result<(), StoreError> {
+        let (account, domain) = match &record.holder {
+            Holder::Account(username) => (Some(username.to_string()), None),
+            Holder::Domain(domain) => (None, Some(domain.to_string())),
+            Holder::Nobody => (None, None),
+        };
+        self.0
+            .prepare_cached("INSERT OR REPLACE INTO label (label, zone, account, domain) VALUES (?, ?, ?, ?)")?
+            .execute(params![record.grant.label.as_str(), record.grant.zone.to_string(), account, domain])?;
+        Ok(())
+    }
+
+    fn txt(&mut self, name: &Name) -> Result<TxtSet, StoreError> {
+        let mut statement = self.0.prepare_cached("SELECT value, expires FROM txt WHERE name = ? ORDER BY position")?;
+        let mut rows = statement.query([name.to_string()])?;
+        let mut values = Vec::new();
+        while let Some(row) = rows.next()? {
+            values.push(held(row.get_ref(0)?.as_blob().map_err(damaged)?, row.get(1)?)?);
+        }
+        Ok(TxtSet::from_held(values))
+    }
+
+    fn put_txt(&mut self, name: &Name, set: &TxtSet) -> Result<(), StoreError> {
+        let name = name.to_string();
+        self.0.prepare_cached("DELETE FROM txt WHERE name = ?")?.execute([&name])?;
+        let mut insert =
+            self.0.prepare_cached("INSERT INTO txt (name, position, value, expires) VALUES (?, ?, ?, ?)")?;
+        for (position, held) in set.held().iter().enumerate() {
+            insert.execute(params![name, position as i64, held.value.octets(), held.expires as i64])?;
+        }
+        Ok(())
+    }
+
+    fn names_with_expired(&mut self, now: Timestamp) -> Result<Vec<Name>, StoreError> {
+        let mut statement = self.0.prepare_cached("SELECT DISTINCT name FROM txt WHERE expires <= ?")?;
+        let names = statement.query_map([now as i64], |row| row.get::<_, String>(0))?;
+        names.map(|text| name(&text?)).collect()
+    }
+
+    fn document(&mut self, kind: Document, key: &str) -> Result<Option<String>, StoreError> {
+        let mut statement = self.0.prepare_cached("SELECT body FROM document WHERE kind = ? AND key = ?")?;
+        Ok(statement.query_row([kind_text(kind), key], |row| row.get(0)).optional()?)
+    }
+
+    fn documents(&mut self, kind: Document) -> Result<Vec<(String, String)>, StoreError> {
+        let mut statement = self.0.prepare_cached("SELECT key, body FROM document WHERE kind = ? ORDER BY key")?;
+        let rows = statement.query_map([kind_text(kind)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn put_document(&mut self, kind: Document, key: &str, body: Option<&str>) -> Result<(), StoreError> {
+        match body {
+            Some(body) => self
+                .0
+                .prepare_cached("INSERT OR REPLACE INTO document (kind, key, body) VALUES (?, ?, ?)")?
+                .execute([kind_text(kind), key, body])?,
+            None => self
+                .0
+                .prepare_cached("DELETE FROM document WHERE kind = ? AND key = ?")?
+                .execute([kind_text(kind), key])?,
+        };
+        Ok(())
+    }
+}
+
+impl InTransaction<'_> {
+    fn with_credentials_and_grants(&self, mut account: Account) -> Result<Account, StoreError> {
+        let username = account.username.to_string();
+        let mut statement = self.0.prepare_cached("SELECT hash FROM credential WHERE account = ?")?;
+        let hashes = statement.query_map([&username], |row| row.get::<_, [u8; 32]>(0))?;
+        account.credentials =
+            hashes.map(|hash| hash.map(CredentialHash::from_bytes)).collect::<rusqlite::Result<_>>()?;
+        let mut statement =
+            self.0.prepare_cached("SELECT label, zone, account, domain FROM label WHERE account = ? ORDER BY label")?;
+        let labels = statement.query_map([&username], |row| Ok(label_record(row)))?;
+        account.grants = labels.map(|record| Ok(record??.grant)).collect::<Result<_, StoreError>>()?;
+        Ok(account)
+    }
+}
+
+fn account_row(row: &Row<'_>) -> Result<Account, StoreError> {
+    let entries: Vec<String> = serde_json::from_str(row.get_ref(1)?.as_str().map_err(damaged)?).map_err(damaged)?;
+    Ok(Account {
+        username: Uuid::parse_str(row.get_ref(0)?.as_str().map_err(damaged)?).map_err(damaged)?,
+        credentials: Vec::new(),
+        allow_from: AllowFrom::parse(&entries).map_err(damaged)?,
+        grants: Vec::new(),
+        created: row.get::<_, i64>(2)? as u64,
+        updated: row.get::<_, Option<i64>>(3)?.map(|at| at as u64),
+    })
+}
+
+fn label_record(row: &Row<'_>) -> Result<LabelRecord, StoreError> {
+    let account = row.get_ref(2)?.as_str_or_null().map_err(damaged)?;
+    let domain = row.get_ref(3)?.as_str_or_null().map_err(damaged)?;
+    Ok(LabelRecord {
+        grant: Grant {
+            label: Label::parse(row.get_ref(0)?.as_str().map_err(damaged)?).map_err(damaged)?,
+            zone: name(row.get_ref(1)?.as_str().map_err(damaged)?)?,
+        },
+        holder: match (account, domain) {
+            (Some(username), _) => Holder::Account(Uuid::parse_str(username).map_err(damaged)?),
+            (None, Some(domain)) => Holder::Domain(name(domain)?),
+            (None, None) => Holder::Nobody,
+        },
+    })
+}
+
+fn held(octets: &[u8], expires: i64) -> Result<Held, StoreError> {
+    Ok(Held { value: TxtValue::new(octets).map_err(damaged)?, expires: expires as u64 })
+}
+
+fn name(text: &str) -> Result<Name, StoreError> {
+    Name::parse(text).map_err(damaged)
+}
+
+fn kind_text(kind: Document) -> &'static str {
+    match kind {
+        Document::CaAccount => "ca-account",
+        Document::Issuance => "issuance",
+        Document::Certificate => "certificate",
+    }
+}
+
+fn damaged(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Damaged(error.to_string())
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> StoreError {
+        StoreError::Failed(error.to_string())
+    }
+}

@@ -1,0 +1,441 @@
+//! The one way to change anything: authorise, check, commit, publish; in this order, by one thread.
+//!
+//! Work that waits while a commit reaches the disk goes into the next commit together (group commit), so that the
+//! rate of updates is not bound to the rate of disk flushes. A caller gets its answer after the commit is durable and
+//! every later query sees it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
+use crate::account::{Account, AllowFrom, Credential, CredentialHash, Grant};
+use crate::zone::{Change, Edit, Label, LabelError, Live, Name, NotAChallengeName, Timestamp, TxtSet, Update};
+
+/// Most pieces of work that wait for the writer; further callers wait for a place.
+const QUEUE: usize = 4096;
+/// Most pieces of work in one commit.
+const BATCH: usize = 1024;
+
+/// Who asks for a change.
+#[derive(Clone, Debug)]
+pub enum Actor {
+    /// Somebody with a user name and a key. May change the account's own labels.
+    Account { username: Uuid, credential: CredentialHash, source: IpAddr },
+    /// The holder of the admin token. May change every challenge name.
+    Administrator,
+    /// The embedded ACME client. May change every challenge name.
+    AcmeClient,
+}
+
+/// Which label a new account gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RegisterLabel {
+    /// A random UUIDv4.
+    Random,
+    Chosen(Label),
+}
+
+/// A new account, with its credential in clear: to be shown once.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    pub account: Account,
+    pub credential: Credential,
+    pub grant: Grant,
+}
+
+/// Why a change did not happen. Nothing of it did.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum UpdateError {
+    /// Unknown user, wrong key, address not allowed, or a name of somebody else: a stranger learns no more.
+    #[error("forbidden")]
+    Forbidden,
+    #[error(transparent)]
+    NotAChallengeName(#[from] NotAChallengeName),
+    #[error(transparent)]
+    BadLabel(#[from] LabelError),
+    #[error("the label `{label}` cannot be registered: {reason}")]
+    LabelTaken { label: Label, reason: String },
+    #[error("no zone to register labels in: set `zone` in [api], or add a [[zone]] that is no `_acme-challenge` zone")]
+    NoZone,
+    #[error("there is no account {0}")]
+    UnknownAccount(Uuid),
+    #[error("no random numbers from the operating system: {0}")]
+    NoRandomness(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+/// What the writer must know of the configuration.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// How long a value is served unless it is refreshed, seconds.
+    pub value_lifetime: u64,
+    /// Origin of the zone that labels are registered in.
+    pub zone: Option<Name>,
+    /// Names that no label can have: the API's host name.
+    pub reserved: Vec<Name>,
+}
+
+/// The handle that every door holds. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    queue: mpsc::Sender<Box<dyn Queued>>,
+    live: Arc<Live>,
+    policy: Arc<Policy>,
+}
+
+/// Waits for the writer's thread to end, which it does when the last [`Writer`] is gone.
+#[derive(Debug)]
+pub struct WriterHandle(std::thread::JoinHandle<()>);
+
+impl WriterHandle {
+    /// Blocks until everything asked for is done and the store is closed.
+    pub fn join(self) {
+        if self.0.join().is_err() {
+            tracing::error!("the writer's thread panicked");
+        }
+    }
+}
+
+/// Seconds since 1970; 0 if the clock is set before.
+pub fn now() -> Timestamp {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+impl Writer {
+    /// Loads the store into `live` and starts the writer's thread.
+    pub fn start(mut store: impl Store, live: Arc<Live>, policy: Policy) -> Result<(Writer, WriterHandle), StoreError> {
+        let snapshot = store.snapshot()?;
+        let mut changes = Vec::with_capacity(snapshot.labels.len() + snapshot.values.len());
+        for LabelRecord { grant, holder } in snapshot.labels {
+            if holder != Holder::Nobody {
+                let name = grant.name().map_err(|error| StoreError::Damaged(error.to_string()))?;
+                changes.push(Change::Registered { name });
+            }
+        }
+        changes.extend(snapshot.values.into_iter().map(|(name, set)| Change::Txt { name, set }));
+        live.publish(&changes, snapshot.revision as u32);
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let shown = live.clone();
+        let thread = std::thread::Builder::new()
+            .name("writer".into())
+            .spawn(move || write(store, &shown, waiting))
+            .map_err(|error| StoreError::Failed(format!("cannot start the writer's thread: {error}")))?;
+        Ok((Writer { queue, live, policy: Arc::new(policy) }, WriterHandle(thread)))
+    }
+
+    /// Makes an account with one label and one credential.
+    pub async fn register(&self, allow_from: AllowFrom, label: RegisterLabel) -> Result<Registration, UpdateError> {
+        let zone = self.policy.zone.clone().ok_or(UpdateError::NoZone)?;
+        let no_randomness = |error: getrandom::Error| UpdateError::NoRandomness(error.to_string());
+        let credential = Credential::random().map_err(no_randomness)?;
+        let username = random_uuid().map_err(no_randomness)?;
+        let label = match label {
+            RegisterLabel::Random => Label::parse(&random_uuid().map_err(no_randomness)?.to_string())?,
+            RegisterLabel::Chosen(label) => label,
+        };
+        let grant = Grant { label, zone };
+        let writer = self.clone();
+        self.submit(move |records, changes| {
+            let name = writer.check_new_label(records, &grant)?;
+            let account = Account {
+                username,
+                credentials: vec![credential.hash()],
+                allow_from,
+                grants: vec![grant.clone()],
+                created: now(),
+                updated: None,
+            };
+            records.put_account(&account)?;
+            records.put_label(&LabelRecord { grant: grant.clone(), holder: Holder::Account(username) })?;
+            changes.push(Change::Registered { name });
+            Ok(Registration { account, credential, grant })
+        })
+        .await
+    }
+
+    /// Says whether `actor` may change `name`, without changing anything.
+    pub async fn authorise(&self, actor: Actor, name: Name) -> Result<(), UpdateError> {
+        let writer = self.clone();
+        self.submit(move |records, _| writer.authorised_name(records, &actor, &name).map(|_| ())).await
+    }
+
+    /// Does all the updates or none. When it returns `Ok` they are durable and seen by every later query.
+    pub async fn update(&self, actor: Actor, updates: Vec<Update>) -> Result<(), UpdateError> {
+        let writer = self.clone();
+        self.submit(move |records, changes| {
+            let now = now();
+            for Update { name, edit } in updates {
+                let name = writer.authorised_name(records, &actor, &name)?;
+                let mut set = records.txt(&name)?;
+                set.expire(now);
+                apply(&mut set, edit, now + writer.policy.value_lifetime);
+                records.put_txt(&name, &set)?;
+                changes.push(Change::Txt { name, set });
+            }
+            if let Actor::Account { username, .. } = &actor {
+                records.touch_account(*username, now)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// All accounts, oldest first.
+    pub async fn accounts(&self) -> Result<Vec<Account>, UpdateError> {
+        self.submit(|records, _| Ok(records.accounts()?)).await
+    }
+
+    pub async fn account(&self, username: Uuid) -> Result<Account, UpdateError> {
+        self.submit(move |records, _| records.account(username)?.ok_or(UpdateError::UnknownAccount(username))).await
+    }
+
+    /// Deletes an account. Its labels and their values are gone from the DNS and stay tombstones for ever.
+    pub async fn delete_account(&self, username: Uuid) -> Result<Account, UpdateError> {
+        self.submit(move |records, changes| {
+            let account = records.account(username)?.ok_or(UpdateError::UnknownAccount(username))?;
+            for grant in &account.grants {
+                let name = grant.name().map_err(|error| StoreError::Damaged(error.to_string()))?;
+                records.put_label(&LabelRecord { grant: grant.clone(), holder: Holder::Nobody })?;
+                records.put_txt(&name, &TxtSet::default())?;
+                changes.push(Change::Retired { name });
+            }
+            records.delete_account(username)?;
+            Ok(account)
+        })
+        .await
+    }
+
+    /// The label reserved for the challenges of `domain`; made at the first call, the same ever after.
+    pub async fn reserve(&self, domain: Name) -> Result<Grant, UpdateError> {
+        let zone = self.policy.zone.clone().ok_or(UpdateError::NoZone)?;
+        let fresh = random_uuid().map_err(|error| UpdateError::NoRandomness(error.to_string()))?;
+        let writer = self.clone();
+        self.submit(move |records, changes| {
+            if let Some(record) = records.label_of_domain(&domain, &zone)? {
+                return Ok(record.grant);
+            }
+            let grant = Grant { label: Label::parse(&fresh.to_string())?, zone };
+            let name = writer.check_new_label(records, &grant)?;
+            records.put_label(&LabelRecord { grant: grant.clone(), holder: Holder::Domain(domain) })?;
+            changes.push(Change::Registered { name });
+            Ok(grant)
+        })
+        .await
+    }
+
+    /// Who a label is registered for.
+    pub async fn label(&self, label: Label) -> Result<Option<LabelRecord>, UpdateError> {
+        self.submit(move |records, _| Ok(records.label(&label)?)).await
+    }
+
+    /// Takes expired values out of the store and the memory. They are not served since the moment of their expiry.
+    pub async fn sweep(&self) -> Result<usize, UpdateError> {
+        self.submit(|records, changes| {
+            let now = now();
+            let names = records.names_with_expired(now)?;
+            for name in &names {
+                let mut set = records.txt(name)?;
+                set.expire(now);
+                records.put_txt(name, &set)?;
+                changes.push(Change::Txt { name: name.clone(), set });
+            }
+            Ok(names.len())
+        })
+        .await
+    }
+
+    pub async fn document(&self, kind: Document, key: &str) -> Result<Option<String>, UpdateError> {
+        let key = key.to_owned();
+        self.submit(move |records, _| Ok(records.document(kind, &key)?)).await
+    }
+
+    /// All documents of the kind with their keys, in the order of the keys.
+    pub async fn documents(&self, kind: Document) -> Result<Vec<(String, String)>, UpdateError> {
+        self.submit(move |records, _| Ok(records.documents(kind)?)).await
+    }
+
+    /// Writes all of the documents (`None` deletes one) or none.
+    pub async fn put_documents(&self, documents: Vec<(Document, String, Option<String>)>) -> Result<(), UpdateError> {
+        self.submit(move |records, _| {
+            for (kind, key, body) in &documents {
+                records.put_document(*kind, key, body.as_deref())?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The served state that this writer publishes to.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// The name of a new label, if it can be registered at all.
+    fn check_new_label(&self, records: &mut dyn Records, grant: &Grant) -> Result<Name, UpdateError> {
+        let taken = |reason: &str| UpdateError::LabelTaken { label: grant.label.clone(), reason: reason.to_owned() };
+        if let Some(record) = records.label(&grant.label)? {
+            return Err(match record.holder {
+                Holder::Nobody => taken("it was used before, and a forgotten CNAME may still point to it"),
+                _ => taken("it is registered already"),
+            });
+        }
+        let name = grant.name().map_err(|error| taken(&error.to_string()))?;
+        if self.policy.reserved.contains(&name) {
+            return Err(taken("it is the host name of the API"));
+        }
+        let zones = self.live.zones();
+        let zone = zones.get(&grant.zone).ok_or(UpdateError::NoZone)?;
+        if zones.get(&name).is_some() {
+            return Err(taken("it is the origin of another zone"));
+        }
+        if zone.cut_above(&name).is_some() {
+            return Err(taken("it is delegated away in the zone file"));
+        }
+        if zone.node(name.as_wire()).is_some() {
+            return Err(taken("the zone file has this name"));
+        }
+        Ok(name)
+    }
+
+    /// The name under which values are kept, if `actor` may change it.
+    fn authorised_name(&self, records: &mut dyn Records, actor: &Actor, name: &Name) -> Result<Name, UpdateError> {
+        let Actor::Account { username, credential, source } = actor else {
+            return Ok(self.live.challenge_name(name)?);
+        };
+        let account = records.account(*username)?;
+        let known = match &account {
+            Some(account) => account.accepts(credential),
+            None => CredentialHash::of_nobody().matches(credential),
+        };
+        let account = account.filter(|account| known && account.allows(*source)).ok_or(UpdateError::Forbidden)?;
+        // Whether the name exists is nothing that a stranger learns.
+        let name = self.live.challenge_name(name).map_err(|_| UpdateError::Forbidden)?;
+        let granted = account.grants.iter().any(|grant| grant.name().is_ok_and(|granted| granted == name));
+        if granted { Ok(name) } else { Err(UpdateError::Forbidden) }
+    }
+
+    /// Queues a piece of work and waits until it is committed and published, or refused.
+    async fn submit<T, F>(&self, decide: F) -> Result<T, UpdateError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Records, &mut Vec<Change>) -> Result<T, UpdateError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let task = Task { decide: Some(decide), decided: None, changes: Vec::new(), reply };
+        self.queue.send(Box::new(task)).await.map_err(|_| UpdateError::Stopping)?;
+        answer.await.map_err(|_| UpdateError::Stopping)?
+    }
+}
+
+fn apply(set: &mut TxtSet, edit: Edit, expires: Timestamp) {
+    match edit {
+        Edit::Add(value) => set.add(value, expires),
+        Edit::Remove(value) => {
+            set.remove(&value);
+        }
+        Edit::Replace(values) => {
+            *set = TxtSet::default();
+            for value in values {
+                set.add(value, expires);
+            }
+        }
+    }
+}
+
+fn random_uuid() -> Result<Uuid, getrandom::Error> {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
+}
+
+/// A job with somebody who waits for its outcome.
+trait Queued: Job + Send {
+    fn changes(&self) -> &[Change];
+    /// Tells the caller; `committed` is the fate of the whole transaction.
+    fn reply(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+impl std::fmt::Debug for dyn Queued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Queued")
+    }
+}
+
+struct Task<T, F> {
+    decide: Option<F>,
+    decided: Option<Result<T, UpdateError>>,
+    changes: Vec<Change>,
+    reply: oneshot::Sender<Result<T, UpdateError>>,
+}
+
+impl<T, F> Job for Task<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut dyn Records, &mut Vec<Change>) -> Result<T, UpdateError> + Send,
+{
+    fn run(&mut self, records: &mut dyn Records) -> Result<Kept, StoreError> {
+        let Some(decide) = self.decide.take() else { return Ok(Kept::No) };
+        match decide(records, &mut self.changes) {
+            Ok(value) => {
+                self.decided = Some(Ok(value));
+                Ok(Kept::Yes)
+            }
+            Err(UpdateError::Store(error)) => Err(error),
+            Err(refused) => {
+                self.changes.clear();
+                self.decided = Some(Err(refused));
+                Ok(Kept::No)
+            }
+        }
+    }
+}
+
+impl<T, F> Queued for Task<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut dyn Records, &mut Vec<Change>) -> Result<T, UpdateError> + Send,
+{
+    fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    fn reply(self: Box<Self>, committed: Result<(), StoreError>) {
+        let outcome = match committed {
+            Err(error) => Err(UpdateError::Store(error)),
+            Ok(()) => self.decided.unwrap_or(Err(UpdateError::Stopping)),
+        };
+        // The caller may have gone away meanwhile.
+        let _ = self.reply.send(outcome);
+    }
+}
+
+/// The writer's thread: takes what waits, commits it together, publishes, answers.
+fn write(mut store: impl Store, live: &Live, mut waiting: mpsc::Receiver<Box<dyn Queued>>) {
+    let mut batch: Vec<Box<dyn Queued>> = Vec::with_capacity(BATCH);
+    while waiting.blocking_recv_many(&mut batch, BATCH) > 0 {
+        let committed = commit(&mut store, &mut batch);
+        match &committed {
+            Ok(revision) => {
+                for task in &batch {
+                    live.publish(task.changes(), *revision as u32);
+                }
+            }
+            Err(error) => tracing::error!(%error, updates = batch.len(), "nothing was committed"),
+        }
+        for task in batch.drain(..) {
+            task.reply(committed.clone().map(|_| ()));
+        }
+    }
+}
+
+fn commit(store: &mut impl Store, batch: &mut [Box<dyn Queued>]) -> Result<Revision, StoreError> {
+    let mut jobs: Vec<&mut dyn Job> = batch.iter_mut().map(|task| task.as_mut() as &mut dyn Job).collect();
+    store.transact(&mut jobs)
+}
