@@ -1,6 +1,7 @@
 //! acmezone
 pub mod account;
 pub mod acme;
+pub mod answer;
 pub mod api;
 pub mod config;
 pub mod store;

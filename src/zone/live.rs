@@ -133,7 +133,7 @@ impl Live {
         }
         let zones = self.zones();
         let zone = zones.find(name.as_wire()).ok_or_else(|| NotAChallengeName::OutOfZone(name.clone()))?;
-        if let Some(cut) = zone.cut_above(name) {
+        if let Some(cut) = zone.cut_above(name.as_wire()) {
             return Err(NotAChallengeName::BelowCut { name: name.clone(), cut: cut.clone() });
         }
         if zone.is_challenge_zone() && name == zone.origin() {

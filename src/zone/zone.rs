@@ -33,6 +33,8 @@ pub struct Zone {
     origin: Name,
     nodes: HashMap<Name, Node>,
     soa: Soa,
+    /// Whether any name below the origin has NS records.
+    has_cuts: bool,
 }
 
 /// The start of authority (RFC 1035 section 3.3.13).
@@ -54,6 +56,11 @@ impl Soa {
     /// SERIAL as written in the master file; what is served counts on from there with every change.
     pub fn serial(&self) -> u32 {
         self.number(0)
+    }
+
+    /// The SERIAL that is served after so many commits.
+    pub fn served_serial(&self, revision: u32) -> u32 {
+        self.serial().wrapping_add(revision)
     }
 
     /// MINIMUM: with the TTL, the upper bound of negative caching (RFC 2308 section 4). Seconds.
@@ -113,7 +120,8 @@ impl Zone {
         match soa {
             Some(soa) if problems.is_empty() => {
                 add_empty_non_terminals(&mut nodes, &origin);
-                Ok(Zone { origin, nodes, soa })
+                let has_cuts = nodes.iter().any(|(owner, node)| *owner != origin && node.rrset(rtype::NS).is_some());
+                Ok(Zone { origin, nodes, soa, has_cuts })
             }
             _ => Err(problems),
         }
@@ -162,11 +170,14 @@ impl Zone {
         self.nodes.iter()
     }
 
-    /// The cut at or above `name` and below the origin, nearest to the origin: names there belong to another zone
-    /// (RFC 1034 section 4.2.1).
-    pub fn cut_above(&self, name: &Name) -> Option<&Name> {
+    /// The cut at or above `name` (lower-case wire form) and below the origin, nearest to the origin: names there
+    /// belong to another zone (RFC 1034 section 4.2.1).
+    pub fn cut_above(&self, name: &[u8]) -> Option<&Name> {
+        if !self.has_cuts {
+            return None;
+        }
         let mut found = None;
-        let mut at = name.as_wire();
+        let mut at = name;
         while at != self.origin.as_wire() {
             if let Some((owner, node)) = self.nodes.get_key_value(at)
                 && node.rrset(rtype::NS).is_some()
