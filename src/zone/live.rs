@@ -153,6 +153,27 @@ impl Live {
         self.names.get(name).is_some_and(|entry| entry.registered)
     }
 
+    /// Registered names that the zone files, as they are now, leave no place for, with the reason.
+    pub fn conflicts(&self) -> Vec<(Name, &'static str)> {
+        let zones = self.zones();
+        let reason = |name: &Name| {
+            let Some(zone) = zones.find(name.as_wire()) else {
+                return Some("no zone of the configuration contains it");
+            };
+            if name == zone.origin() {
+                Some("it is the origin of a zone")
+            } else if zone.cut_above(name.as_wire()).is_some() {
+                Some("its zone file delegates it away")
+            } else if zone.node(name.as_wire()).is_some() {
+                Some("its zone file has records at or below it")
+            } else {
+                None
+            }
+        };
+        let registered = self.names.iter().filter(|entry| entry.registered);
+        registered.filter_map(|entry| Some((entry.key().clone(), reason(entry.key())?))).collect()
+    }
+
     /// Names that hold values, with their sets; a copy of this moment, in no particular order.
     pub fn values(&self) -> Vec<(Name, Arc<TxtSet>)> {
         self.names.iter().filter_map(|entry| Some((entry.key().clone(), entry.txt.clone()?))).collect()
