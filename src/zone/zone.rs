@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::record::{Located, Place, Record, ZoneProblem, rtype};
+use super::record::{Located, Place, Record, ZoneProblem, rdata_is_sound, rtype};
 use super::{Label, Name};
 
 /// All records of one owner and type (RFC 2181 section 5).
@@ -45,10 +45,15 @@ pub struct Soa {
 }
 
 impl Soa {
+    /// `None` if `rdata` is not two names and 20 octets.
+    pub fn new(ttl: u32, rdata: Box<[u8]>) -> Option<Soa> {
+        rdata_is_sound(rtype::SOA, &rdata).then_some(Soa { ttl, rdata })
+    }
+
+    /// The number at `index` of the last five.
     fn number(&self, index: usize) -> u32 {
-        let at = self.rdata.len() - 20 + 4 * index;
-        // 20 octets were checked when the record was read.
-        u32::from_be_bytes([self.rdata[at], self.rdata[at + 1], self.rdata[at + 2], self.rdata[at + 3]])
+        let numbers = self.rdata.last_chunk::<20>().map_or(&[][..], |octets| octets.as_chunks::<4>().0);
+        numbers.get(index).copied().map_or(0, u32::from_be_bytes)
     }
 
     /// SERIAL as written in the master file; what is served counts on from there with every change.
@@ -78,6 +83,10 @@ impl Zone {
                 refuse(format!("an SOA record belongs at the origin {origin}, not at {}", record.owner));
                 continue;
             }
+            if !rdata_is_sound(record.rtype, &record.rdata) {
+                refuse(format!("malformed RDATA at {}", record.owner));
+                continue;
+            }
             let node = nodes.entry(record.owner.clone()).or_default();
             places.entry((record.owner.clone(), record.rtype)).or_insert(place);
             if let Err(message) = add(node, record) {
@@ -102,14 +111,14 @@ impl Zone {
         }
         let apex = nodes.get(&origin);
         let soa =
-            apex.and_then(|node| node.rrset(rtype::SOA)).map(|set| Soa { ttl: set.ttl, rdata: set.rdata[0].clone() });
+            apex.and_then(|node| node.rrset(rtype::SOA)).and_then(|set| Soa::new(set.ttl, set.rdata.first()?.clone()));
         if soa.is_none() {
             problems.push(ZoneProblem { place: start, message: format!("no SOA record at the origin {origin}") });
         }
         if apex.and_then(|node| node.rrset(rtype::NS)).is_none() {
             problems.push(ZoneProblem { place: start, message: format!("no NS record at the origin {origin}") });
         }
-        problems.sort_by_key(|problem| problem.place);
+        problems.sort_by(|a, b| (a.place, &a.message).cmp(&(b.place, &b.message)));
         match soa {
             Some(soa) if problems.is_empty() => {
                 add_empty_non_terminals(&mut nodes, &origin);
@@ -201,7 +210,13 @@ fn add(node: &mut Node, record: Record) -> Result<(), String> {
         node.rrsets.push(RrSet { rtype, ttl, rdata: vec![rdata] });
         return Ok(());
     };
-    if set.rdata.contains(&rdata) {
+    let same = |held: &[u8]| match rtype {
+        // RFC 4343: names are equal without regard to case; a length octet is no letter
+        rtype::NS | rtype::CNAME | rtype::PTR => held.eq_ignore_ascii_case(&rdata),
+        _ => *held == *rdata,
+    };
+    if set.rdata.iter().any(|held| same(held)) {
+        set.ttl = set.ttl.min(ttl);
         return Ok(()); // RFC 2181 section 5: duplicates are one record
     }
     if rtype == rtype::SOA {
