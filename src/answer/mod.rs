@@ -9,6 +9,9 @@ mod query;
 pub use encode::{UDP_PAYLOAD, UDP_PLAIN};
 pub use query::{HEADER, Rcode};
 
+#[cfg(test)]
+mod tests;
+
 use encode::{Encoder, Full, Offset, QUESTION, Section};
 use lookup::{Found, lookup};
 use query::{Edns, LowerName, Message, Query};

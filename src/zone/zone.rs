@@ -398,9 +398,9 @@ mod tests {
             ("ssub.example", None),
             ("elsewhere.org", None),
         ] {
-            assert_eq!(zone.cut_above(&name(below)), cut.map(name).as_ref(), "{below}");
+            assert_eq!(zone.cut_above(name(below).as_wire()), cut.map(name).as_ref(), "{below}");
         }
-        assert_eq!(zone.cut_above(&Name::root()), None);
+        assert_eq!(zone.cut_above(Name::root().as_wire()), None);
     }
 
     #[test]

@@ -106,7 +106,7 @@ fn the_zone_of_everything_is_good() {
     assert_eq!(*set("sub", rtype::NS).rdata[0], *b"\x02ns\x03sub\x0aeverything\x07example\0");
     assert_eq!(set("sub", rtype::DS).rdata[0].len(), 36);
     assert_eq!(*set("ns.sub", rtype::A).rdata[0], [192, 0, 2, 53]);
-    assert_eq!(zone.cut_above(&name("ns.sub.everything.example")), Some(&name("sub.everything.example")));
+    assert_eq!(zone.cut_above(name("ns.sub.everything.example").as_wire()), Some(&name("sub.everything.example")));
     assert_eq!(*set("leaf.deep.down", rtype::PTR).rdata[0], *b"\x04deep\x04down\x0aeverything\x07example\0");
     assert_eq!(set("last.deep.down", rtype::TXT).ttl, 60);
     assert!(zone.node(name("down.everything.example").as_wire()).unwrap().rrsets.is_empty());
