@@ -2,6 +2,7 @@
 
 mod doors;
 mod issuance;
+mod samples;
 mod syntax;
 mod zones;
 
