@@ -30,7 +30,7 @@
 //! | `config/` | the TOML as written, every problem with its place; [`config::Config`], resolved and typed | zone, account |
 //! | `store/` | [`store::Store`], whose comments are the contract; [`store::Writer`]: authorise, check, commit, publish; `sqlite.rs` | zone, account |
 //! | `answer/` | octets in, octets out: query, lookup, encoding | zone |
-//! | `resolve/` | following CNAMEs, asking a given server | zone |
+//! | `resolve.rs` | following CNAMEs, asking a given server | zone |
 //! | `api.rs` | what the admin API and its client say to each other | zone |
 //! | `acme/` | the embedded ACME client: orders, renewal, export of PEM files | zone, account, config, store, resolve, api |
 //! | `door/` | protocol in, `Update` out: `acmedns.rs`, `admin/` | zone, account, config, store, api, acme |
@@ -40,7 +40,7 @@
 //! | `cli/` | one file per noun of the command line | zone, config, api, client, server |
 //!
 //! Each heavy crate has one home: rusqlite in `store/sqlite.rs`, hickory-server in `listen/`, hickory-resolver in
-//! `resolve/`, `domain` in `zone/master/`, instant-acme and rcgen in `acme/`, clap in `cli/`, reqwest in `client.rs`.
+//! `resolve.rs`, `domain` in `zone/master/`, instant-acme and rcgen in `acme/`, clap in `cli/`, reqwest in `client.rs`.
 //! `tests/house` reads the sources and holds this table.
 
 pub mod account;
@@ -50,6 +50,7 @@ pub mod api;
 pub mod config;
 pub mod door;
 pub mod listen;
+pub mod resolve;
 pub mod server;
 pub mod store;
 pub mod zone;

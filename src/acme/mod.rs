@@ -10,6 +10,17 @@ use crate::store::UpdateError;
 pub struct Issuer;
 
 impl Issuer {
+    pub async fn new(
+        _config: &crate::config::Config,
+        _writer: crate::store::Writer,
+        _resolver: crate::resolve::Resolver,
+        _dns: Vec<std::net::SocketAddr>,
+    ) -> Result<Issuer, UpdateError> {
+        Ok(Issuer)
+    }
+
+    pub async fn run(self, _stop: tokio_util::sync::CancellationToken) {}
+
     /// All configured certificates, in the order of the configuration.
     pub async fn list(&self) -> Result<Vec<CertificateStatus>, UpdateError> {
         Ok(Vec::new())
