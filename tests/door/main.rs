@@ -1,0 +1,6 @@
+//! The HTTP doors over real sockets: raw octets in, the exact answer out.
+
+mod acmedns;
+mod admin;
+mod house;
+mod wire;
