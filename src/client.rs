@@ -2,18 +2,18 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fmt, io};
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
-use crate::account::Credential;
 use crate::api::{Account, ApiError, CertificateStatus, CreatedAccount, NewAccount, Progress, Status, TxtName};
 use crate::api::{Values, Zone};
 use crate::config::Config;
-use crate::door::admin::{AdminToken, TokenError};
 
 /// Longest time until a connection on this machine stands.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -21,22 +21,26 @@ const CONNECT: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Talks to the server that runs with a given configuration.
-#[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
     server: Url,
     address: SocketAddr,
-    token: Credential,
+    token: Zeroizing<String>,
     token_file: PathBuf,
+}
+
+/// Without the token.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({})", self.server)
+    }
 }
 
 /// Why the server did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    #[error("{0}\nThe server makes this file when it starts. {HINT}")]
-    NoToken(TokenError),
-    #[error("{0}\nOnly the user that runs the server may read it (and root). Are you that user?")]
-    ForeignToken(TokenError),
+    #[error("cannot read the admin token {}: {error}\n{}", file.display(), token_hint(error))]
+    NoToken { file: PathBuf, error: io::Error },
     #[error("no server answers at {address}: {reason}\n{HINT}")]
     NotRunning { address: SocketAddr, reason: String },
     #[error("the server at {address} does not know the token in {}. {HINT}", token_file.display())]
@@ -48,6 +52,13 @@ pub enum ClientError {
     Strange { address: SocketAddr, reason: String },
 }
 
+fn token_hint(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "Only root and the user that runs the server may read it.".to_owned(),
+        _ => format!("The server makes this file when it starts. {HINT}"),
+    }
+}
+
 const HINT: &str = "Is `acmezone serve` running, and with this configuration (see --config)?";
 
 impl Client {
@@ -55,12 +66,8 @@ impl Client {
     pub fn new(config: &Config) -> Result<Client, ClientError> {
         let address = config.admin.listen;
         let token_file = config.admin_token_file();
-        let token = AdminToken::read(&token_file).map_err(|error| match &error {
-            TokenError::Read { error: cause, .. } if cause.kind() == std::io::ErrorKind::PermissionDenied => {
-                ClientError::ForeignToken(error)
-            }
-            _ => ClientError::NoToken(error),
-        })?;
+        let token =
+            read_token(&token_file).map_err(|error| ClientError::NoToken { file: token_file.clone(), error })?;
         let strange = |reason: String| ClientError::Strange { address, reason };
         let server = Url::parse(&format!("http://{address}/v1/")).map_err(|error| strange(error.to_string()))?;
         // No proxy of the environment may see the token, and no redirect is expected.
@@ -169,7 +176,7 @@ impl Client {
     }
 
     fn request(&self, method: Method, url: Url) -> RequestBuilder {
-        self.http.request(method, url).bearer_auth(self.token.reveal())
+        self.http.request(method, url).bearer_auth(self.token.as_str())
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
@@ -233,6 +240,15 @@ impl Steps {
             }
         }
     }
+}
+
+fn read_token(file: &Path) -> io::Result<Zeroizing<String>> {
+    let text = Zeroizing::new(std::fs::read_to_string(file)?);
+    let token = text.trim_end();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it holds no token"));
+    }
+    Ok(Zeroizing::new(token.to_owned()))
 }
 
 /// The innermost cause, which is the one that says what happened.

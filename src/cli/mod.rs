@@ -88,7 +88,7 @@ enum Failure {
     #[error("error: {0}")]
     Client(#[from] ClientError),
     #[error("error: {0}")]
-    Serve(#[from] crate::server::ServeError),
+    Serve(#[from] crate::server::StartError),
     #[error("error: {0}")]
     Failed(String),
     #[error("error: cannot write to stdout: {0}")]

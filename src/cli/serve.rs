@@ -18,7 +18,7 @@ Examples:
   acmezone serve
   acmezone serve --config ./acmezone.toml --log-level debug
 
-Without --log-level the variable RUST_LOG counts, for example RUST_LOG=info,acmezone::acme=debug.")]
+Without --log-level the variable RUST_LOG counts, for example RUST_LOG=debug,hyper=info.")]
 pub(super) struct Arguments {
     /// Log from this level on [default: RUST_LOG, else info]
     #[arg(long, value_name = "LEVEL", value_enum)]
