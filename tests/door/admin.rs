@@ -1,6 +1,7 @@
 //! The admin API: who gets in, and what each route does.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use acmezone::acme::Issuer;
@@ -8,6 +9,7 @@ use acmezone::api::{Account, ApiError, CreatedAccount, Status, TxtName, Zone};
 use acmezone::config::ZoneSource;
 use acmezone::door::admin::{self, AdminState, AdminToken, Facts, ZoneFacts};
 use acmezone::store::Writer;
+use tempfile::TempDir;
 
 use crate::house::{FullDisk, House, name, serve, writer};
 use crate::wire::{Answer, request, send};
@@ -51,7 +53,14 @@ impl Admin {
 }
 
 async fn start(house: &House, writer: Writer) -> (SocketAddr, String) {
-    let path = house.folder.path().join("admin-token");
+    let (address, path) = serve_admin(&house.folder, writer).await;
+    let token = std::fs::read_to_string(path).unwrap();
+    (address, format!("Authorization: Bearer {}", token.trim_end()))
+}
+
+/// Serves the admin API with a token in the folder; its address and the token's path.
+pub async fn serve_admin(folder: &TempDir, writer: Writer) -> (SocketAddr, PathBuf) {
+    let path = folder.path().join("admin-token");
     let token = AdminToken::create(&path).unwrap();
     let facts = |origin: &str, registration| ZoneFacts {
         origin: name(origin),
@@ -60,7 +69,7 @@ async fn start(house: &House, writer: Writer) -> (SocketAddr, String) {
     };
     let facts = Facts {
         config: "acmezone.toml".into(),
-        data_dir: house.folder.path().into(),
+        data_dir: folder.path().into(),
         started: jiff::Timestamp::now(),
         dns: Vec::new(),
         api: Vec::new(),
@@ -68,8 +77,7 @@ async fn start(house: &House, writer: Writer) -> (SocketAddr, String) {
         zones: vec![facts("auth.example.org", true), facts("_acme-challenge.example.net", false)],
     };
     let state = AdminState { token, writer, issuer: issuer(), facts: Arc::new(facts) };
-    let authorization = format!("Authorization: Bearer {}", AdminToken::read(&path).unwrap().reveal());
-    (serve(admin::router(state)).await, authorization)
+    (serve(admin::router(state)).await, path)
 }
 
 fn issuer() -> Issuer {

@@ -2,5 +2,7 @@
 
 mod acmedns;
 mod admin;
+mod clients;
+mod commands;
 mod house;
 mod wire;
