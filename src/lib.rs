@@ -3,5 +3,6 @@ pub mod account;
 pub mod acme;
 pub mod api;
 pub mod config;
+pub mod resolve;
 pub mod store;
 pub mod zone;

@@ -1,0 +1,449 @@
+//! Look-ups over the network: through a recursive resolver, as a CA does them, or at one name server directly.
+//!
+//! Nothing is cached here, because every question is about what has just changed. The system's resolver settings are
+//! read anew for each question, so that they may change while the server runs.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_resolver::proto::rr::{self, RData, RecordType};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::timeout;
+
+use crate::zone::{Name, TxtValue};
+
+/// Longest CNAME chain that is followed; Unbound, which stands in front of Let's Encrypt, follows no longer one.
+pub const MAX_CNAMES: usize = 11;
+/// How long one question to a recursive resolver may take, and how often it is put.
+const RESOLVER_TIMEOUT: Duration = Duration::from_secs(3);
+const RESOLVER_ATTEMPTS: usize = 2;
+/// The same for a question to an authoritative server, over UDP; and the whole exchange over TCP.
+const UDP_TIMEOUT: Duration = Duration::from_secs(2);
+const UDP_ATTEMPTS: usize = 2;
+const TCP_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Asks recursive resolvers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Resolver {
+    /// Empty: those of the system.
+    servers: Vec<SocketAddr>,
+}
+
+/// What somebody answered: a code, and the records of the type that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer<T> {
+    pub code: Code,
+    pub records: Vec<T>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Code {
+    NoError,
+    /// NXDOMAIN: the name does not exist.
+    NoSuchName,
+    /// Any other RCODE, in words.
+    Other(String),
+}
+
+/// A start of authority: who serves a zone (RFC 1035 section 3.3.13).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authority {
+    pub mname: Name,
+    pub rname: Name,
+}
+
+/// Names from the one that was asked for to the last one that was found; each is a CNAME to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    start: Name,
+    rest: Vec<Name>,
+}
+
+/// How a name server is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// Why a recursive resolver gave no answer. That a name or record does not exist is an [`Answer`], no error.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    #[error("no resolver to ask: {0}")]
+    NoResolver(String),
+    #[error("the resolver gave no usable answer for {rtype} of {name}: {reason}")]
+    Failed { name: Name, rtype: &'static str, reason: String },
+    #[error("the CNAMEs of {0} go round in a circle")]
+    Loop(Name),
+    #[error("{0} leads over more than {MAX_CNAMES} CNAMEs")]
+    ChainTooLong(Name),
+}
+
+/// Why a name server gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    #[error("{server} does not answer over {transport}: {reason}")]
+    Unreachable { server: SocketAddr, transport: Transport, reason: String },
+    #[error("{server} answers over {transport} with something that is no answer: {reason}")]
+    Nonsense { server: SocketAddr, transport: Transport, reason: String },
+}
+
+impl Resolver {
+    /// A resolver that asks these servers, or those of the system if there are none.
+    pub fn new(servers: &[SocketAddr]) -> Resolver {
+        Resolver { servers: servers.to_vec() }
+    }
+
+    /// Follows CNAMEs from `name` until a name for which `arrived` is true, or which is no CNAME.
+    pub async fn follow_cname(&self, name: &Name, arrived: impl Fn(&Name) -> bool) -> Result<Chain, ResolveError> {
+        let mut chain = Chain { start: name.clone(), rest: Vec::new() };
+        while !arrived(chain.last()) {
+            let Some(target) = self.cname(chain.last()).await? else { break };
+            if chain.names().any(|known| *known == target) {
+                return Err(ResolveError::Loop(name.clone()));
+            }
+            if chain.rest.len() == MAX_CNAMES {
+                return Err(ResolveError::ChainTooLong(name.clone()));
+            }
+            chain.rest.push(target);
+        }
+        Ok(chain)
+    }
+
+    /// The target of the CNAME at `name`; `None` if there is none.
+    async fn cname(&self, name: &Name) -> Result<Option<Name>, ResolveError> {
+        let take = |data: &RData| match data {
+            RData::CNAME(target) => from_hickory(&target.0),
+            _ => None,
+        };
+        Ok(self.look_up(name, RecordType::CNAME, take).await?.records.into_iter().next())
+    }
+
+    /// The TXT values that a CA finds at `name`, over CNAMEs.
+    pub async fn txt(&self, name: &Name) -> Result<Answer<TxtValue>, ResolveError> {
+        self.look_up(name, RecordType::TXT, txt_value).await
+    }
+
+    /// The start of authority at exactly `name`.
+    pub async fn soa(&self, name: &Name) -> Result<Answer<Authority>, ResolveError> {
+        let take = |data: &RData| match data {
+            RData::SOA(soa) => Some(Authority { mname: from_hickory(&soa.mname)?, rname: from_hickory(&soa.rname)? }),
+            _ => None,
+        };
+        self.look_up(name, RecordType::SOA, take).await
+    }
+
+    /// The name servers of the zone `name`.
+    pub async fn ns(&self, name: &Name) -> Result<Answer<Name>, ResolveError> {
+        let take = |data: &RData| match data {
+            RData::NS(target) => from_hickory(&target.0),
+            _ => None,
+        };
+        self.look_up(name, RecordType::NS, take).await
+    }
+
+    /// IPv4 and IPv6 addresses of a host.
+    pub async fn addresses(&self, host: &Name) -> Result<Vec<IpAddr>, ResolveError> {
+        let take = |data: &RData| match data {
+            RData::A(address) => Some(IpAddr::V4(address.0)),
+            RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+            _ => None,
+        };
+        let (v4, v6) =
+            tokio::join!(self.look_up(host, RecordType::A, take), self.look_up(host, RecordType::AAAA, take));
+        let mut addresses = v4?.records;
+        addresses.extend(v6?.records);
+        Ok(addresses)
+    }
+
+    async fn look_up<T>(
+        &self,
+        name: &Name,
+        rtype: RecordType,
+        take: impl Fn(&RData) -> Option<T>,
+    ) -> Result<Answer<T>, ResolveError> {
+        let failed = |reason: String| ResolveError::Failed { name: name.clone(), rtype: rtype.into(), reason };
+        let question = to_hickory(name).map_err(failed)?;
+        match self.client()?.lookup(question, rtype).await {
+            Ok(found) => {
+                let records = found.answers().iter().filter_map(|record| take(&record.data)).collect();
+                Ok(Answer { code: Code::from(found.message().metadata.response_code), records })
+            }
+            Err(NetError::Dns(DnsError::NoRecordsFound(none))) => {
+                Ok(Answer { code: Code::from(none.response_code), records: Vec::new() })
+            }
+            Err(NetError::Dns(DnsError::ResponseCode(code))) => Err(failed(Code::from(code).to_string())),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+
+    fn client(&self) -> Result<TokioResolver, ResolveError> {
+        let no_resolver = |error: NetError| ResolveError::NoResolver(error.to_string());
+        let mut builder = if self.servers.is_empty() {
+            TokioResolver::builder_tokio().map_err(no_resolver)?
+        } else {
+            let servers = self.servers.iter().map(name_server).collect();
+            let config = ResolverConfig::from_parts(None, Vec::new(), servers);
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        };
+        let options: &mut ResolverOpts = builder.options_mut();
+        options.timeout = RESOLVER_TIMEOUT;
+        options.attempts = RESOLVER_ATTEMPTS;
+        options.cache_size = 0;
+        options.edns0 = true;
+        options.use_hosts_file = ResolveHosts::Never;
+        options.try_tcp_on_error = true;
+        builder.build().map_err(no_resolver)
+    }
+}
+
+fn name_server(server: &SocketAddr) -> NameServerConfig {
+    let with_port = |mut connection: ConnectionConfig| {
+        connection.port = server.port();
+        connection
+    };
+    let connections = vec![with_port(ConnectionConfig::udp()), with_port(ConnectionConfig::tcp())];
+    NameServerConfig::new(server.ip(), true, connections)
+}
+
+impl Chain {
+    /// The name at which the chain ends.
+    pub fn last(&self) -> &Name {
+        self.rest.last().unwrap_or(&self.start)
+    }
+
+    /// All names, the first is the one that was asked for.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        std::iter::once(&self.start).chain(&self.rest)
+    }
+
+    /// Whether the name that was asked for is no CNAME.
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+}
+
+/// `a → CNAME → b`.
+impl std::fmt::Display for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, name) in self.names().enumerate() {
+            if index > 0 {
+                f.write_str(" → CNAME → ")?;
+            }
+            write!(f, "{name}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Asks an authoritative server for the TXT values at `name`, without recursion.
+pub async fn ask(server: SocketAddr, name: &Name, transport: Transport) -> Result<Answer<TxtValue>, AskError> {
+    let unreachable = |reason: String| AskError::Unreachable { server, transport, reason };
+    let nonsense = |reason: String| AskError::Nonsense { server, transport, reason };
+    let (id, question) = txt_query(name).map_err(nonsense)?;
+    let reply = match transport {
+        Transport::Udp => exchange_udp(server, id, &question).await,
+        Transport::Tcp => match timeout(TCP_TIMEOUT, exchange_tcp(server, &question)).await {
+            Ok(reply) => reply,
+            Err(_) => return Err(unreachable(format!("no answer within {} s", TCP_TIMEOUT.as_secs()))),
+        },
+    };
+    let reply = reply.map_err(|error| unreachable(error.to_string()))?;
+    let message = Message::from_vec(&reply).map_err(|error| nonsense(error.to_string()))?;
+    if message.metadata.id != id || message.metadata.message_type != MessageType::Response {
+        return Err(nonsense("it belongs to another question".into()));
+    }
+    if message.metadata.truncation && transport == Transport::Udp {
+        // RFC 7766 section 5: what a truncated answer holds is not to be used.
+        return Box::pin(ask(server, name, Transport::Tcp)).await;
+    }
+    let records = message.answers.iter().filter_map(|record| txt_value(&record.data)).collect();
+    Ok(Answer { code: Code::from(message.metadata.response_code), records })
+}
+
+fn txt_query(name: &Name) -> Result<(u16, Vec<u8>), String> {
+    let mut id = [0; 2];
+    getrandom::fill(&mut id).map_err(|error| error.to_string())?;
+    let id = u16::from_be_bytes(id);
+    let mut message = Message::new(id, MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = false;
+    message.add_query(Query::query(to_hickory(name)?, RecordType::TXT));
+    let mut edns = Edns::new();
+    edns.set_max_payload(1232);
+    message.set_edns(edns);
+    Ok((id, message.to_vec().map_err(|error| error.to_string())?))
+}
+
+async fn exchange_udp(server: SocketAddr, id: u16, question: &[u8]) -> std::io::Result<Vec<u8>> {
+    let local: SocketAddr = match server {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(local).await?;
+    socket.connect(server).await?;
+    let mut reply = vec![0; 4096];
+    for _ in 0..UDP_ATTEMPTS {
+        socket.send(question).await?;
+        let matching = async {
+            loop {
+                let len = socket.recv(&mut reply).await?;
+                if reply.get(..2) == Some(id.to_be_bytes().as_slice()) {
+                    return Ok::<usize, std::io::Error>(len);
+                }
+            }
+        };
+        if let Ok(received) = timeout(UDP_TIMEOUT, matching).await {
+            reply.truncate(received?);
+            return Ok(reply);
+        }
+    }
+    Err(std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no answer to {UDP_ATTEMPTS} questions")))
+}
+
+async fn exchange_tcp(server: SocketAddr, question: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(server).await?;
+    // A question has one name and fits two octets of length.
+    let mut framed = (question.len() as u16).to_be_bytes().to_vec();
+    framed.extend_from_slice(question);
+    stream.write_all(&framed).await?;
+    let len = stream.read_u16().await?;
+    let mut reply = vec![0; usize::from(len)];
+    stream.read_exact(&mut reply).await?;
+    Ok(reply)
+}
+
+/// The value of a TXT record: its character-strings joined, as a CA joins them.
+fn txt_value(data: &RData) -> Option<TxtValue> {
+    match data {
+        // A value that is too long for us is none that we published.
+        RData::TXT(txt) => TxtValue::new(&txt.txt_data.concat()).ok(),
+        _ => None,
+    }
+}
+
+fn to_hickory(name: &Name) -> Result<rr::Name, String> {
+    let mut converted = rr::Name::from_labels(name.labels()).map_err(|error| error.to_string())?;
+    converted.set_fqdn(true);
+    Ok(converted)
+}
+
+fn from_hickory(name: &rr::Name) -> Option<Name> {
+    let mut wire = Vec::with_capacity(64);
+    for label in name.iter() {
+        wire.push(u8::try_from(label.len()).ok()?);
+        wire.extend_from_slice(label);
+    }
+    wire.push(0);
+    Name::from_wire(&wire).ok()
+}
+
+impl From<ResponseCode> for Code {
+    fn from(code: ResponseCode) -> Code {
+        match code {
+            ResponseCode::NoError => Code::NoError,
+            ResponseCode::NXDomain => Code::NoSuchName,
+            ResponseCode::ServFail => Code::Other("SERVFAIL".into()),
+            ResponseCode::Refused => Code::Other("REFUSED".into()),
+            other => Code::Other(other.to_string()),
+        }
+    }
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Code::NoError => f.write_str("NOERROR"),
+            Code::NoSuchName => f.write_str("NXDOMAIN"),
+            Code::Other(words) => f.write_str(words),
+        }
+    }
+}
+
+impl std::fmt::Display for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Transport::Udp => "UDP",
+            Transport::Tcp => "TCP",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    #[test]
+    fn names_survive_the_way_there_and_back() {
+        for text in ["_acme-challenge.example.test", ".", r"a\.b.test", r"\000\255.test"] {
+            assert_eq!(from_hickory(&to_hickory(&name(text)).unwrap()), Some(name(text)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_query_asks_for_txt_without_recursion() {
+        let (id, wire) = txt_query(&name("x.test")).unwrap();
+        assert_eq!(wire[..2], id.to_be_bytes());
+        assert_eq!(wire[2] & 1, 0);
+        assert_eq!(wire[12..24], *b"\x01x\x04test\x00\x00\x10\x00\x01"[..12].as_ref());
+    }
+
+    /// Answers every UDP question with a CNAME to the same name with one more label.
+    async fn endless_cnames(socket: UdpSocket, target: impl Fn(&rr::Name) -> rr::Name) {
+        let mut buffer = [0; 512];
+        loop {
+            let (len, from) = socket.recv_from(&mut buffer).await.unwrap();
+            let question = Message::from_vec(&buffer[..len]).unwrap();
+            let mut reply = Message::response(question.metadata.id, OpCode::Query);
+            let asked = question.queries[0].name().clone();
+            reply.add_query(question.queries[0].clone());
+            let to = RData::CNAME(rr::rdata::CNAME(target(&asked)));
+            reply.add_answer(rr::Record::from_rdata(asked, 0, to));
+            socket.send_to(&reply.to_vec().unwrap(), from).await.unwrap();
+        }
+    }
+
+    async fn resolver(target: impl Fn(&rr::Name) -> rr::Name + Send + 'static) -> Resolver {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(endless_cnames(socket, target));
+        Resolver::new(&[address])
+    }
+
+    #[tokio::test]
+    async fn chains_end_where_they_arrive_or_after_eleven_cnames() {
+        let longer = resolver(|asked| asked.prepend_label("a").unwrap()).await;
+        let start = name("x.test");
+        let chain = longer.follow_cname(&start, |at| *at == name("a.a.x.test")).await.unwrap();
+        assert_eq!(chain.to_string(), "x.test → CNAME → a.x.test → CNAME → a.a.x.test");
+        assert_eq!(longer.follow_cname(&start, |_| false).await, Err(ResolveError::ChainTooLong(start)));
+    }
+
+    #[tokio::test]
+    async fn loops_are_noticed() {
+        let circle = resolver(|asked| {
+            rr::Name::from_ascii(if asked.to_ascii() == "a.test." { "b.test." } else { "a.test." }).unwrap()
+        })
+        .await;
+        let start = name("a.test");
+        assert_eq!(circle.follow_cname(&start, |_| false).await, Err(ResolveError::Loop(start)));
+    }
+
+    #[tokio::test]
+    async fn a_silent_server_is_unreachable() {
+        // Nobody reads this socket.
+        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let server = silent.local_addr().unwrap();
+        let outcome = ask(server, &name("x.test"), Transport::Udp).await;
+        assert!(matches!(outcome, Err(AskError::Unreachable { .. })), "{outcome:?}");
+    }
+}
