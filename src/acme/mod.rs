@@ -1,28 +1,8 @@
 //! The embedded ACME client (RFC 8555): orders, renewal, export of PEM files.
 
-use tokio::sync::mpsc;
-
-use crate::api::{CertificateStatus, Progress};
-use crate::store::UpdateError;
-
-/// Obtains and renews the configured certificates. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Issuer;
-
-impl Issuer {
-    /// All configured certificates, in the order of the configuration.
-    pub async fn list(&self) -> Result<Vec<CertificateStatus>, UpdateError> {
-        Ok(Vec::new())
-    }
-
-    /// One configured certificate; `None` if the configuration has none of this name.
-    pub async fn show(&self, _name: &str) -> Result<Option<CertificateStatus>, UpdateError> {
-        Ok(None)
-    }
-
-    /// Obtains a certificate now and tells each step; the last line is `Done` or `Failed`. Without `renew`, a valid
-    /// certificate for the configured names is left alone. `None` if the configuration has none of this name.
-    pub fn issue(&self, _name: &str, _renew: bool) -> Option<mpsc::Receiver<Progress>> {
-        None
-    }
-}
+mod certificate;
+mod export;
+mod http;
+mod plan;
+mod secret;
+mod state;
