@@ -83,6 +83,7 @@ pub struct TxtValue {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Values {
+    /// In the form of [`TxtValue::value`].
     pub values: Vec<String>,
 }
 

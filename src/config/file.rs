@@ -1,9 +1,308 @@
 //! The TOML as written: version, unknown keys refused, every problem with its place.
+//!
+//! Each table has a function that reads it, those that repeat in `zones.rs` and `issuance.rs`; what concerns two tables
+//! is compared at the end, in [`compare`] and [`labels_zone`]. A value that is wrong leaves its default behind, so that
+//! reading can go on; the result is thrown away as soon as there is one problem.
 
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigError};
+use super::issuance::{cas, certificates};
+use super::read::{At, Complaint, List, Reader, Span, Table, listed, nearest, text_of};
+use super::value::{
+    domain_name, duration, holds_certificate, holds_private_key, host_name, is_loopback, listen_address,
+    resolver_address,
+};
+use super::zones::zones;
+use super::{Admin, Api, Config, ConfigError, Dns, Registration, Resolver, TlsFiles};
+use crate::zone::Name;
+
+/// The version of the file's keys and their meaning.
+const VERSION: i64 = 1;
+/// Relative to the file.
+const DATA_DIR: &str = "data";
+/// A day, in seconds: the most that a resolver should keep anything of a server whose values change at any time.
+const MAX_TTL: u64 = 86_400;
+/// Ten years of 365 days, in seconds.
+const MAX_LIFETIME: u64 = 3_650 * 86_400;
 
 pub(super) fn read(path: &Path) -> Result<Config, ConfigError> {
-    todo!("{path:?}")
+    let text = text_of(path).map_err(|problem| ConfigError { problems: vec![*problem] })?;
+    let mut reader = Reader::new(path, &text);
+    let config = reader.document().and_then(|document| everything(path, Table::top(&document), &mut reader));
+    let problems = reader.finish();
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(ConfigError { problems }),
+    }
+}
+
+/// `None` if nothing can be said about the file, for want of the right version.
+fn everything(path: &Path, mut top: Table, reader: &mut Reader) -> Option<Config> {
+    check_version(&mut top, reader)?;
+    let base = path.parent().unwrap_or(Path::new(""));
+    let data_dir = top.string("data_dir", reader, |text| relative(base, text));
+    let data_dir = data_dir.map_or_else(|| base.join(DATA_DIR), |at| at.value);
+
+    let dns = dns(&mut top, reader);
+    let api = api(&mut top, base, reader);
+    let admin = admin(&mut top, reader);
+    let (zones, origins) = zones(&mut top, base, reader);
+    let resolver = resolver(&mut top, reader);
+    let (cas, ca_names) = cas(&mut top, base, reader);
+    let certificates = certificates(&mut top, &ca_names, reader);
+    top.finish(reader);
+
+    compare(&dns.listen, &api.listen, &admin.listen, reader);
+    let zone = labels_zone(&api, &origins, reader);
+    Some(Config {
+        file: path.into(),
+        data_dir,
+        dns: dns.config,
+        api: Api { zone, ..api.config },
+        admin: admin.config,
+        zones,
+        resolver,
+        cas,
+        certificates,
+    })
+}
+
+/// Another version has other keys: what they mean is not guessed.
+fn check_version(top: &mut Table, reader: &mut Reader) -> Option<()> {
+    top.require("version", "1", reader);
+    let version = top.integer("version", reader);
+    let Some(At { value, span }) = version.filter(|version| version.value != VERSION) else { return Some(()) };
+    let complaint = if value > VERSION {
+        Complaint::new(format!("version {value} of the configuration needs a newer acmezone")).help(format!(
+            "this is acmezone {}, which reads version {VERSION}: install the acmezone that the file was written for",
+            env!("CARGO_PKG_VERSION")
+        ))
+    } else {
+        Complaint::new(format!("there is no version {value} of the configuration"))
+            .help(format!("every acmezone up to {} reads `version = {VERSION}`", env!("CARGO_PKG_VERSION")))
+    };
+    reader.refuse(&span, complaint);
+    None
+}
+
+/// A table with addresses, and where these were written; defaults were written nowhere.
+struct Listening<T> {
+    config: T,
+    listen: Vec<(SocketAddr, Option<Span>)>,
+    zone: Option<At<Name>>,
+}
+
+impl<T> Listening<T> {
+    fn new(config: T, defaults: &[SocketAddr], written: Option<Vec<At<SocketAddr>>>) -> Listening<T> {
+        let listen = match written {
+            None => defaults.iter().map(|address| (*address, None)).collect(),
+            Some(written) => written.into_iter().map(|at| (at.value, Some(at.span))).collect(),
+        };
+        Listening { config, listen, zone: None }
+    }
+}
+
+/// Addresses to listen on; `Some` if the key is written.
+fn listen(table: &mut Table, reader: &mut Reader) -> Option<List<SocketAddr>> {
+    let listen = table.strings("listen", reader, listen_address)?;
+    // port 0 is another port each time
+    reader.distinct(listen.items.iter().filter(|at| at.value.port() != 0), |address| format!("the address {address}"));
+    Some(listen)
+}
+
+pub(super) fn values<T: Clone>(list: &[At<T>]) -> Vec<T> {
+    list.iter().map(|at| at.value.clone()).collect()
+}
+
+fn dns(top: &mut Table, reader: &mut Reader) -> Listening<Dns> {
+    let mut dns = Dns::default();
+    let defaults = dns.listen.clone();
+    let Some(mut table) = top.table("dns", "[dns]", reader) else { return Listening::new(dns, &defaults, None) };
+    let listen = listen(&mut table, reader);
+    if let Some(listen) = &listen {
+        if listen.written == 0 {
+            reader.refuse(&listen.span, Complaint::new("a DNS server needs an address to listen on"));
+        }
+        dns.listen = values(&listen.items);
+    }
+    let mut between = |key, least: u64, most: u64| {
+        let At { value, span } = table.seconds(key, reader, duration)?;
+        if (least..=most).contains(&value) {
+            return Some(value);
+        }
+        let complaint = Complaint::new(format!("`{key}` is from {least} to {most} seconds, not {value}"));
+        reader.refuse(&span, complaint);
+        None
+    };
+    let ttl = |seconds: Option<u64>| seconds.and_then(|seconds| u32::try_from(seconds).ok());
+    dns.negative_ttl = ttl(between("negative_ttl", 0, MAX_TTL)).unwrap_or(dns.negative_ttl);
+    dns.txt_ttl = ttl(between("txt_ttl", 0, MAX_TTL)).unwrap_or(dns.txt_ttl);
+    dns.value_lifetime = between("value_lifetime", 60, MAX_LIFETIME).unwrap_or(dns.value_lifetime);
+    table.finish(reader);
+    Listening::new(dns, &defaults, listen.map(|listen| listen.items))
+}
+
+fn api(top: &mut Table, base: &Path, reader: &mut Reader) -> Listening<Api> {
+    let mut api = Api::default();
+    let Some(mut table) = top.table("api", "[api]", reader) else { return Listening::new(api, &[], None) };
+    let listen = listen(&mut table, reader).map(|listen| listen.items);
+    api.listen = values(listen.as_deref().unwrap_or_default());
+    if let Some(at) = table.string("registration", reader, registration) {
+        api.registration = at.value;
+    }
+    let zone = table.string("zone", reader, domain_name);
+    api.hostname = table.string("hostname", reader, host_name).map(|at| at.value);
+    let encrypted = table.has("tls");
+    if let Some(mut tls) = table.table("tls", "[api.tls]", reader) {
+        api.tls = tls_files(&mut tls, base, reader);
+        tls.finish(reader);
+    }
+    let plaintext_written = table.has("allow_plaintext");
+    let plaintext = table.boolean("allow_plaintext", reader).map(|at| at.value);
+    api.allow_plaintext = plaintext.unwrap_or(false);
+    table.finish(reader);
+
+    let public = listen.iter().flatten().find(|at| !is_loopback(at.value));
+    if let Some(at) = public
+        && !encrypted
+        // what is written but no truth value was perhaps meant to be true
+        && !plaintext.unwrap_or(plaintext_written)
+    {
+        let complaint = Complaint::new(format!("the API on {} would send credentials in plain text", at.value));
+        reader.refuse(
+            &at.span,
+            complaint.help(
+                "give [api] `tls = { certificate = \"…\", private_key = \"…\" }`; or write `allow_plaintext = true` if a \
+                 proxy on a trusted network speaks TLS in front of it",
+            ),
+        );
+    }
+    Listening { zone, ..Listening::new(api, &[], listen) }
+}
+
+fn registration(text: &str) -> Result<Registration, Complaint> {
+    match text {
+        "closed" => Ok(Registration::Closed),
+        "open" => Ok(Registration::Open),
+        "token" => Err(Complaint::new("registration by token is not available in this version")
+            .help("write \"closed\", and let the administrator make accounts, or \"open\"")),
+        _ => {
+            let complaint = Complaint::new(format!("`{text}` is no way to register"));
+            Err(match nearest(text, &["closed", "open"]) {
+                Some(known) => complaint.help(format!("did you mean \"{known}\"?")),
+                None => complaint.help("write \"closed\" or \"open\""),
+            })
+        }
+    }
+}
+
+fn tls_files(table: &mut Table, base: &Path, reader: &mut Reader) -> Option<TlsFiles> {
+    table.require("certificate", "\"fullchain.pem\"", reader);
+    table.require("private_key", "\"privkey.pem\"", reader);
+    let mut checked = |key, check: fn(&Path) -> Result<(), Complaint>| {
+        let path = |text: &str| relative(base, text).and_then(|path| check(&path).map(|()| path));
+        table.string(key, reader, path).map(|at| at.value)
+    };
+    let certificate = checked("certificate", holds_certificate);
+    let private_key = checked("private_key", holds_private_key);
+    Some(TlsFiles { certificate: certificate?, private_key: private_key? })
+}
+
+fn admin(top: &mut Table, reader: &mut Reader) -> Listening<Admin> {
+    let mut admin = Admin::default();
+    let defaults = [admin.listen];
+    let Some(mut table) = top.table("admin", "[admin]", reader) else { return Listening::new(admin, &defaults, None) };
+    let written = table.has("listen");
+    let listen = table.string("listen", reader, |text| {
+        let address = listen_address(text)?;
+        if is_loopback(address) {
+            return Ok(address);
+        }
+        Err(Complaint::new(format!("the admin API listens on loopback alone, and {address} is not loopback"))
+            .help("write \"127.0.0.1:8054\" or \"[::1]:8054\"; from elsewhere reach it through an SSH tunnel"))
+    });
+    table.finish(reader);
+    admin.listen = listen.as_ref().map_or(admin.listen, |at| at.value);
+    Listening::new(admin, &defaults, written.then(|| listen.into_iter().collect()))
+}
+
+fn resolver(top: &mut Table, reader: &mut Reader) -> Resolver {
+    let Some(mut table) = top.table("resolver", "[resolver]", reader) else { return Resolver::default() };
+    let nameservers = table.strings("nameservers", reader, resolver_address);
+    let nameservers = nameservers.map(|list| list.items).unwrap_or_default();
+    reader.distinct(&nameservers, |address| format!("the resolver {address}"));
+    table.finish(reader);
+    Resolver { nameservers: values(&nameservers) }
+}
+
+/// Ports that two doors cannot share.
+fn compare(
+    dns: &[(SocketAddr, Option<Span>)],
+    api: &[(SocketAddr, Option<Span>)],
+    admin: &[(SocketAddr, Option<Span>)],
+    reader: &mut Reader,
+) {
+    let overlap = |a: SocketAddr, b: SocketAddr| a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    let mut refuse =
+        |(a, at): &(SocketAddr, Option<Span>), what: &str, (b, span): &(SocketAddr, Option<Span>), with: &str| {
+            let Some(place) = at.as_ref().or(span.as_ref()) else { return };
+            let mut complaint = Complaint::new(format!("{what} on {a} and {with} on {b} have the same port"));
+            if let (Some(_), Some(other)) = (at, span) {
+                complaint = complaint.help(format!("{with} is in line {}", reader.line(other)));
+            }
+            reader.refuse(place, complaint);
+        };
+    for admin in admin.iter().filter(|(address, _)| address.port() != 0) {
+        // on different addresses it would work, until somebody mistakes one for the other
+        if let Some(api) = api.iter().find(|api| api.0.port() == admin.0.port()) {
+            refuse(admin, "[admin]", api, "[api]");
+        }
+    }
+    let doors = api.iter().map(|address| ("[api]", address)).chain(admin.iter().map(|address| ("[admin]", address)));
+    for (what, door) in doors.filter(|(_, door)| door.0.port() != 0) {
+        if let Some(dns) = dns.iter().find(|dns| dns.0.port() == door.0.port() && overlap(dns.0, door.0)) {
+            refuse(door, what, dns, "[dns]");
+        }
+    }
+}
+
+/// The zone that labels are registered in.
+fn labels_zone(api: &Listening<Api>, origins: &[Option<At<Name>>], reader: &mut Reader) -> Option<Name> {
+    let is_challenge_name = |name: &Name| name.labels().next() == Some(crate::zone::ACME_CHALLENGE);
+    let mut hosts = origins.iter().flatten().map(|at| &at.value).filter(|name| !is_challenge_name(name));
+    // an origin that is wrong may be the one that is meant
+    let all_known = origins.iter().all(Option::is_some) && !origins.is_empty();
+    if let Some(At { value: zone, span }) = &api.zone {
+        if is_challenge_name(zone) {
+            let complaint = Complaint::new(format!("labels cannot be registered in the challenge zone {zone}"));
+            let help = "its values are at its apex, for one domain alone; name a zone that is a host for CNAME targets";
+            reader.refuse(span, complaint.help(help));
+        } else if !hosts.any(|host| host == zone) && all_known {
+            let complaint = Complaint::new(format!("{zone} is not the origin of a [[zone]] of this file"));
+            let known = listed(origins.iter().flatten().map(|at| &at.value).filter(|name| !is_challenge_name(name)));
+            let help = if known.is_empty() {
+                format!("add a [[zone]] with `origin = \"{zone}\"`")
+            } else {
+                format!("known zones: {known}")
+            };
+            reader.refuse(span, complaint.help(help));
+        }
+        return Some(zone.clone());
+    }
+    let first = hosts.next().cloned();
+    if let (None, true, Some((_, Some(span)))) = (&first, all_known, api.listen.first()) {
+        let complaint = Complaint::new("the API is on, but there is no zone to register labels in");
+        let help = "add a [[zone]] whose origin does not begin with `_acme-challenge`, or write `listen = []`";
+        reader.refuse(span, complaint.help(help));
+    }
+    first
+}
+
+/// A path of the file, seen from the working directory.
+pub(super) fn relative(base: &Path, text: &str) -> Result<PathBuf, Complaint> {
+    if text.is_empty() {
+        return Err(Complaint::new("a path cannot be empty"));
+    }
+    Ok(base.join(text))
 }

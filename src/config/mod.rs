@@ -1,9 +1,16 @@
-//! The configuration, resolved and typed. `file.rs` reads the TOML as written.
+//! The configuration, resolved and typed. `file.rs`, `zones.rs` and `issuance.rs` read the TOML as written, with the
+//! tables of `read.rs` and the values of `value.rs`.
 
 mod file;
+mod issuance;
+mod read;
 mod report;
+#[cfg(test)]
+mod tests;
+mod value;
+mod zones;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use report::{ConfigError, Problem};
@@ -119,6 +126,32 @@ pub struct Certificate {
     pub names: Vec<String>,
     /// Name of a `[[ca]]`.
     pub ca: String,
+}
+
+impl Default for Dns {
+    fn default() -> Dns {
+        let every_address = [(Ipv4Addr::UNSPECIFIED, 53).into(), (Ipv6Addr::UNSPECIFIED, 53).into()];
+        Dns { listen: every_address.into(), negative_ttl: 1, txt_ttl: 1, value_lifetime: 7 * 86_400 }
+    }
+}
+
+impl Default for Api {
+    fn default() -> Api {
+        Api {
+            listen: Vec::new(),
+            registration: Registration::Closed,
+            zone: None,
+            hostname: None,
+            tls: None,
+            allow_plaintext: false,
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Admin {
+        Admin { listen: (Ipv4Addr::LOCALHOST, 8054).into() }
+    }
 }
 
 impl Config {

@@ -295,7 +295,7 @@ impl Writer {
         if zones.get(&name).is_some() {
             return Err(taken("it is the origin of another zone"));
         }
-        if zone.cut_above(&name).is_some() {
+        if zone.cut_above(name.as_wire()).is_some() {
             return Err(taken("it is delegated away in the zone file"));
         }
         if zone.node(name.as_wire()).is_some() {

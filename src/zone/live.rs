@@ -133,7 +133,7 @@ impl Live {
         }
         let zones = self.zones();
         let zone = zones.find(name.as_wire()).ok_or_else(|| NotAChallengeName::OutOfZone(name.clone()))?;
-        if let Some(cut) = zone.cut_above(name) {
+        if let Some(cut) = zone.cut_above(name.as_wire()) {
             return Err(NotAChallengeName::BelowCut { name: name.clone(), cut: cut.clone() });
         }
         if zone.is_challenge_zone() && name == zone.origin() {
@@ -151,6 +151,27 @@ impl Live {
     /// Whether `name` is a registered label.
     pub fn is_registered(&self, name: &Name) -> bool {
         self.names.get(name).is_some_and(|entry| entry.registered)
+    }
+
+    /// Registered names that the zone files, as they are now, leave no place for, with the reason.
+    pub fn conflicts(&self) -> Vec<(Name, &'static str)> {
+        let zones = self.zones();
+        let reason = |name: &Name| {
+            let Some(zone) = zones.find(name.as_wire()) else {
+                return Some("no zone of the configuration contains it");
+            };
+            if name == zone.origin() {
+                Some("it is the origin of a zone")
+            } else if zone.cut_above(name.as_wire()).is_some() {
+                Some("its zone file delegates it away")
+            } else if zone.node(name.as_wire()).is_some() {
+                Some("its zone file has records at or below it")
+            } else {
+                None
+            }
+        };
+        let registered = self.names.iter().filter(|entry| entry.registered);
+        registered.filter_map(|entry| Some((entry.key().clone(), reason(entry.key())?))).collect()
     }
 
     /// Names that hold values, with their sets; a copy of this moment, in no particular order.

@@ -1,6 +1,8 @@
 //! TXT values and the set of them that one name holds.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
+
+use super::name::unescape;
 
 /// Most values at one name; adding one more drops the oldest.
 pub const MAX_VALUES: usize = 64;
@@ -56,6 +58,31 @@ impl fmt::Display for TxtValue {
             }
         }
         Ok(())
+    }
+}
+
+/// Why a text is no TXT value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TxtValueError {
+    #[error("bad escape: a backslash takes three decimal digits up to 255, or one other character")]
+    BadEscape,
+    #[error(transparent)]
+    TooLong(#[from] ValueTooLong),
+}
+
+/// Reads what `Display` writes; characters outside ASCII stand for their UTF-8 octets.
+impl FromStr for TxtValue {
+    type Err = TxtValueError;
+    fn from_str(text: &str) -> Result<TxtValue, TxtValueError> {
+        let mut octets = Vec::with_capacity(text.len());
+        let mut bytes = text.bytes().peekable();
+        while let Some(byte) = bytes.next() {
+            octets.push(match byte {
+                b'\\' => unescape(&mut bytes).map_err(|_| TxtValueError::BadEscape)?,
+                other => other,
+            });
+        }
+        Ok(TxtValue::new(&octets)?)
     }
 }
 
@@ -166,5 +193,14 @@ mod tests {
         assert_eq!(value("").strings().count(), 1);
         assert_eq!(value("").rdata_len(), 1);
         assert!(TxtValue::new(&[b'x'; 4097]).is_err());
+    }
+
+    #[test]
+    fn the_text_of_a_value_reads_back() {
+        let any: Vec<u8> = (0..=255).collect();
+        let odd = TxtValue::new(&any).unwrap();
+        assert_eq!(odd.to_string().parse(), Ok(odd));
+        assert_eq!("ä".parse(), Ok(value("ä")));
+        assert_eq!(r"\300".parse::<TxtValue>(), Err(TxtValueError::BadEscape));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::record::{Located, Place, Record, ZoneProblem, rtype};
+use super::record::{Located, Place, Record, ZoneProblem, rdata_is_sound, rtype};
 use super::{Label, Name};
 
 /// All records of one owner and type (RFC 2181 section 5).
@@ -33,6 +33,8 @@ pub struct Zone {
     origin: Name,
     nodes: HashMap<Name, Node>,
     soa: Soa,
+    /// Whether any name below the origin has NS records.
+    has_cuts: bool,
 }
 
 /// The start of authority (RFC 1035 section 3.3.13).
@@ -45,15 +47,25 @@ pub struct Soa {
 }
 
 impl Soa {
+    /// `None` if `rdata` is not two names and 20 octets.
+    pub fn new(ttl: u32, rdata: Box<[u8]>) -> Option<Soa> {
+        rdata_is_sound(rtype::SOA, &rdata).then_some(Soa { ttl, rdata })
+    }
+
+    /// The number at `index` of the last five.
     fn number(&self, index: usize) -> u32 {
-        let at = self.rdata.len() - 20 + 4 * index;
-        // 20 octets were checked when the record was read.
-        u32::from_be_bytes([self.rdata[at], self.rdata[at + 1], self.rdata[at + 2], self.rdata[at + 3]])
+        let numbers = self.rdata.last_chunk::<20>().map_or(&[][..], |octets| octets.as_chunks::<4>().0);
+        numbers.get(index).copied().map_or(0, u32::from_be_bytes)
     }
 
     /// SERIAL as written in the master file; what is served counts on from there with every change.
     pub fn serial(&self) -> u32 {
         self.number(0)
+    }
+
+    /// The SERIAL that is served after so many commits.
+    pub fn served_serial(&self, revision: u32) -> u32 {
+        self.serial().wrapping_add(revision)
     }
 
     /// MINIMUM: with the TTL, the upper bound of negative caching (RFC 2308 section 4). Seconds.
@@ -76,6 +88,10 @@ impl Zone {
             }
             if record.rtype == rtype::SOA && record.owner != origin {
                 refuse(format!("an SOA record belongs at the origin {origin}, not at {}", record.owner));
+                continue;
+            }
+            if !rdata_is_sound(record.rtype, &record.rdata) {
+                refuse(format!("malformed RDATA at {}", record.owner));
                 continue;
             }
             let node = nodes.entry(record.owner.clone()).or_default();
@@ -102,18 +118,19 @@ impl Zone {
         }
         let apex = nodes.get(&origin);
         let soa =
-            apex.and_then(|node| node.rrset(rtype::SOA)).map(|set| Soa { ttl: set.ttl, rdata: set.rdata[0].clone() });
+            apex.and_then(|node| node.rrset(rtype::SOA)).and_then(|set| Soa::new(set.ttl, set.rdata.first()?.clone()));
         if soa.is_none() {
             problems.push(ZoneProblem { place: start, message: format!("no SOA record at the origin {origin}") });
         }
         if apex.and_then(|node| node.rrset(rtype::NS)).is_none() {
             problems.push(ZoneProblem { place: start, message: format!("no NS record at the origin {origin}") });
         }
-        problems.sort_by_key(|problem| problem.place);
+        problems.sort_by(|a, b| (a.place, &a.message).cmp(&(b.place, &b.message)));
         match soa {
             Some(soa) if problems.is_empty() => {
                 add_empty_non_terminals(&mut nodes, &origin);
-                Ok(Zone { origin, nodes, soa })
+                let has_cuts = nodes.iter().any(|(owner, node)| *owner != origin && node.rrset(rtype::NS).is_some());
+                Ok(Zone { origin, nodes, soa, has_cuts })
             }
             _ => Err(problems),
         }
@@ -162,11 +179,14 @@ impl Zone {
         self.nodes.iter()
     }
 
-    /// The cut at or above `name` and below the origin, nearest to the origin: names there belong to another zone
-    /// (RFC 1034 section 4.2.1).
-    pub fn cut_above(&self, name: &Name) -> Option<&Name> {
+    /// The cut at or above `name` (lower-case wire form) and below the origin, nearest to the origin: names there
+    /// belong to another zone (RFC 1034 section 4.2.1).
+    pub fn cut_above(&self, name: &[u8]) -> Option<&Name> {
+        if !self.has_cuts {
+            return None;
+        }
         let mut found = None;
-        let mut at = name.as_wire();
+        let mut at = name;
         while at != self.origin.as_wire() {
             if let Some((owner, node)) = self.nodes.get_key_value(at)
                 && node.rrset(rtype::NS).is_some()
@@ -201,7 +221,13 @@ fn add(node: &mut Node, record: Record) -> Result<(), String> {
         node.rrsets.push(RrSet { rtype, ttl, rdata: vec![rdata] });
         return Ok(());
     };
-    if set.rdata.contains(&rdata) {
+    let same = |held: &[u8]| match rtype {
+        // RFC 4343: names are equal without regard to case; a length octet is no letter
+        rtype::NS | rtype::CNAME | rtype::PTR => held.eq_ignore_ascii_case(&rdata),
+        _ => *held == *rdata,
+    };
+    if set.rdata.iter().any(|held| same(held)) {
+        set.ttl = set.ttl.min(ttl);
         return Ok(()); // RFC 2181 section 5: duplicates are one record
     }
     if rtype == rtype::SOA {
@@ -227,5 +253,159 @@ fn add_empty_non_terminals(nodes: &mut HashMap<Name, Node>, origin: &Name) {
             nodes.insert(parent.clone(), Node::default());
             at = parent;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zone::master;
+
+    const APEX: &str = "$TTL 60\n@ SOA ns h 7 2 3 4 300\n@ NS ns\n";
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    /// The zone `example` with an apex on lines 1 to 3 and these lines from line 4 on.
+    fn zone(lines: &str) -> Result<Zone, Vec<ZoneProblem>> {
+        from_text(&format!("{APEX}{lines}"))
+    }
+
+    fn from_text(text: &str) -> Result<Zone, Vec<ZoneProblem>> {
+        Zone::from_records(name("example"), master::read(text, &name("example")).unwrap())
+    }
+
+    /// Line and message of the one problem.
+    #[track_caller]
+    fn problem(zone: Result<Zone, Vec<ZoneProblem>>, line: usize, part: &str) {
+        let problems = zone.expect_err("the zone was taken");
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].place.line, line, "{problems:?}");
+        assert!(problems[0].message.contains(part), "{problems:?}");
+    }
+
+    fn located(owner: &str, rtype: u16, rdata: &[u8]) -> Located {
+        let record = Record { owner: name(owner), rtype, ttl: 60, rdata: rdata.into() };
+        Located { record, place: Place { line: 1, column: 1 } }
+    }
+
+    #[test]
+    fn an_alias_has_no_other_data_rfc1034_3_6_2() {
+        problem(zone("a CNAME b\na TXT c\n"), 4, "beside other records");
+        problem(zone("a TXT c\na CNAME b\n"), 5, "beside other records");
+        problem(zone("@ CNAME b\n"), 4, "beside other records");
+        problem(zone("a CNAME b\na CNAME c\n"), 5, "second CNAME");
+        zone("a CNAME b\na CNAME B\n*.c CNAME b\n").unwrap();
+    }
+
+    #[test]
+    fn one_soa_at_the_origin_rfc1035_5_2() {
+        problem(zone("@ SOA ns2 h 7 2 3 4 300\n"), 4, "second SOA");
+        problem(zone("a SOA ns h 7 2 3 4 300\n"), 4, "belongs at the origin");
+        zone("@ SOA ns h 7 2 3 4 300\n").unwrap();
+        problem(from_text("@ 60 NS ns\n"), 1, "no SOA");
+        problem(from_text("@ 60 SOA ns h 7 2 3 4 300\n"), 1, "no NS");
+        let problems = from_text("a 60 SOA ns h 7 2 3 4 5\n").unwrap_err();
+        assert_eq!(problems.len(), 3, "{problems:?}");
+    }
+
+    #[test]
+    fn all_owners_lie_in_the_zone_rfc1035_5_2() {
+        problem(zone("a.example. A 192.0.2.1\nexample.org. A 192.0.2.1\n"), 5, "outside the zone");
+        problem(zone("badexample. A 192.0.2.1\n"), 4, "outside the zone");
+        problem(zone(". A 192.0.2.1\n"), 4, "outside the zone");
+    }
+
+    #[test]
+    fn every_violation_is_reported_in_the_order_of_the_file() {
+        let problems = zone("b DNAME c\nc CNAME d\nx. A 192.0.2.1\nc A 192.0.2.1\nd SOA . . 1 1 1 1 1\n").unwrap_err();
+        let lines: Vec<_> = problems.iter().map(|problem| problem.place.line).collect();
+        assert_eq!(lines, [4, 5, 6, 8], "{problems:?}");
+    }
+
+    #[test]
+    fn malformed_rdata_is_no_panic() {
+        for rdata in [&[0; 3][..], &[], &[0; 21], &[0; 23], b"\x3f\0\0"] {
+            let records = vec![located("example", rtype::SOA, rdata), located("example", rtype::NS, b"\0")];
+            assert!(Zone::from_records(name("example"), records).is_err());
+            assert_eq!(Soa::new(60, rdata.into()), None);
+            let soa = Soa { ttl: 60, rdata: rdata.into() };
+            assert!(soa.serial() == 0 && soa.minimum() == 0);
+        }
+        let records = vec![located("example", rtype::SOA, &[0; 22]), located("example", rtype::NS, b"\xc0\x0c")];
+        assert!(Zone::from_records(name("example"), records).is_err());
+    }
+
+    #[test]
+    fn the_numbers_of_the_soa_rfc1035_3_3_13() {
+        let zone = zone("").unwrap();
+        assert_eq!((zone.soa().serial(), zone.soa().minimum(), zone.soa().ttl), (7, 300, 60));
+    }
+
+    #[test]
+    fn an_rrset_has_no_duplicates_and_one_ttl_rfc2181_5() {
+        let zone = zone("@ 50 NS NS\n@ NS other\na 9 TXT x\na 8 TXT X\na 7 TXT x\n").unwrap();
+        let apex = zone.node(name("example").as_wire()).unwrap();
+        assert_eq!((apex.rrset(rtype::NS).unwrap().rdata.len(), apex.rrset(rtype::NS).unwrap().ttl), (2, 50));
+        let texts = zone.node(name("a.example").as_wire()).unwrap().rrset(rtype::TXT).unwrap();
+        assert_eq!((texts.rdata.len(), texts.ttl), (2, 7), "texts differ in case");
+    }
+
+    #[test]
+    fn empty_non_terminals_exist_rfc4592_2_2_2() {
+        let zone = zone("a.b.c TXT x\nd.b.c TXT x\nc.x TXT x\nx TXT x\n*.w.v TXT x\n").unwrap();
+        for empty in ["b.c.example", "c.example", "w.v.example", "v.example"] {
+            assert!(zone.node(name(empty).as_wire()).unwrap().rrsets.is_empty(), "{empty}");
+        }
+        assert_eq!(zone.nodes().count(), 1 + 5 + 4);
+        assert!(zone.node(name("y.example").as_wire()).is_none());
+        assert!(zone.node(b"\0").is_none(), "nothing above the origin");
+    }
+
+    #[test]
+    fn a_zone_of_name_servers_alone() {
+        let servers = [name("ns1.example.org"), name("ns2.example.org"), name("ns1.example.org")];
+        let zone = Zone::from_nameservers(name("_acme-challenge.example.net"), &servers).unwrap();
+        assert!(zone.is_challenge_zone());
+        assert_eq!((zone.soa().serial(), zone.soa().minimum()), (1, 300));
+        let names = [name("ns1.example.org"), name("hostmaster.example.net")];
+        assert!(zone.soa().rdata.starts_with(&[names[0].as_wire(), names[1].as_wire()].concat()));
+        let apex = zone.node(zone.origin().as_wire()).unwrap();
+        assert_eq!(apex.rrset(rtype::NS).unwrap().rdata.len(), 2);
+        assert_eq!(Zone::from_nameservers(name("example"), &[]).unwrap_err().len(), 2);
+        assert!(!Zone::from_nameservers(Name::root(), &servers).unwrap().is_challenge_zone());
+    }
+
+    #[test]
+    fn the_mailbox_of_a_long_parent_still_fits() {
+        let long = Name::parse(&["x".repeat(63).as_str(); 3].join(".")).unwrap().child(&[b'y'; 59]).unwrap();
+        let zone = Zone::from_nameservers(long.child(b"z").unwrap(), &[name("ns1.example.org")]).unwrap();
+        assert!(rdata_is_sound(rtype::SOA, &zone.soa().rdata));
+    }
+
+    #[test]
+    fn a_cut_hides_what_is_at_and_below_it_rfc1034_4_2_1() {
+        let zone = zone("sub NS ns.sub\nns.sub A 192.0.2.1\ndeep.sub NS ns\na.b NS ns\n").unwrap();
+        for (below, cut) in [
+            ("sub.example", Some("sub.example")),
+            ("ns.sub.example", Some("sub.example")),
+            ("x.deep.sub.example", Some("sub.example")),
+            ("x.a.b.example", Some("a.b.example")),
+            ("b.example", None),
+            ("example", None),
+            ("x.example", None),
+            ("ssub.example", None),
+            ("elsewhere.org", None),
+        ] {
+            assert_eq!(zone.cut_above(name(below).as_wire()), cut.map(name).as_ref(), "{below}");
+        }
+        assert_eq!(zone.cut_above(Name::root().as_wire()), None);
+    }
+
+    #[test]
+    fn a_label_has_its_name_in_the_zone() {
+        let zone = zone("").unwrap();
+        assert_eq!(zone.name_of(&Label::parse("a-b").unwrap()), Ok(name("a-b.example")));
     }
 }

@@ -1,0 +1,272 @@
+//! Writes an answer: header, the question as it came, records with compressed names, OPT; and cuts it when it is too
+//! long.
+
+use super::query::{Edns, HEADER, Rcode};
+use crate::zone::{MAX_NAME, rtype};
+
+/// UDP payload that this server offers, and the most it sends (RFC 9715).
+pub const UDP_PAYLOAD: u16 = 1232;
+/// UDP payload of a requestor without EDNS (RFC 1035 section 2.3.4).
+pub const UDP_PLAIN: u16 = 512;
+
+const OPT_LEN: usize = 11;
+/// How many places of labels are remembered for compression; more is not needed for the answers given here.
+const MEMORY: usize = 48;
+
+/// Where the owner name of a record has been written already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offset(usize);
+
+/// The question's name.
+pub const QUESTION: Offset = Offset(HEADER);
+
+/// The section that records are counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    Answer = 1,
+    Authority = 2,
+    Additional = 3,
+}
+
+/// The answer did not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// An answer being written. `out` is used as it is: no allocation once it has grown.
+pub struct Encoder<'a> {
+    out: &'a mut Vec<u8>,
+    /// Octets that may be used, those of OPT not counted.
+    max: usize,
+    /// End of the question.
+    start: usize,
+    edns: Option<Edns>,
+    counts: [u16; 4],
+    labels: [u16; MEMORY],
+    remembered: usize,
+}
+
+impl<'a> Encoder<'a> {
+    /// Begins the answer to a message: its id, opcode, RD and CD come back (RFC 1035 4.1.1, RFC 4035 3.1.6), the
+    /// question octet for octet. `max` is the longest answer that may be sent.
+    pub fn new(out: &'a mut Vec<u8>, packet: &[u8], question: &[u8], edns: Option<Edns>, max: usize) -> Encoder<'a> {
+        out.clear();
+        out.extend_from_slice(&packet[..2]);
+        out.push(0x80 | packet[2] & 0x79); // QR, opcode, RD
+        out.push(packet[3] & 0x10); // CD
+        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(question);
+        let reserved = if edns.is_some() { OPT_LEN } else { 0 };
+        let start = out.len();
+        let mut encoder = Encoder {
+            out,
+            max: max.saturating_sub(reserved),
+            start,
+            edns,
+            counts: [u16::from(!question.is_empty()), 0, 0, 0],
+            labels: [0; MEMORY],
+            remembered: 0,
+        };
+        if !question.is_empty() {
+            encoder.remember(HEADER, start - 4);
+        }
+        encoder
+    }
+
+    /// Sets AA (RFC 1035 section 4.1.1).
+    pub fn authoritative(&mut self) {
+        self.out[2] |= 0x04;
+    }
+
+    /// Adds a record whose owner is written elsewhere in the answer.
+    pub fn record(
+        &mut self,
+        section: Section,
+        owner: Offset,
+        rtype: u16,
+        ttl: u32,
+        rdata: &[u8],
+    ) -> Result<Offset, Full> {
+        self.pointer(owner)?;
+        self.body(section, rtype, ttl, rdata)
+    }
+
+    /// Adds a record with its owner name (uncompressed wire form).
+    pub fn named_record(
+        &mut self,
+        section: Section,
+        owner: &[u8],
+        rtype: u16,
+        ttl: u32,
+        rdata: &[u8],
+    ) -> Result<Offset, Full> {
+        self.name(owner)?;
+        self.body(section, rtype, ttl, rdata)
+    }
+
+    /// Adds a TXT record of these character-strings.
+    pub fn txt<'s>(&mut self, owner: Offset, ttl: u32, strings: impl Iterator<Item = &'s [u8]>) -> Result<(), Full> {
+        self.pointer(owner)?;
+        let length_at = self.fixed(rtype::TXT, ttl)?;
+        for string in strings {
+            // strings have at most 255 octets, by `TxtValue::strings`
+            self.put(&[string.len() as u8])?;
+            self.put(string)?;
+        }
+        self.finish(Section::Answer, length_at)
+    }
+
+    /// Everything in the answer so far, to come back to with `rewind`.
+    pub fn mark(&self) -> Mark {
+        Mark { len: self.out.len(), counts: self.counts, remembered: self.remembered }
+    }
+
+    /// Takes back everything since the mark.
+    pub fn rewind(&mut self, mark: Mark) {
+        self.out.truncate(mark.len);
+        self.counts = mark.counts;
+        self.remembered = mark.remembered;
+    }
+
+    /// The answer is too long: nothing but the header with TC, the question and OPT (RFC 2181 section 9).
+    pub fn truncate(&mut self) {
+        self.out.truncate(self.start);
+        self.counts = [self.counts[0], 0, 0, 0];
+        self.out[2] |= 0x02;
+    }
+
+    /// Writes the response code and OPT; the answer is complete.
+    pub fn end(self, rcode: Rcode) {
+        let [questions, answers, authorities, mut additionals] = self.counts;
+        self.out[3] |= (rcode.0 & 0x0f) as u8;
+        if let Some(edns) = self.edns {
+            additionals += 1;
+            let do_bit = if edns.dnssec_ok { 0x80 } else { 0 };
+            let payload = UDP_PAYLOAD.to_be_bytes();
+            let extended = (rcode.0 >> 4) as u8;
+            self.out.extend_from_slice(&[0, 0, rtype::OPT as u8, payload[0], payload[1], extended, 0, do_bit, 0, 0, 0]);
+        }
+        for (index, count) in [questions, answers, authorities, additionals].into_iter().enumerate() {
+            self.out[4 + 2 * index..6 + 2 * index].copy_from_slice(&count.to_be_bytes());
+        }
+    }
+
+    fn body(&mut self, section: Section, rtype: u16, ttl: u32, rdata: &[u8]) -> Result<Offset, Full> {
+        let length_at = self.fixed(rtype, ttl)?;
+        let at = Offset(self.out.len());
+        self.rdata(rtype, rdata)?;
+        self.finish(section, length_at)?;
+        Ok(at)
+    }
+
+    /// Names inside RDATA are compressed in the types of RFC 1035 alone (RFC 3597 section 4).
+    fn rdata(&mut self, rtype: u16, rdata: &[u8]) -> Result<(), Full> {
+        let name_len = |at: usize| rdata.get(at..).and_then(crate::zone::wire_len);
+        match rtype {
+            rtype::NS | rtype::CNAME | rtype::PTR => self.name(rdata),
+            rtype::MX if rdata.len() > 2 => {
+                self.put(&rdata[..2])?;
+                self.name(&rdata[2..])
+            }
+            rtype::SOA => match name_len(0).and_then(|mname| Some((mname, name_len(mname)?))) {
+                Some((mname, rname)) => {
+                    self.name(&rdata[..mname])?;
+                    self.name(&rdata[mname..mname + rname])?;
+                    self.put(&rdata[mname + rname..])
+                }
+                None => self.put(rdata),
+            },
+            _ => self.put(rdata),
+        }
+    }
+
+    /// TYPE, CLASS IN, TTL and room for RDLENGTH; where that is.
+    fn fixed(&mut self, rtype: u16, ttl: u32) -> Result<usize, Full> {
+        let (rtype, ttl) = (rtype.to_be_bytes(), ttl.to_be_bytes());
+        self.put(&[rtype[0], rtype[1], 0, 1, ttl[0], ttl[1], ttl[2], ttl[3], 0, 0])?;
+        Ok(self.out.len() - 2)
+    }
+
+    fn finish(&mut self, section: Section, length_at: usize) -> Result<(), Full> {
+        let length = u16::try_from(self.out.len() - length_at - 2).map_err(|_| Full)?;
+        self.out[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
+        self.counts[section as usize] += 1;
+        Ok(())
+    }
+
+    fn put(&mut self, octets: &[u8]) -> Result<(), Full> {
+        if self.out.len() + octets.len() > self.max {
+            return Err(Full);
+        }
+        self.out.extend_from_slice(octets);
+        Ok(())
+    }
+
+    fn pointer(&mut self, Offset(at): Offset) -> Result<(), Full> {
+        let pointer = u16::try_from(at).ok().filter(|at| *at < 0x4000).ok_or(Full)? | 0xc000;
+        self.put(&pointer.to_be_bytes())
+    }
+
+    /// Writes a name (uncompressed wire form), its longest known suffix as a pointer (RFC 1035 section 4.1.4).
+    fn name(&mut self, wire: &[u8]) -> Result<(), Full> {
+        let begin = self.out.len();
+        let mut rest = wire;
+        while let Some((&len, _)) = rest.split_first().filter(|(len, _)| **len != 0) {
+            if let Some(known) = self.find(rest) {
+                self.remember(begin, self.out.len());
+                return self.pointer(Offset(known));
+            }
+            let Some(label) = rest.get(..1 + usize::from(len)) else { return Err(Full) };
+            self.put(label)?;
+            rest = &rest[label.len()..];
+        }
+        self.put(&[0])?;
+        self.remember(begin, self.out.len());
+        Ok(())
+    }
+
+    /// Remembers the labels written between two places.
+    fn remember(&mut self, mut at: usize, end: usize) {
+        while at < end && at < 0x4000 && self.remembered < MEMORY {
+            let len = usize::from(self.out[at]);
+            if len == 0 || len > 63 {
+                return;
+            }
+            self.labels[self.remembered] = at as u16;
+            self.remembered += 1;
+            at += 1 + len;
+        }
+    }
+
+    fn find(&self, name: &[u8]) -> Option<usize> {
+        self.labels[..self.remembered].iter().map(|at| usize::from(*at)).find(|at| self.stands_at(*at, name))
+    }
+
+    /// Whether the name written at `at`, pointers followed, is `name` but for case.
+    fn stands_at(&self, mut at: usize, mut name: &[u8]) -> bool {
+        for _ in 0..2 * MAX_NAME {
+            let len = usize::from(self.out[at]);
+            if len >= 0xc0 {
+                at = (len & 0x3f) << 8 | usize::from(self.out[at + 1]);
+                continue;
+            }
+            let (Some(written), Some(wanted)) = (self.out.get(at..=at + len), name.get(..=len)) else { return false };
+            if !written.eq_ignore_ascii_case(wanted) {
+                return false;
+            }
+            if len == 0 {
+                return true;
+            }
+            at += 1 + len;
+            name = &name[1 + len..];
+        }
+        false
+    }
+}
+
+/// A place in the answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    len: usize,
+    counts: [u16; 4],
+    remembered: usize,
+}

@@ -1,0 +1,116 @@
+//! Finds what a zone says about a name: RFC 1034 section 4.3.2 with the wildcards of RFC 4592, over the static zones
+//! and the TXT values together.
+
+use std::sync::Arc;
+
+use crate::zone::{Existing, Live, Name, Node, RrSet, Timestamp, TxtSet, Zone, Zones, rtype};
+
+/// What there is at a name.
+#[derive(Debug)]
+pub enum Found<'a> {
+    /// The name lies in no zone of this server.
+    OutOfZone,
+    /// At or below a cut: the NS RRset there (RFC 1034 section 4.2.1).
+    Referral {
+        zone: &'a Zone,
+        cut: &'a Name,
+        nameservers: &'a RrSet,
+    },
+    Cname {
+        zone: &'a Zone,
+        cname: &'a RrSet,
+    },
+    RrSet {
+        zone: &'a Zone,
+        rrset: &'a RrSet,
+    },
+    /// Values of the live map, and what the zone file has of TXT at the same name.
+    Txt {
+        values: Arc<TxtSet>,
+        rrset: Option<&'a RrSet>,
+    },
+    /// The name has records, and the question was for all of them (RFC 8482).
+    Any,
+    /// The name exists without such records.
+    NoData {
+        zone: &'a Zone,
+    },
+    NxDomain {
+        zone: &'a Zone,
+    },
+}
+
+/// Looks up a name (lower-case wire form) and type at the moment `now`.
+pub fn lookup<'a>(zones: &'a Zones, live: &Live, name: &[u8], qtype: u16, now: Timestamp) -> Found<'a> {
+    let Some(zone) = authority(zones, name, qtype) else { return Found::OutOfZone };
+    if let Some(cut) = zone.cut_above(name)
+        && let Some(nameservers) = zone.node(cut.as_wire()).and_then(|node| node.rrset(rtype::NS))
+    {
+        // The DS RRset is the parent's (RFC 4035 section 3.1.4.1).
+        if qtype != rtype::DS || cut.as_wire() != name {
+            return Found::Referral { zone, cut, nameservers };
+        }
+    }
+    let node = zone.node(name);
+    let existing = live.existing(name);
+    match (node, existing) {
+        (None, None) => match wildcard(zone, live, name) {
+            Some(node) => at_node(zone, node, None, qtype, now),
+            None => Found::NxDomain { zone },
+        },
+        (Some(node), existing) => at_node(zone, node, existing, qtype, now),
+        (None, existing) => at_node(zone, &EMPTY, existing, qtype, now),
+    }
+}
+
+static EMPTY: Node = Node { rrsets: Vec::new() };
+
+/// The zone that answers: the one with the longest origin; for the DS RRset of an origin the parent, if it is here too
+/// and delegates.
+fn authority<'a>(zones: &'a Zones, name: &[u8], qtype: u16) -> Option<&'a Zone> {
+    let zone = zones.find(name)?;
+    if qtype == rtype::DS
+        && zone.origin().as_wire() == name
+        && let Some(parent) = zone.origin().parent_wire().and_then(|above| zones.find(above))
+        && parent.cut_above(name).is_some()
+    {
+        return Some(parent);
+    }
+    Some(zone)
+}
+
+fn at_node<'a>(zone: &'a Zone, node: &'a Node, existing: Option<Existing>, qtype: u16, now: Timestamp) -> Found<'a> {
+    let values = existing.and_then(|existing| existing.txt).filter(|set| set.live(now).next().is_some());
+    match qtype {
+        rtype::ANY if values.is_some() || !node.rrsets.is_empty() => return Found::Any,
+        rtype::TXT => {
+            if let Some(values) = values {
+                return Found::Txt { values, rrset: node.rrset(rtype::TXT) };
+            }
+        }
+        _ => {}
+    }
+    if let Some(rrset) = node.rrset(qtype) {
+        return Found::RrSet { zone, rrset };
+    }
+    match node.rrset(rtype::CNAME) {
+        Some(cname) => Found::Cname { zone, cname },
+        None => Found::NoData { zone },
+    }
+}
+
+/// The source of synthesis: `*.<closest encloser>`, if that name exists (RFC 4592 section 3.3.1).
+fn wildcard<'a>(zone: &'a Zone, live: &Live, name: &[u8]) -> Option<&'a Node> {
+    let mut encloser = name;
+    // Stops at the origin at the latest: `name` lies below it, and it exists.
+    loop {
+        encloser = encloser.get(1 + usize::from(*encloser.first()?)..)?;
+        if zone.node(encloser).is_some() || live.existing(encloser).is_some() {
+            break;
+        }
+    }
+    let mut source = [0u8; crate::zone::MAX_NAME];
+    source[..2].copy_from_slice(b"\x01*");
+    source.get_mut(2..2 + encloser.len())?.copy_from_slice(encloser);
+    zone.node(&source[..2 + encloser.len()])
+}

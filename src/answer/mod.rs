@@ -1,0 +1,245 @@
+//! Bytes in, bytes out: the one place that decides what the DNS says. Pure: no socket, no clock, no store, no await.
+//!
+//! UDP, TCP and every later transport call [`answer`]; so their answers cannot differ but in length.
+
+mod encode;
+mod lookup;
+mod query;
+
+pub use encode::{UDP_PAYLOAD, UDP_PLAIN};
+pub use query::{HEADER, Rcode};
+
+#[cfg(test)]
+mod tests;
+
+use encode::{Encoder, Full, Offset, QUESTION, Section};
+use lookup::{Found, lookup};
+use query::{Edns, LowerName, Message, Query};
+
+use crate::zone::{Live, Timestamp, Zone, Zones, rtype};
+
+/// Longest chain of CNAMEs followed inside our zones; resolvers give up at about that many.
+const MAX_CNAMES: usize = 8;
+/// RFC 8482 section 4.2: CPU `RFC8482`, no OS.
+const ANY_HINFO: &[u8] = b"\x07RFC8482\x00";
+
+/// TTLs that the configuration sets, seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ttls {
+    pub txt: u32,
+    /// Upper bound for negative answers (RFC 2308 section 5).
+    pub negative: u32,
+}
+
+/// How the query came: it bounds the length of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Udp,
+    /// A stream with two octets of length before each message (RFC 7766).
+    Tcp,
+}
+
+/// What is to be done with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send what is in `out`.
+    Reply,
+    /// Send nothing.
+    Silence,
+    /// Not answered here: UPDATE, NOTIFY, TSIG. The header has exactly one question.
+    Rare,
+}
+
+/// Answers one message of a stranger. `out` is overwritten.
+pub fn answer(
+    live: &Live,
+    ttls: Ttls,
+    packet: &[u8],
+    transport: Transport,
+    now: Timestamp,
+    out: &mut Vec<u8>,
+) -> Verdict {
+    match query::read(packet) {
+        Message::Query(query) => answer_query(live, ttls, packet, &query, transport, now, out),
+        Message::CookieOnly(edns) => Encoder::new(out, packet, &[], Some(edns), limit(transport, Some(edns)))
+            .end(if edns.version == 0 { Rcode::NOERROR } else { Rcode::BADVERS }),
+        Message::Refuse(rcode) => refuse(packet, rcode, out),
+        Message::Silence => return Verdict::Silence,
+        Message::Rare => return Verdict::Rare,
+    }
+    Verdict::Reply
+}
+
+/// An error answer of the header alone. `packet` must have a whole header.
+pub fn refuse(packet: &[u8], rcode: Rcode, out: &mut Vec<u8>) {
+    Encoder::new(out, packet, &[], None, HEADER).end(rcode);
+}
+
+/// Octets that the answer may have: what the requestor takes, between 512 and 1232 over UDP (RFC 6891 section 6.2.5).
+fn limit(transport: Transport, edns: Option<Edns>) -> usize {
+    match transport {
+        Transport::Tcp => usize::from(u16::MAX),
+        Transport::Udp => usize::from(edns.map_or(UDP_PLAIN, |edns| edns.payload.clamp(UDP_PLAIN, UDP_PAYLOAD))),
+    }
+}
+
+fn answer_query(
+    live: &Live,
+    ttls: Ttls,
+    packet: &[u8],
+    query: &Query<'_>,
+    transport: Transport,
+    now: Timestamp,
+    out: &mut Vec<u8>,
+) {
+    let mut encoder = Encoder::new(out, packet, query.question, query.edns, limit(transport, query.edns));
+    if query.edns.is_some_and(|edns| edns.version != 0) {
+        return encoder.end(Rcode::BADVERS);
+    }
+    const IN: u16 = 1;
+    const TKEY: u16 = 249;
+    match query.qtype {
+        _ if query.qclass != IN => return encoder.end(Rcode::REFUSED),
+        rtype::AXFR | rtype::IXFR | rtype::TSIG | TKEY => return encoder.end(Rcode::REFUSED),
+        rtype::OPT => return encoder.end(Rcode::FORMERR), // RFC 6891 section 6.1.1
+        _ => {}
+    }
+    let zones = live.zones();
+    let mut answering = Answering { zones: &zones, live, ttls, now, encoder: &mut encoder };
+    let rcode = answering.follow(query).unwrap_or_else(|Full| {
+        answering.encoder.truncate();
+        Rcode::NOERROR
+    });
+    encoder.end(rcode);
+}
+
+struct Answering<'e, 'o, 'z> {
+    zones: &'z Zones,
+    live: &'z Live,
+    ttls: Ttls,
+    now: Timestamp,
+    encoder: &'e mut Encoder<'o>,
+}
+
+impl<'z> Answering<'_, '_, 'z> {
+    /// Writes what there is at the name asked for, and at the end of the CNAMEs that begin there.
+    fn follow(&mut self, query: &Query<'_>) -> Result<Rcode, Full> {
+        let mut name = query.name.clone();
+        let mut owner = QUESTION;
+        let mut seen: [&[u8]; MAX_CNAMES] = [&[]; MAX_CNAMES];
+        for hop in 0..=MAX_CNAMES {
+            let found = lookup(self.zones, self.live, name.as_wire(), query.qtype, self.now);
+            if hop == 0 && !matches!(found, Found::OutOfZone | Found::Referral { .. }) {
+                self.encoder.authoritative();
+            }
+            let Found::Cname { zone, cname } = found else {
+                return self.last(found, owner, hop);
+            };
+            // A CNAME RRset has exactly one record: `Zone::from_records` saw to it.
+            let target: &'z [u8] = &cname.rdata[0];
+            let at = self.write(zone, owner, cname)?;
+            let next = LowerName::new(target);
+            let been_there = next.as_wire() == query.name.as_wire()
+                || seen[..hop].iter().any(|earlier| earlier.eq_ignore_ascii_case(target));
+            if hop == MAX_CNAMES || been_there {
+                break;
+            }
+            seen[hop] = target;
+            name = next;
+            owner = at;
+        }
+        Ok(Rcode::NOERROR)
+    }
+
+    /// Writes what is no CNAME.
+    fn last(&mut self, found: Found<'z>, owner: Offset, hop: usize) -> Result<Rcode, Full> {
+        match found {
+            Found::OutOfZone if hop == 0 => return Ok(Rcode::REFUSED),
+            // The CNAME leads to somebody else's name: the resolver goes on by itself.
+            Found::OutOfZone | Found::Cname { .. } => {}
+            Found::Referral { .. } if hop > 0 => {}
+            Found::Referral { zone, cut, nameservers } => self.refer(zone, cut.as_wire(), nameservers)?,
+            Found::RrSet { zone, rrset } => {
+                self.write(zone, owner, rrset)?;
+            }
+            Found::Txt { values, rrset } => {
+                for rdata in rrset.iter().flat_map(|rrset| &rrset.rdata) {
+                    self.encoder.record(Section::Answer, owner, rtype::TXT, self.ttls.txt, rdata)?;
+                }
+                for value in values.live(self.now) {
+                    self.encoder.txt(owner, self.ttls.txt, value.strings())?;
+                }
+            }
+            Found::Any => {
+                self.encoder.record(Section::Answer, owner, rtype::HINFO, self.ttls.txt, ANY_HINFO)?;
+            }
+            Found::NoData { zone } => self.deny(zone)?,
+            Found::NxDomain { zone } => {
+                self.deny(zone)?;
+                return Ok(Rcode::NXDOMAIN);
+            }
+        }
+        Ok(Rcode::NOERROR)
+    }
+
+    /// Writes an RRset into the answer section; where the RDATA of its last record is.
+    fn write(&mut self, zone: &Zone, owner: Offset, rrset: &crate::zone::RrSet) -> Result<Offset, Full> {
+        if rrset.rtype == rtype::SOA {
+            return self.soa(zone, Section::Answer, zone.soa().ttl);
+        }
+        let mut at = owner;
+        for rdata in &rrset.rdata {
+            at = self.encoder.record(Section::Answer, owner, rrset.rtype, rrset.ttl, rdata)?;
+        }
+        Ok(at)
+    }
+
+    /// Writes the SOA of a negative answer, with the TTL that resolvers cache it for (RFC 2308 sections 3 and 5).
+    fn deny(&mut self, zone: &Zone) -> Result<(), Full> {
+        let ttl = zone.soa().ttl.min(zone.soa().minimum()).min(self.ttls.negative);
+        self.soa(zone, Section::Authority, ttl).map(|_| ())
+    }
+
+    /// Writes the SOA with the serial of this moment.
+    fn soa(&mut self, zone: &Zone, section: Section, ttl: u32) -> Result<Offset, Full> {
+        let soa = zone.soa();
+        let mut rdata = [0u8; 2 * crate::zone::MAX_NAME + 20];
+        let Some(served) = rdata.get_mut(..soa.rdata.len()) else { return Err(Full) };
+        served.copy_from_slice(&soa.rdata);
+        let at = served.len() - 20;
+        served[at..at + 4].copy_from_slice(&soa.served_serial(self.live.revision()).to_be_bytes());
+        self.encoder.named_record(section, zone.origin().as_wire(), rtype::SOA, ttl, served)
+    }
+
+    /// Writes a referral: NS in authority, without AA, and the addresses that the zone has of the name servers. Those
+    /// below the cut are glue that must not be missing (RFC 9471).
+    fn refer(&mut self, zone: &Zone, cut: &[u8], nameservers: &crate::zone::RrSet) -> Result<(), Full> {
+        for rdata in &nameservers.rdata {
+            self.encoder.named_record(Section::Authority, cut, rtype::NS, nameservers.ttl, rdata)?;
+        }
+        for must_fit in [true, false] {
+            for target in &nameservers.rdata {
+                let name = LowerName::new(target);
+                if name.as_wire().ends_with(cut) != must_fit {
+                    continue;
+                }
+                let Some(node) = zone.node(name.as_wire()) else { continue };
+                for glue in [rtype::A, rtype::AAAA].into_iter().filter_map(|address| node.rrset(address)) {
+                    let mark = self.encoder.mark();
+                    for rdata in &glue.rdata {
+                        let written =
+                            self.encoder.named_record(Section::Additional, target, glue.rtype, glue.ttl, rdata);
+                        if written.is_err() && must_fit {
+                            return Err(Full);
+                        }
+                        if written.is_err() {
+                            self.encoder.rewind(mark);
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,49 @@
+//! `/v1/certificates`: what the ACME client keeps valid, and orders made by hand.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use tokio::sync::mpsc;
+
+use super::AdminState;
+use super::failure::{Failure, Segment};
+use crate::api::{CertificateStatus, Progress};
+
+pub(super) async fn list(State(state): State<AdminState>) -> Result<Json<Vec<CertificateStatus>>, Failure> {
+    Ok(Json(state.issuer.list().await?))
+}
+
+pub(super) async fn show(
+    State(state): State<AdminState>,
+    Segment(name): Segment,
+) -> Result<Json<CertificateStatus>, Failure> {
+    Ok(Json(state.issuer.show(&name).await?.ok_or_else(|| unknown(&name))?))
+}
+
+pub(super) async fn issue(State(state): State<AdminState>, Segment(name): Segment) -> Result<Response, Failure> {
+    Ok(lines(state.issuer.issue(&name, false).ok_or_else(|| unknown(&name))?))
+}
+
+pub(super) async fn renew(State(state): State<AdminState>, Segment(name): Segment) -> Result<Response, Failure> {
+    Ok(lines(state.issuer.issue(&name, true).ok_or_else(|| unknown(&name))?))
+}
+
+fn unknown(name: &str) -> Failure {
+    Failure::not_found(format!("the configuration has no [[certificate]] with the name `{name}`"))
+}
+
+/// Newline-delimited JSON, each line sent when its step happens. The last one is always an outcome.
+fn lines(steps: mpsc::Receiver<Progress>) -> Response {
+    let lines = stream::unfold(Some(steps), |steps| async move {
+        let mut steps = steps?;
+        let step = steps.recv().await.unwrap_or_else(|| Progress::Failed {
+            message: "the order ended without an outcome, see the server's log".to_owned(),
+        });
+        let more = matches!(step, Progress::Step { .. }).then_some(steps);
+        Some((serde_json::to_string(&step).map(|line| line + "\n"), more))
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}

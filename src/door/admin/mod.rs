@@ -1,0 +1,156 @@
+//! The API of the command line and the dashboard: `/v1/…`, JSON, on loopback, behind a bearer token.
+//!
+//! | file | what |
+//! |---|---|
+//! | `token.rs` | the token: made at every start, readable by the server's user alone |
+//! | `accounts.rs`, `txt.rs`, `zones.rs`, `certificates.rs` | one noun each |
+//! | `failure.rs` | refusals, and what is read from a request |
+//!
+//! The types of the bodies are in [`crate::api`].
+
+mod accounts;
+mod certificates;
+mod failure;
+mod token;
+mod txt;
+mod zones;
+
+pub use token::{AdminToken, TokenError};
+pub use zones::ZoneFacts;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+
+use self::failure::Failure;
+use super::guard::{DEADLINE, guarded};
+use crate::acme::Issuer;
+use crate::api::Status;
+use crate::store::Writer;
+
+/// What the admin API answers from. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct AdminState {
+    pub token: AdminToken,
+    pub writer: Writer,
+    pub issuer: Issuer,
+    pub facts: Arc<Facts>,
+}
+
+/// What does not change while the server runs.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The configuration file in use.
+    pub config: PathBuf,
+    pub data_dir: PathBuf,
+    pub started: jiff::Timestamp,
+    /// Addresses that are bound.
+    pub dns: Vec<SocketAddr>,
+    pub api: Vec<SocketAddr>,
+    pub admin: SocketAddr,
+    /// In the order of the configuration.
+    pub zones: Vec<ZoneFacts>,
+}
+
+/// Serves `/v1/…`.
+pub fn router(state: AdminState) -> Router {
+    let routes = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/accounts", get(accounts::list).post(accounts::create))
+        .route("/v1/accounts/{id}", get(accounts::show).delete(accounts::delete))
+        .route("/v1/txt", get(txt::list))
+        .route("/v1/txt/{name}", get(txt::show).post(txt::add).put(txt::replace).delete(txt::remove))
+        .route("/v1/zones", get(zones::list))
+        .route("/v1/zones/{origin}", get(zones::show))
+        .route("/v1/certificates", get(certificates::list))
+        .route("/v1/certificates/{name}", get(certificates::show))
+        .route("/v1/certificates/{name}/issue", post(certificates::issue))
+        .route("/v1/certificates/{name}/renew", post(certificates::renew))
+        .with_state(state.clone());
+    let routes =
+        guarded(routes, DEADLINE, |status, error, message| Failure::new(status, error, message).into_response());
+    routes.layer(from_fn_with_state(state.token, admit))
+}
+
+/// Lets only the holder of the token pass, and no web page: a browser that was led here by a name of its attacker's
+/// (DNS rebinding) sends that name as the host.
+async fn admit(State(token): State<AdminToken>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()?.parse().ok());
+    if !host.as_ref().or(request.uri().authority()).is_some_and(is_loopback) {
+        let message = "the host of the request must be localhost or a loopback address";
+        return Failure::new(StatusCode::FORBIDDEN, "bad_host", message).into_response();
+    }
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| bearer(value.to_str().ok()?));
+    if !given.is_some_and(|given| token.accepts(given)) {
+        let message = "this needs `Authorization: Bearer …` with the token that the server wrote to its data_dir";
+        let mut response = Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", message).into_response();
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return response;
+    }
+    next.run(request).await
+}
+
+fn is_loopback(host: &Authority) -> bool {
+    let host = host.host();
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The token of `Bearer …` (RFC 6750 section 2.1); the scheme in any letter case (RFC 9110 section 11.1).
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+async fn status(State(state): State<AdminState>) -> Result<Json<Status>, Failure> {
+    let AdminState { writer, issuer, facts, .. } = state;
+    Ok(Json(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        config: facts.config.display().to_string(),
+        data_dir: facts.data_dir.display().to_string(),
+        started: facts.started,
+        dns: facts.dns.clone(),
+        api: facts.api.clone(),
+        admin: facts.admin,
+        zones: facts.zones.len(),
+        labels: writer.live().registered_count(),
+        names_with_values: txt::served(writer.live()).len(),
+        certificates: issuer.list().await?,
+    }))
+}
+
+/// Seconds since 1970 as the API shows them.
+fn time(seconds: crate::zone::Timestamp) -> jiff::Timestamp {
+    i64::try_from(seconds).ok().and_then(|at| jiff::Timestamp::from_second(at).ok()).unwrap_or(jiff::Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_hosts_are_let_in() {
+        for good in ["localhost", "LOCALHOST:8054", "127.0.0.1", "127.0.0.1:8054", "[::1]", "[::1]:8054"] {
+            assert!(is_loopback(&good.parse().unwrap()), "{good}");
+        }
+        for bad in ["evil.example", "localhost.evil.example:8054", "192.0.2.1", "[2001:db8::1]:8054", "localhost."] {
+            assert!(!is_loopback(&bad.parse().unwrap()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_bearer_token_follows_its_scheme_rfc6750_2_1() {
+        assert_eq!(bearer("Bearer abc"), Some("abc"));
+        assert_eq!(bearer("bearer  abc "), Some("abc"));
+        assert_eq!(bearer("Basic abc"), None);
+        assert_eq!(bearer("Bearer"), None);
+    }
+}

@@ -1,0 +1,109 @@
+//! `/v1/txt`: the values of every challenge name.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use serde::Deserialize;
+
+use super::failure::{Body, Failure, Segment};
+use super::{AdminState, time};
+use crate::api::{self, TxtName, Values};
+use crate::store::{Actor, Writer, now};
+use crate::zone::{Edit, Live, MAX_SET_OCTETS, MAX_VALUES, Name, Timestamp, TxtSet, TxtValue, Update};
+
+pub(super) async fn list(State(state): State<AdminState>) -> Json<Vec<TxtName>> {
+    Json(served(state.writer.live()))
+}
+
+pub(super) async fn show(State(state): State<AdminState>, Segment(name): Segment) -> Result<Json<TxtName>, Failure> {
+    Ok(Json(described(state.writer.live(), challenge_name(&state.writer, &name)?)))
+}
+
+pub(super) async fn add(
+    State(state): State<AdminState>,
+    Segment(name): Segment,
+    Body(Values { values }): Body<Values>,
+) -> Result<Json<TxtName>, Failure> {
+    if values.is_empty() {
+        return Err(Failure::bad_request("no value to add"));
+    }
+    change(&state.writer, &name, parsed(&values)?.into_iter().map(Edit::Add).collect()).await
+}
+
+pub(super) async fn replace(
+    State(state): State<AdminState>,
+    Segment(name): Segment,
+    Body(Values { values }): Body<Values>,
+) -> Result<Json<TxtName>, Failure> {
+    change(&state.writer, &name, vec![Edit::Replace(parsed(&values)?)]).await
+}
+
+/// The query of a deletion.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    /// All values if left out.
+    value: Option<String>,
+}
+
+pub(super) async fn remove(
+    State(state): State<AdminState>,
+    Segment(name): Segment,
+    which: Result<Query<Which>, QueryRejection>,
+) -> Result<Json<TxtName>, Failure> {
+    let Query(which) = which.map_err(|error| Failure::bad_request(error.body_text()))?;
+    let edit = match which.value {
+        Some(value) => Edit::Remove(parsed_one(&value)?),
+        None => Edit::Replace(Vec::new()),
+    };
+    change(&state.writer, &name, vec![edit]).await
+}
+
+/// Names that serve values at this moment, in the order of the names.
+pub(super) fn served(live: &Live) -> Vec<TxtName> {
+    let now = now();
+    let mut names: Vec<TxtName> =
+        live.values().into_iter().map(|(name, set)| TxtName { name, values: values(&set, now) }).collect();
+    names.retain(|name| !name.values.is_empty());
+    names.sort_by(|a, b| a.name.cmp(&b.name));
+    names
+}
+
+async fn change(writer: &Writer, name: &str, edits: Vec<Edit>) -> Result<Json<TxtName>, Failure> {
+    let name = challenge_name(writer, name)?;
+    let updates = edits.into_iter().map(|edit| Update { name: name.clone(), edit }).collect();
+    writer.update(Actor::Administrator, updates).await?;
+    let changed = described(writer.live(), name);
+    tracing::info!(name = %changed.name, values = changed.values.len(), "values changed by the administrator");
+    Ok(Json(changed))
+}
+
+fn challenge_name(writer: &Writer, text: &str) -> Result<Name, Failure> {
+    let name = Name::parse(text).map_err(|error| Failure::bad_request(format!("`{text}` is no name: {error}")))?;
+    writer.live().challenge_name(&name).map_err(|error| crate::store::UpdateError::from(error).into())
+}
+
+/// Values of one request; no more than the name can hold, because the first of them would be gone at once.
+fn parsed(values: &[String]) -> Result<Vec<TxtValue>, Failure> {
+    let values: Vec<TxtValue> = values.iter().map(|value| parsed_one(value)).collect::<Result<_, _>>()?;
+    let octets: usize = values.iter().map(|value| value.octets().len()).sum();
+    if values.len() > MAX_VALUES || octets > MAX_SET_OCTETS {
+        let message = format!("a name holds at most {MAX_VALUES} values with {MAX_SET_OCTETS} octets together");
+        return Err(Failure::bad_request(message));
+    }
+    Ok(values)
+}
+
+fn parsed_one(value: &str) -> Result<TxtValue, Failure> {
+    value.parse().map_err(|error: crate::zone::TxtValueError| Failure::bad_request(error.to_string()))
+}
+
+fn described(live: &Live, name: Name) -> TxtName {
+    let set = live.existing(name.as_wire()).and_then(|existing| existing.txt);
+    TxtName { name, values: set.map(|set| values(&set, now())).unwrap_or_default() }
+}
+
+fn values(set: &TxtSet, now: Timestamp) -> Vec<api::TxtValue> {
+    let live = set.held().iter().filter(|held| held.expires > now);
+    live.map(|held| api::TxtValue { value: held.value.to_string(), expires: time(held.expires) }).collect()
+}

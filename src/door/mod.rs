@@ -1,0 +1,71 @@
+//! The doors: a protocol comes in, an [`Update`](crate::zone::Update) goes to the [`Writer`](crate::store::Writer), and
+//! what the writer says goes back in the words of the protocol. A door answers "ok" only after the writer has.
+//!
+//! - [`acmedns`]: the API of acme-dns, byte for byte, for clients that exist.
+//! - [`admin`]: the API of the command line, on loopback, with everything an administrator may do.
+//! - `guard`: what stands in front of every HTTP door: deadline, size limit, panics turned into answers.
+//!
+//! What a refusal of the writer means in each protocol stands side by side in [`refusal`].
+
+pub mod acmedns;
+pub mod admin;
+mod guard;
+
+use axum::http::StatusCode;
+
+use crate::account::AllowFrom;
+use crate::api::CreatedAccount;
+use crate::store::{Registration, UpdateError};
+use crate::zone::{NameError, NotAChallengeName};
+
+/// Response codes that an UPDATE is refused with (RFC 2136 section 2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Rcode {
+    ServFail = 2,
+    Refused = 5,
+    NotZone = 10,
+}
+
+/// A refusal of the writer in the words of the protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub status: StatusCode,
+    /// For programs: [`ApiError::error`](crate::api::ApiError::error).
+    pub error: &'static str,
+    pub rcode: Rcode,
+}
+
+/// What each error of the writer is over HTTP and in an UPDATE.
+pub fn refusal(error: &UpdateError) -> Refusal {
+    let (status, error, rcode) = match error {
+        UpdateError::Forbidden => (StatusCode::UNAUTHORIZED, "forbidden", Rcode::Refused),
+        UpdateError::NotAChallengeName(NotAChallengeName::OutOfZone(_)) => {
+            (StatusCode::NOT_FOUND, "not_a_challenge_name", Rcode::NotZone)
+        }
+        UpdateError::NotAChallengeName(_) => (StatusCode::NOT_FOUND, "not_a_challenge_name", Rcode::Refused),
+        UpdateError::BadLabel(_) => (StatusCode::BAD_REQUEST, "bad_label", Rcode::Refused),
+        UpdateError::LabelTaken { .. } => (StatusCode::CONFLICT, "label_taken", Rcode::Refused),
+        UpdateError::NoZone => (StatusCode::CONFLICT, "no_zone", Rcode::Refused),
+        UpdateError::UnknownAccount(_) => (StatusCode::NOT_FOUND, "not_found", Rcode::Refused),
+        UpdateError::NoRandomness(_) | UpdateError::Store(_) | UpdateError::Stopping => {
+            (StatusCode::SERVICE_UNAVAILABLE, "unavailable", Rcode::ServFail)
+        }
+    };
+    Refusal { status, error, rcode }
+}
+
+/// The answer that shows the credential, for the only time.
+fn created(registration: &Registration) -> Result<CreatedAccount, NameError> {
+    Ok(CreatedAccount {
+        username: registration.account.username,
+        password: registration.credential.reveal().to_owned(),
+        fulldomain: registration.grant.name()?,
+        subdomain: registration.grant.label.clone(),
+        allowfrom: entries(&registration.account.allow_from),
+    })
+}
+
+fn entries(list: &AllowFrom) -> Vec<String> {
+    list.entries().map(str::to_owned).collect()
+}

@@ -1,0 +1,178 @@
+//! Binding: every address or none, and a clear word about who is in the way.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// The DNS sockets, bound.
+#[derive(Debug)]
+pub struct DnsSockets {
+    pub udp: Vec<UdpSocket>,
+    /// Non-blocking, listening.
+    pub tcp: Vec<TcpListener>,
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {protocol} {address}: {reason}")]
+pub struct BindError {
+    pub protocol: &'static str,
+    pub address: SocketAddr,
+    pub reason: String,
+}
+
+/// How often a free port is looked for that both UDP and TCP can have (only for port 0).
+const TRIES: usize = 20;
+
+impl DnsSockets {
+    /// Binds UDP and TCP on each address. With port 0 both get the same free port.
+    pub fn bind(addresses: &[SocketAddr]) -> Result<DnsSockets, BindError> {
+        let mut sockets = DnsSockets { udp: Vec::new(), tcp: Vec::new() };
+        for address in addresses {
+            let (udp, tcp) = bind_pair(*address)?;
+            sockets.udp.push(udp);
+            sockets.tcp.push(tcp);
+        }
+        Ok(sockets)
+    }
+
+    /// The addresses with the ports that were got.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.udp.iter().map(UdpSocket::local_addr).collect()
+    }
+}
+
+fn bind_pair(address: SocketAddr) -> Result<(UdpSocket, TcpListener), BindError> {
+    let mut tries = if address.port() == 0 { TRIES } else { 1 };
+    loop {
+        tries -= 1;
+        let udp = bind_udp(address)?;
+        let port = udp.local_addr().map_err(|error| failed("UDP", address, &error))?.port();
+        match bind_tcp(SocketAddr::new(address.ip(), port)) {
+            Ok(tcp) => return Ok((udp, tcp)),
+            Err(error) if tries == 0 => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Binds exclusively (no SO_REUSEADDR, no SO_REUSEPORT), so that another server on the address is noticed.
+fn bind_udp(address: SocketAddr) -> Result<UdpSocket, BindError> {
+    let bind = || {
+        let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
+        // Room for bursts while the thread is busy; the kernel may give less.
+        let _ = socket.set_recv_buffer_size(4 << 20);
+        socket.bind(&address.into())?;
+        Ok(socket.into())
+    };
+    bind().map_err(|error| failed("UDP", address, &error))
+}
+
+/// Binds and listens; non-blocking.
+pub fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
+    let bind = || {
+        let socket = socket(address, Type::STREAM, Protocol::TCP)?;
+        // Connections of an earlier run in TIME_WAIT do not matter; a listener does, also with this option.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(1024)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into())
+    };
+    bind().map_err(|error| failed("TCP", address, &error))
+}
+
+fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    if address.is_ipv6() {
+        // `0.0.0.0` and `[::]` are listed one by one
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+fn failed(protocol: &'static str, address: SocketAddr, error: &io::Error) -> BindError {
+    let reason = match error.kind() {
+        io::ErrorKind::AddrInUse => match holder::of(protocol, address.port()) {
+            Some(holder) => format!("the port is in use by {holder}"),
+            None => "the port is in use by another process".into(),
+        },
+        io::ErrorKind::PermissionDenied => format!(
+            "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE (setcap cap_net_bind_service=+ep, or the \
+             systemd unit in config/), or the sysctl net.ipv4.ip_unprivileged_port_start={}",
+            address.port()
+        ),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".into(),
+        _ => error.to_string(),
+    };
+    BindError { protocol, address, reason }
+}
+
+/// Who holds a port, as far as /proc tells us.
+mod holder {
+    use std::fs;
+
+    /// `name (process 4711)`, or `None` if it cannot be told: other users' processes are hidden from us.
+    pub fn of(protocol: &str, port: u16) -> Option<String> {
+        let tables = match protocol {
+            "UDP" => ["/proc/net/udp", "/proc/net/udp6"],
+            _ => ["/proc/net/tcp", "/proc/net/tcp6"],
+        };
+        let inodes: Vec<String> = tables
+            .iter()
+            .filter_map(|table| fs::read_to_string(table).ok())
+            .flat_map(|text| inodes(&text, port))
+            .collect();
+        let links: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
+        for process in fs::read_dir("/proc").ok()?.flatten() {
+            let Some(id) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let Ok(open) = fs::read_dir(process.path().join("fd")) else { continue };
+            let holds = open.flatten().any(|file| {
+                fs::read_link(file.path())
+                    .is_ok_and(|link| links.iter().any(|socket| link.as_os_str() == socket.as_str()))
+            });
+            if holds {
+                let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+                return Some(format!("{} (process {id})", name.trim()));
+            }
+        }
+        None
+    }
+
+    /// The inodes of the bound or listening sockets on `port`, from a table of /proc/net.
+    fn inodes(table: &str, port: u16) -> Vec<String> {
+        const LISTEN: &str = "0A";
+        const UNCONNECTED: &str = "07";
+        let line = |line: &str| {
+            let mut fields = line.split_whitespace();
+            let local = fields.nth(1)?;
+            let state = fields.nth(1)?;
+            let inode = fields.nth(5)?;
+            let (_, hexadecimal) = local.rsplit_once(':')?;
+            let same = u16::from_str_radix(hexadecimal, 16).ok()? == port;
+            (same && (state == LISTEN || state == UNCONNECTED)).then(|| inode.to_owned())
+        };
+        table.lines().skip(1).filter_map(line).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_port_names_its_holder() {
+        let first = DnsSockets::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+        let address = first.addresses().unwrap()[0];
+        let error = DnsSockets::bind(&[address]).unwrap_err().to_string();
+        assert!(error.contains(&address.to_string()), "{error}");
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+    }
+
+    #[test]
+    fn udp_and_tcp_get_the_same_port() {
+        let sockets = DnsSockets::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+        assert_eq!(sockets.udp[0].local_addr().unwrap(), sockets.tcp[0].local_addr().unwrap());
+    }
+}

@@ -1,0 +1,117 @@
+//! The rare messages: UPDATE, NOTIFY, and whatever is signed. hickory parses them, we decide.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hickory_server::net::runtime::{Time, TokioTime};
+use hickory_server::net::{NetError, xfer::Protocol};
+use hickory_server::proto::op::{Edns, Header, HeaderCounts, Metadata, OpCode, ResponseCode};
+use hickory_server::proto::rr::Record;
+use hickory_server::proto::rr::rdata::tsig::{TSIG, TsigError, make_tsig_record};
+use hickory_server::proto::serialize::binary::BinEncoder;
+use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
+use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
+
+use crate::answer::{Rcode, UDP_PAYLOAD, UDP_PLAIN, refuse};
+
+/// Answers what `answer()` does not take.
+#[derive(Debug)]
+pub struct Rare;
+
+impl Rare {
+    /// The reply to a message whose header has been checked; `None` for silence.
+    pub async fn handle(&self, packet: Vec<u8>, peer: SocketAddr, protocol: Protocol) -> Option<Vec<u8>> {
+        let mut header = [0; crate::answer::HEADER];
+        header.copy_from_slice(packet.get(..crate::answer::HEADER)?);
+        let Ok(request) = Request::from_bytes(packet, peer, protocol) else {
+            let mut reply = Vec::new();
+            refuse(&header, Rcode::FORMERR, &mut reply);
+            return Some(reply);
+        };
+        let reply = Reply { octets: Arc::default(), protocol };
+        self.handle_request::<_, TokioTime>(&request, reply.clone()).await;
+        let octets = std::mem::take(&mut *reply.octets.lock().unwrap_or_else(PoisonError::into_inner));
+        (!octets.is_empty()).then_some(octets)
+    }
+}
+
+#[async_trait::async_trait]
+impl RequestHandler for Rare {
+    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut reply: R) -> ResponseInfo {
+        let mut metadata = Metadata::response_from_request(&request.metadata);
+        metadata.recursion_available = false;
+        // No key is known, so every signature is by an unknown one (RFC 8945 section 5.2.1).
+        metadata.response_code = match request.metadata.op_code {
+            _ if request.signature.is_some() => ResponseCode::NotAuth,
+            OpCode::Update => ResponseCode::NotImp,
+            _ => ResponseCode::Refused,
+        };
+        let edns = request.edns.as_ref().map(|asked| {
+            let mut edns = Edns::new();
+            edns.set_max_payload(asked.max_payload().clamp(UDP_PLAIN, UDP_PAYLOAD)).set_version(0);
+            edns
+        });
+        let mut builder = MessageResponseBuilder::from_message_request(request);
+        if let Some(edns) = &edns {
+            builder.edns(edns);
+        }
+        let mut response = builder.build_no_records(metadata);
+        if let Some(signature) = &request.signature {
+            response.set_signature(Box::new(unknown_key(signature)));
+        }
+        match reply.send_response(response).await {
+            Ok(info) => info,
+            Err(error) => {
+                tracing::debug!(%error, "answering a rare message");
+                ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() })
+            }
+        }
+    }
+}
+
+/// The TSIG record of an unsigned answer to a key that is not known: BADKEY, no MAC (RFC 8945 section 5.3.2).
+fn unknown_key(signature: &Record<TSIG>) -> Record<TSIG> {
+    let asked = &signature.data;
+    let tsig = TSIG::new(
+        asked.algorithm.clone(),
+        asked.time,
+        asked.fudge,
+        Vec::new(),
+        asked.oid,
+        Some(TsigError::BadKey),
+        Vec::new(),
+    );
+    make_tsig_record(signature.name.clone(), tsig)
+}
+
+/// Keeps the octets of the response instead of sending them.
+#[derive(Clone)]
+struct Reply {
+    octets: Arc<Mutex<Vec<u8>>>,
+    protocol: Protocol,
+}
+
+#[async_trait::async_trait]
+impl ResponseHandler for Reply {
+    async fn send_response<'a>(
+        &mut self,
+        response: MessageResponse<
+            '_,
+            'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+        >,
+    ) -> Result<ResponseInfo, NetError> {
+        let mut octets = Vec::with_capacity(usize::from(UDP_PLAIN));
+        let mut encoder = BinEncoder::new(&mut octets);
+        encoder.set_max_size(match self.protocol {
+            Protocol::Udp => response.edns().map_or(UDP_PLAIN, Edns::max_payload),
+            _ => u16::MAX,
+        });
+        let info = response.destructive_emit(&mut encoder)?;
+        *self.octets.lock().unwrap_or_else(PoisonError::into_inner) = octets;
+        Ok(info)
+    }
+}

@@ -1,0 +1,98 @@
+//! HTTP and HTTPS listeners for the routers of the doors.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum_server::tls_rustls::RustlsConfig;
+use axum_server::{Address, Handle, Server};
+use hyper_util::rt::TokioTimer;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::TlsFiles;
+
+/// How long the header of a request may take to arrive.
+const HEADER: Duration = Duration::from_secs(5);
+/// How long requests under way may go on when the server stops.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Streams of one HTTP/2 connection at a time.
+const STREAMS: u32 = 100;
+
+/// Why the certificate of the API cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use {path}: {reason}")]
+pub struct TlsError {
+    pub path: String,
+    pub reason: String,
+}
+
+/// Reads certificate chain and key for TLS 1.2 and 1.3.
+pub fn tls(files: &TlsFiles) -> Result<RustlsConfig, TlsError> {
+    let unusable = |path: &Path, reason: String| TlsError { path: path.display().to_string(), reason };
+    let chain = CertificateDer::pem_file_iter(&files.certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| unusable(&files.certificate, error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_file(&files.private_key)
+        .map_err(|error| unusable(&files.private_key, error.to_string()))?;
+    let mut config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| unusable(&files.certificate, error.to_string()))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(RustlsConfig::from_config(Arc::new(config)))
+}
+
+/// Serves a router until `stop` is cancelled; then finishes what is under way.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<RustlsConfig>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let handle = Handle::new();
+    let drain = {
+        let (handle, stop) = (handle.clone(), stop.clone());
+        async move {
+            stop.cancelled().await;
+            handle.graceful_shutdown(Some(DRAIN));
+            std::future::pending::<()>().await;
+        }
+    };
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let serve = async {
+        match tls {
+            Some(tls) => {
+                let mut server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle);
+                limit(&mut server);
+                server.serve(service).await
+            }
+            None => {
+                let mut server = axum_server::from_tcp(listener)?.handle(handle);
+                limit(&mut server);
+                server.serve(service).await
+            }
+        }
+    };
+    tokio::select! {
+        served = serve => served,
+        () = drain => Ok(()),
+    }
+}
+
+/// Deadlines and bounds against slow and greedy clients.
+fn limit<A: Address, Acceptor>(server: &mut Server<A, Acceptor>) {
+    let builder = server.http_builder();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(20));
+}

@@ -1,0 +1,82 @@
+//! UDP: one thread per socket, batches of packets in, batches of replies out.
+
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use hickory_server::net::xfer::Protocol;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::mmsg::{self, Batch, Peer, Replies};
+use super::{Answerer, Rare};
+use crate::answer::{Transport, Verdict};
+
+/// Rare messages that wait for the handler; more are dropped, as a full socket buffer would.
+const RARE_WAITING: usize = 256;
+
+/// Answers the packets of one socket until `stop` is cancelled.
+pub fn serve(
+    socket: UdpSocket,
+    answerer: Answerer,
+    rare: Arc<Rare>,
+    tasks: &TaskTracker,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    mmsg::enable_packet_info(&socket)?;
+    let socket = Arc::new(socket);
+    let (hand_over, waiting) = mpsc::channel(RARE_WAITING);
+    tasks.spawn(handle_rare(socket.clone(), rare, waiting));
+    let thread = {
+        let (socket, stop) = (socket.clone(), stop.clone());
+        move || receive(&socket, &answerer, &hand_over, &stop)
+    };
+    std::thread::Builder::new().name("dns-udp".into()).spawn(thread)?;
+    tasks.spawn(async move {
+        stop.cancelled().await;
+        // SAFETY: the descriptor is open, `socket` owns it. For an unconnected UDP socket the call fails with ENOTCONN,
+        // but wakes the thread that waits in recvmmsg.
+        unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RD) };
+    });
+    Ok(())
+}
+
+fn receive(
+    socket: &UdpSocket,
+    answerer: &Answerer,
+    hand_over: &mpsc::Sender<(Vec<u8>, Peer)>,
+    stop: &CancellationToken,
+) {
+    let mut batch = Batch::new();
+    let mut replies = Replies::new();
+    while !stop.is_cancelled() {
+        if let Err(error) = batch.receive(socket) {
+            // Transient: an ICMP error of an earlier reply, an interrupt, no kernel memory.
+            tracing::debug!(%error, "receiving over UDP");
+            continue;
+        }
+        for (packet, peer) in batch.packets() {
+            if peer.address.port() == 0 {
+                continue; // cannot be answered
+            }
+            let Some(reply) = replies.next() else { break };
+            match answerer.answer(packet, Transport::Udp, reply) {
+                Verdict::Reply => replies.push(peer),
+                Verdict::Silence => {}
+                Verdict::Rare => drop(hand_over.try_send((packet.to_vec(), peer))),
+            }
+        }
+        replies.send(socket);
+    }
+}
+
+async fn handle_rare(socket: Arc<UdpSocket>, rare: Arc<Rare>, mut waiting: mpsc::Receiver<(Vec<u8>, Peer)>) {
+    while let Some((packet, peer)) = waiting.recv().await {
+        let Some(reply) = rare.handle(packet, peer.address, Protocol::Udp).await else { continue };
+        if let Err(error) = mmsg::send_one(&socket, reply, peer) {
+            tracing::debug!(%error, peer = %peer.address, "replying over UDP");
+        }
+    }
+}

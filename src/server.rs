@@ -1,0 +1,273 @@
+//! The composition root: everything is put together here, for the binary and for every test alike.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::acme::{Issuer, OwnListeners};
+use crate::answer::Ttls;
+use crate::config::Config;
+use crate::door::{acmedns, admin};
+use crate::listen::{self, Answerer, DnsSockets};
+use crate::resolve::Resolver;
+use crate::store::{Policy, Sqlite, StoreError, Writer, WriterHandle};
+use crate::zone::{Live, Zones};
+
+/// How often expired values are taken out of store and memory.
+const SWEEP: Duration = Duration::from_secs(60);
+/// How long tasks may take to end when the server stops.
+const STOPPING: Duration = Duration::from_secs(10);
+
+/// Why the server did not start: all reasons that were found. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", problems.join("\n"))]
+pub struct StartError {
+    /// At least one.
+    pub problems: Vec<String>,
+}
+
+impl StartError {
+    fn one(problem: impl ToString) -> StartError {
+        StartError { problems: vec![problem.to_string()] }
+    }
+}
+
+/// Where a running server listens, with the ports it got where the configuration says 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// UDP and TCP.
+    pub dns: Vec<SocketAddr>,
+    pub api: Vec<SocketAddr>,
+    pub admin: SocketAddr,
+}
+
+/// A running server. Dropping it stops it without waiting; `stop` waits.
+#[derive(Debug)]
+pub struct Handle {
+    addresses: Addresses,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    writer: Option<WriterHandle>,
+    /// Held until everything is closed.
+    _lock: File,
+}
+
+/// The server, from a checked configuration to a [`Handle`].
+#[derive(Debug)]
+pub struct Server;
+
+impl Server {
+    /// Binds, opens the store, loads what is served, and starts everything; or starts nothing and says all that is in
+    /// the way. Must be called inside a Tokio runtime.
+    pub async fn start(config: Config) -> Result<Handle, StartError> {
+        // The one TLS provider of the process; an error says only that it is there already.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let started = jiff::Timestamp::now();
+        let (lock, sockets) = claim(&config)?;
+        let addresses = sockets.addresses().map_err(StartError::one)?;
+        let api_tls = config.api.tls.as_ref().map(listen::tls).transpose().map_err(StartError::one)?;
+
+        let live = Arc::new(Live::new(Zones::new(config.zones.iter().map(|zone| zone.zone.clone()))));
+        let policy = Policy {
+            value_lifetime: config.dns.value_lifetime,
+            zone: config.api.zone.clone(),
+            reserved: config.api.hostname.iter().cloned().collect(),
+        };
+        let store = Sqlite::open(&config.store_file()).map_err(StartError::one)?;
+        let (writer, writer_thread) =
+            load(store, live.clone(), policy).await.map_err(StartError::one)?;
+        check_labels(&live)?;
+
+        let resolver = Resolver::new(&config.resolver.nameservers);
+        let own = OwnListeners { dns: addresses.dns.clone() };
+        let issuer = Issuer::new(&config, writer.clone(), resolver, own).map_err(StartError::one)?;
+        let token = admin::AdminToken::create(&config.admin_token_file()).map_err(StartError::one)?;
+        let admin_router = admin::router(admin::AdminState::new(
+            token,
+            writer.clone(),
+            issuer.clone(),
+            admin::Facts { started, addresses: addresses.clone(), config: config.clone() },
+        ));
+        let api_router = acmedns::router(writer.clone(), config.api.registration);
+
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let ttls = Ttls { txt: config.dns.txt_ttl, negative: config.dns.negative_ttl };
+        listen::serve(sockets.dns, Answerer { live, ttls }, &tasks, &stop).map_err(StartError::one)?;
+        for listener in sockets.api {
+            serve_http(listener, api_router.clone(), api_tls.clone(), &tasks, &stop);
+        }
+        serve_http(sockets.admin, admin_router, None, &tasks, &stop);
+        tasks.spawn(sweep(writer, stop.clone()));
+        tasks.spawn(issuer.run(stop.clone()));
+        tracing::info!(
+            dns = ?addresses.dns, api = ?addresses.api, admin = %addresses.admin, zones = config.zones.len(),
+            certificates = config.certificates.len(), "ready"
+        );
+        Ok(Handle { addresses, stop, tasks, writer: Some(writer_thread), _lock: lock })
+    }
+}
+
+impl Handle {
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Stops listening, finishes what is under way, closes the store.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(STOPPING, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some work did not end in {STOPPING:?} and is abandoned");
+            return;
+        }
+        if let Some(writer) = self.writer.take() {
+            // Ends when the last task that could write is gone, which was waited for.
+            let _ = tokio::task::spawn_blocking(|| writer.join()).await;
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Runs a server until the process is told to end (SIGTERM, SIGINT).
+pub async fn run(config: Config) -> Result<(), StartError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::one)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::one)?;
+    let handle = Server::start(config).await?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    handle.stop().await;
+    Ok(())
+}
+
+/// Everything bound, before anything is served.
+struct Sockets {
+    dns: DnsSockets,
+    api: Vec<TcpListener>,
+    admin: TcpListener,
+}
+
+impl Sockets {
+    fn addresses(&self) -> io::Result<Addresses> {
+        Ok(Addresses {
+            dns: self.dns.addresses()?,
+            api: self.api.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?,
+            admin: self.admin.local_addr()?,
+        })
+    }
+}
+
+/// Takes the lock on the data folder and binds every address; all that is in the way is told at once.
+fn claim(config: &Config) -> Result<(File, Sockets), StartError> {
+    let mut problems = Vec::new();
+    let mut keep = |problem: String| problems.push(problem);
+    let lock = lock_data_dir(&config.data_dir).map_err(&mut keep).ok();
+    let dns = DnsSockets::bind(&config.dns.listen).map_err(|error| keep(error.to_string())).ok();
+    let api: Vec<TcpListener> = config
+        .api
+        .listen
+        .iter()
+        .filter_map(|address| listen::bind_tcp(*address).map_err(|error| keep(format!("[api] {error}"))).ok())
+        .collect();
+    let admin = listen::bind_tcp(config.admin.listen).map_err(|error| keep(format!("[admin] {error}"))).ok();
+    match (lock, dns, admin) {
+        (Some(lock), Some(dns), Some(admin)) if problems.is_empty() => Ok((lock, Sockets { dns, api, admin })),
+        _ => Err(StartError { problems }),
+    }
+}
+
+/// Makes the folder (mode 0700) if it is missing and locks it for this process.
+fn lock_data_dir(data_dir: &Path) -> Result<File, String> {
+    let failed = |error: io::Error| format!("cannot use the data folder {}: {error}", data_dir.display());
+    if !data_dir.exists() {
+        DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
+    }
+    fs::set_permissions(data_dir, std::os::unix::fs::PermissionsExt::from_mode(0o700)).map_err(failed)?;
+    let path = data_dir.join("lock");
+    let mut lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => {
+            // For the message of a second one; the lock itself is the kernel's.
+            lock.set_len(0).and_then(|()| lock.rewind()).map_err(failed)?;
+            write!(lock, "{}", std::process::id()).map_err(failed)?;
+            Ok(lock)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = lock.read_to_string(&mut holder);
+            let holder = holder.parse::<u32>().map_or(String::new(), |id| format!(" (process {id})"));
+            Err(format!("the data folder {} is in use by another acmezone{holder}", data_dir.display()))
+        }
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// Loads the store into memory, off the runtime's threads.
+async fn load(store: Sqlite, live: Arc<Live>, policy: Policy) -> Result<(Writer, WriterHandle), StoreError> {
+    match tokio::task::spawn_blocking(move || Writer::start(store, live, policy)).await {
+        Ok(started) => started,
+        Err(error) => Err(StoreError::Failed(error.to_string())),
+    }
+}
+
+/// A zone file that takes the place of a registered label would silently break a delegation.
+fn check_labels(live: &Live) -> Result<(), StartError> {
+    let problems: Vec<String> = live
+        .conflicts()
+        .into_iter()
+        .map(|(name, reason)| {
+            format!("the registered label {name} cannot be served: {reason}. Change the zone file or the [[zone]] entries")
+        })
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(StartError { problems }) }
+}
+
+fn serve_http(
+    listener: TcpListener,
+    router: axum::Router,
+    tls: Option<axum_server::tls_rustls::RustlsConfig>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        if let Err(error) = listen::serve_http(listener, router, tls, stop).await {
+            tracing::error!(%error, "an HTTP listener ended");
+        }
+    });
+}
+
+async fn sweep(writer: Writer, stop: CancellationToken) {
+    let mut every = tokio::time::interval(SWEEP);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        // A failing store is logged by the writer.
+        let _ = writer.sweep().await;
+    }
+}
