@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::acme::Issuer;
+use crate::acme::{Issuer, OwnListeners};
 use crate::answer::Ttls;
 use crate::config::Config;
 use crate::door::acmedns;
@@ -86,8 +86,8 @@ impl Server {
         check_labels(&live)?;
 
         let resolver = Resolver::new(&config.resolver.nameservers);
-        let issuer =
-            Issuer::new(&config, writer.clone(), resolver, addresses.dns.clone()).await.map_err(StartError::one)?;
+        let own = OwnListeners { dns: addresses.dns.clone() };
+        let issuer = Issuer::new(&config, writer.clone(), resolver, own).map_err(StartError::one)?;
         let token = AdminToken::create(&config.admin_token_file()).map_err(StartError::one)?;
         let facts = admin::Facts {
             config: config.file.clone(),

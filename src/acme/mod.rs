@@ -1,39 +1,179 @@
-//! The embedded ACME client (RFC 8555): orders, renewal, export of PEM files.
+//! The embedded ACME client (RFC 8555): obtains and renews the configured certificates and exports them as PEM files.
+//!
+//! ```text
+//! schedule ──due──▶ attempt ──▶ delegation   where do the challenges go, is a record missing?
+//!    ▲                 │──────▶ ca           account, order, errors in the CA's words
+//!    │ plan            │──────▶ Writer       publishes values like every other caller
+//!    │                 │──────▶ check        are they seen, before the CA looks?
+//!  state (store) ◀─────┴──────▶ certificate  is it what was asked for? ──▶ export
+//! ```
+//!
+//! Accounts, keys, orders and certificates live in the store; `state` says what is written before which step. `plan`
+//! decides, without clock or network, what is due when. Nothing here is needed to answer a query, and starting never
+//! depends on a CA.
 
-use tokio::sync::mpsc;
+mod attempt;
+mod ca;
+mod certificate;
+mod check;
+mod delegation;
+mod export;
+mod http;
+mod plan;
+mod schedule;
+mod secret;
+mod slot;
+mod state;
 
-use crate::api::{CertificateStatus, Progress};
-use crate::store::UpdateError;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use check::OwnListeners;
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::{CertificateStatus, LastError, Progress};
+use crate::config::Config;
+use crate::resolve::Resolver;
+use crate::store::{UpdateError, Writer, now};
+use slot::Slot;
+
+/// Most orders under way at the same time.
+const ORDERS: usize = 4;
 
 /// Obtains and renews the configured certificates. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Issuer;
+pub struct Issuer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// In the order of the configuration.
+    slots: Vec<Arc<Slot>>,
+    certs: PathBuf,
+    writer: Writer,
+    resolver: Resolver,
+    own: OwnListeners,
+    orders: Semaphore,
+    /// Attempts under way.
+    attempts: TaskTracker,
+    stopping: CancellationToken,
+    /// An attempt has ended.
+    ended: Notify,
+}
+
+/// Why there is no issuer for this configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IssuerError {
+    #[error("the certificate `{certificate}` names the CA `{ca}`, which is not configured")]
+    UnknownCa { certificate: String, ca: String },
+    #[error("`{0}` cannot be the name of a certificate: it would be no visible folder of its own in certs/")]
+    BadName(String),
+}
 
 impl Issuer {
-    pub async fn new(
-        _config: &crate::config::Config,
-        _writer: crate::store::Writer,
-        _resolver: crate::resolve::Resolver,
-        _dns: Vec<std::net::SocketAddr>,
-    ) -> Result<Issuer, UpdateError> {
-        Ok(Issuer)
+    /// Takes what the configuration says. Nothing happens before [`Issuer::run`] or [`Issuer::issue`].
+    pub fn new(config: &Config, writer: Writer, resolver: Resolver, own: OwnListeners) -> Result<Issuer, IssuerError> {
+        let mut turns: HashMap<&String, Arc<tokio::sync::Mutex<()>>> = HashMap::new();
+        let mut slots = Vec::with_capacity(config.certificates.len());
+        for certificate in &config.certificates {
+            let unknown =
+                || IssuerError::UnknownCa { certificate: certificate.name.clone(), ca: certificate.ca.clone() };
+            let ca = config.cas.iter().find(|ca| ca.name == certificate.ca).ok_or_else(unknown)?;
+            let name = &certificate.name;
+            if name.is_empty() || name.starts_with('.') || name.contains('/') {
+                return Err(IssuerError::BadName(name.clone()));
+            }
+            let turn = turns.entry(&ca.name).or_default();
+            slots.push(Arc::new(Slot::new(certificate.clone(), ca.clone(), turn.clone())));
+        }
+        let shared = Shared {
+            slots,
+            certs: config.certs_dir(),
+            writer,
+            resolver,
+            own,
+            orders: Semaphore::new(ORDERS),
+            attempts: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            ended: Notify::new(),
+        };
+        Ok(Issuer { shared: Arc::new(shared) })
     }
-
-    pub async fn run(self, _stop: tokio_util::sync::CancellationToken) {}
 
     /// All configured certificates, in the order of the configuration.
     pub async fn list(&self) -> Result<Vec<CertificateStatus>, UpdateError> {
-        Ok(Vec::new())
+        let mut all = Vec::with_capacity(self.shared.slots.len());
+        for slot in &self.shared.slots {
+            all.push(self.status(slot).await?);
+        }
+        Ok(all)
     }
 
     /// One configured certificate; `None` if the configuration has none of this name.
-    pub async fn show(&self, _name: &str) -> Result<Option<CertificateStatus>, UpdateError> {
-        Ok(None)
+    pub async fn show(&self, name: &str) -> Result<Option<CertificateStatus>, UpdateError> {
+        match self.slot(name) {
+            Some(slot) => self.status(slot).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Obtains a certificate now and tells each step; the last line is `Done` or `Failed`. Without `renew`, a valid
     /// certificate for the configured names is left alone. `None` if the configuration has none of this name.
-    pub fn issue(&self, _name: &str, _renew: bool) -> Option<mpsc::Receiver<Progress>> {
-        None
+    ///
+    /// An attempt that is under way is followed instead. Must be called inside the runtime.
+    pub fn issue(&self, name: &str, renew: bool) -> Option<mpsc::Receiver<Progress>> {
+        let slot = self.slot(name)?;
+        let (lines, running) = slot.begin_heard();
+        if let Some(running) = running {
+            self.start(running, schedule::Reason::Asked { renew });
+        }
+        Some(lines)
     }
+
+    fn slot(&self, name: &str) -> Option<&Arc<Slot>> {
+        self.shared.slots.iter().find(|slot| slot.name() == name)
+    }
+
+    async fn status(&self, slot: &Arc<Slot>) -> Result<CertificateStatus, UpdateError> {
+        let (state, certificate) = self.load(slot).await?;
+        let running = slot.is_running();
+        let (earliest, export_error) = {
+            let memory = slot.memory();
+            (memory.earliest, memory.export_error.clone())
+        };
+        let due = plan::due(&state, certificate.as_ref(), &slot.request, earliest);
+        let failure = state.failure.as_ref().map(|failure| LastError {
+            at: time(failure.at),
+            step: failure.step.clone(),
+            message: failure.message.clone(),
+            failures: failure.failures,
+        });
+        Ok(CertificateStatus {
+            name: slot.name().to_owned(),
+            names: slot.certificate.names.clone(),
+            ca: slot.ca.name.clone(),
+            state: plan::summary(&state, certificate.as_ref(), &slot.request, running, now()),
+            not_before: certificate.as_ref().map(|certificate| time(certificate.not_before)),
+            not_after: certificate.as_ref().map(|certificate| time(certificate.not_after)),
+            serial: certificate.as_ref().map(|certificate| certificate.serial.clone()),
+            path: certificate.as_ref().map(|_| self.path(slot)),
+            next_attempt: (!running).then(|| time(due.max(now()))),
+            last_error: failure.or(export_error),
+            missing_records: state.missing,
+        })
+    }
+
+    /// The folder that other programs read.
+    fn path(&self, slot: &Slot) -> String {
+        self.shared.certs.join(slot.name()).display().to_string()
+    }
+}
+
+/// A moment of ours as one of the API's; the end of time if it is beyond.
+fn time(at: crate::zone::Timestamp) -> jiff::Timestamp {
+    i64::try_from(at).ok().and_then(|at| jiff::Timestamp::from_second(at).ok()).unwrap_or(jiff::Timestamp::MAX)
 }

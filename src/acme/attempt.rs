@@ -1,0 +1,475 @@
+//! One attempt to get a certificate: from the delegation to the checked chain in the store.
+//!
+//! The CA's view of the order decides what comes next, so that an attempt can begin in the middle: with an order that
+//! an earlier attempt, or a server that was killed, left behind. What cannot be taken back is in the store first.
+
+use std::time::Duration;
+
+use instant_acme::{AuthorizationStatus, ChallengeStatus, ChallengeType, Identifier, NewOrder, Order, OrderStatus};
+use tokio::time::{Instant, sleep};
+
+use super::ca::{self, CaError, Session, SessionError};
+use super::certificate::{Certificate, new_key, signing_request};
+use super::check::{Expected, OwnListeners, check};
+use super::delegation::{Missing, Place, base_domain, locate};
+use super::export::KEPT_VERSIONS;
+use super::state::{Issuance, Published, Request, Step};
+use crate::config::Ca;
+use crate::resolve::Resolver;
+use crate::store::{Actor, Document, UpdateError, Writer, now};
+use crate::zone::{Edit, Timestamp, TxtValue, Update};
+
+/// How long the CA may take to validate, or to issue, before the attempt ends; the order is taken up again later.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// An order needs four steps; a CA that never gets on is left alone.
+const MOST_STEPS: usize = 8;
+
+/// Why there is no certificate now.
+#[derive(Debug)]
+pub(super) enum AttemptError {
+    /// Records have to be made first. Costs no order and no back-off.
+    Waiting(Vec<Missing>),
+    Failed(Failure),
+}
+
+/// What failed, and when to try again.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) step: &'static str,
+    pub(super) message: String,
+    /// Not before then, if the CA said so.
+    pub(super) retry_at: Option<Timestamp>,
+    /// Whether the CA was asked for something, so that the next attempt has to wait longer and longer.
+    pub(super) backs_off: bool,
+    unknown_account: bool,
+}
+
+/// What an attempt works with, and how far it has come.
+pub(super) struct Attempt<'a> {
+    pub(super) name: &'a str,
+    pub(super) request: &'a Request,
+    pub(super) ca: &'a Ca,
+    /// Held while the account is loaded or made.
+    pub(super) ca_turn: &'a tokio::sync::Mutex<()>,
+    pub(super) writer: &'a Writer,
+    pub(super) resolver: &'a Resolver,
+    pub(super) own: &'a OwnListeners,
+    pub(super) tell: &'a (dyn Fn(String) + Send + Sync),
+    pub(super) state: Issuance,
+}
+
+impl Attempt<'_> {
+    /// Gets a certificate, or says why not. Either way `state` is what the store has.
+    pub(super) async fn run(&mut self) -> Result<Certificate, AttemptError> {
+        match self.run_with_account().await {
+            Err(AttemptError::Failed(failure)) if failure.unknown_account => {
+                self.say("the CA does not know our account any more, making a new one".into());
+                ca::forget(self.ca, self.writer).await.map_err(|error| store_failed(&error))?;
+                self.give_up_order().await?;
+                self.run_with_account().await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn run_with_account(&mut self) -> Result<Certificate, AttemptError> {
+        let mut places = None;
+        if self.state.step.order_for(self.request).is_none() {
+            self.give_up_order().await?;
+            places = Some(self.locate().await?);
+        }
+        let session = self.session().await?;
+        let mut order = match self.taken_up(&session).await? {
+            Some(order) => order,
+            None => {
+                if places.is_none() {
+                    places = Some(self.locate().await?);
+                }
+                self.new_order(&session).await?
+            }
+        };
+        for _ in 0..MOST_STEPS {
+            let status = order.state().status;
+            if status != OrderStatus::Pending {
+                self.withdraw().await?;
+            }
+            match status {
+                OrderStatus::Pending => {
+                    if places.is_none() {
+                        places = Some(self.locate().await?);
+                    }
+                    self.prove(&session, &mut order, places.as_deref().unwrap_or_default()).await?;
+                }
+                OrderStatus::Ready => self.finalize(&session, &mut order).await?,
+                OrderStatus::Processing => {
+                    self.wait(&session, &mut order, OrderStatus::Processing, "issuance").await?;
+                }
+                OrderStatus::Valid => return self.download(&session, &mut order).await,
+                OrderStatus::Invalid => return Err(self.refused(&session, &mut order).await?),
+            }
+        }
+        self.give_up_order().await?;
+        Err(failed("order", format!("the order {} does not get on", order.url())))
+    }
+
+    /// Finds out where the challenges of all names go, or everything that is missing.
+    async fn locate(&mut self) -> Result<Vec<Place>, AttemptError> {
+        let failed_look_up =
+            |message: String| AttemptError::Failed(Failure { backs_off: false, ..failure("delegation", message) });
+        let mut places: Vec<Place> = Vec::new();
+        let mut missing: Vec<Missing> = Vec::new();
+        let mut domains = Vec::new();
+        for name in &self.request.names {
+            let domain = base_domain(name).map_err(|error| failed_look_up(error.to_string()))?;
+            if !domains.contains(&domain) {
+                domains.push(domain);
+            }
+        }
+        for domain in &domains {
+            let found = locate(domain, self.writer, self.resolver).await;
+            match found.map_err(|error| failed_look_up(error.to_string()))? {
+                Ok(place) => {
+                    self.say(place.way.clone());
+                    places.push(place);
+                }
+                Err(lacking) => missing.push(lacking),
+            }
+        }
+        if missing.is_empty() { Ok(places) } else { Err(AttemptError::Waiting(missing)) }
+    }
+
+    async fn session(&self) -> Result<Session, AttemptError> {
+        let _turn = self.ca_turn.lock().await;
+        Session::open(self.ca, self.writer).await.map_err(|error| match error {
+            SessionError::Ca(error) => ca_failed("account", &error),
+            SessionError::Store(error) => store_failed(&error),
+        })
+    }
+
+    /// The order that was left behind, if the CA still has it.
+    async fn taken_up(&mut self, session: &Session) -> Result<Option<Order>, AttemptError> {
+        let Some(url) = self.state.step.order_for(self.request).map(str::to_owned) else { return Ok(None) };
+        match session.account.order(url.clone()).await {
+            Ok(mut order) => {
+                if order.state().status != OrderStatus::Invalid {
+                    self.say(format!("going on with the order {url}"));
+                    return Ok(Some(order));
+                }
+                self.say(format!("the order {url} of an earlier attempt is invalid"));
+            }
+            Err(error) => {
+                let error = session.told(error);
+                if error.is_unknown_account() || !error.is_final() {
+                    return Err(ca_failed("order", &error));
+                }
+                self.say(format!("the order {url} of an earlier attempt is gone: {error}"));
+            }
+        }
+        self.give_up_order().await?;
+        Ok(None)
+    }
+
+    async fn new_order(&mut self, session: &Session) -> Result<Order, AttemptError> {
+        let request = self.request.clone();
+        if let Some(profile) = &request.profile {
+            session.check_profile(profile).map_err(|error| ca_failed("order", &error))?;
+        }
+        let key = match self.state.step.key_for(&request) {
+            Some(key) => key.clone(),
+            None => new_key().map_err(|error| failed("key", error.to_string()))?,
+        };
+        self.state.step = Step::Prepared { request: request.clone(), key: key.clone() };
+        self.save().await?;
+
+        let identifiers: Vec<Identifier> = request.names.iter().cloned().map(Identifier::Dns).collect();
+        let mut wanted = NewOrder::new(&identifiers);
+        if let Some(profile) = &request.profile {
+            wanted = wanted.profile(profile);
+        }
+        let order = session.account.new_order(&wanted).await;
+        let mut order = order.map_err(|error| ca_failed("order", &session.told(error)))?;
+        let url = order.url().to_owned();
+        self.state.step = Step::Ordered { request: request.clone(), key, url };
+        self.save().await?;
+        self.say(format!("ordered {} at {}", request.names.join(", "), self.ca.name));
+
+        match &request.profile {
+            Some(profile) if order.state().profile.as_ref() != Some(profile) => {
+                self.give_up_order().await?;
+                Err(ca_failed("order", &CaError::ProfileIgnored { wanted: profile.clone() }))
+            }
+            _ => Ok(order),
+        }
+    }
+
+    /// Publishes the values, checks that they are seen, and has the CA validate.
+    async fn prove(&mut self, session: &Session, order: &mut Order, places: &[Place]) -> Result<(), AttemptError> {
+        let challenges = match self.challenges(session, order, places).await {
+            Ok(challenges) => challenges,
+            Err(error) => return Err(self.ended(error).await?),
+        };
+        self.publish(&challenges).await?;
+        let expected: Vec<Expected<'_>> = places
+            .iter()
+            .map(|place| Expected {
+                place,
+                values: challenges.iter().filter(|(at, _)| *at == place).map(|(_, value)| value.clone()).collect(),
+            })
+            .filter(|expected| !expected.values.is_empty())
+            .collect();
+        if let Err(error) = check(&expected, self.own, self.resolver, &|line| self.say(line)).await {
+            // The CA was not told to look: the order stays as it is and costs nothing.
+            self.withdraw().await?;
+            return Err(failed("self-check", error.to_string()));
+        }
+        if let Err(error) = self.set_ready(session, order).await {
+            return Err(self.ended(("validation", error)).await?);
+        }
+        self.say("asked the CA to validate".into());
+        self.wait(session, order, OrderStatus::Pending, "validation").await
+    }
+
+    /// The place and value of each challenge that is still to be proven.
+    async fn challenges<'p>(
+        &self,
+        session: &Session,
+        order: &mut Order,
+        places: &'p [Place],
+    ) -> Result<Vec<(&'p Place, String)>, (&'static str, CaError)> {
+        let protocol = |reason: String| CaError::Protocol { url: session.account.id().to_owned(), reason };
+        let mut found = Vec::new();
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization.map_err(|error| ("order", session.told(error)))?;
+            if authorization.status != AuthorizationStatus::Pending {
+                continue;
+            }
+            let Identifier::Dns(domain) = authorization.identifier().identifier.clone() else {
+                return Err(("order", protocol("an authorization that is for no DNS name".into())));
+            };
+            let place = places.iter().find(|place| place.domain.to_string() == domain.to_ascii_lowercase());
+            let place = place.ok_or_else(|| ("order", protocol(format!("an authorization for {domain}"))))?;
+            let challenge = authorization.challenge(ChallengeType::Dns01);
+            let challenge =
+                challenge.ok_or_else(|| ("order", protocol(format!("no dns-01 challenge for {domain}"))))?;
+            found.push((place, challenge.key_authorization().dns_value()));
+        }
+        Ok(found)
+    }
+
+    async fn publish(&mut self, challenges: &[(&Place, String)]) -> Result<(), AttemptError> {
+        let mut updates = Vec::new();
+        for (place, text) in challenges {
+            let value = TxtValue::new(text.as_bytes()).map_err(|error| failed("publication", error.to_string()))?;
+            updates.push(Update { name: place.kept_at.clone(), edit: Edit::Add(value) });
+            let published = Published { name: place.kept_at.clone(), value: text.clone() };
+            if !self.state.published.contains(&published) {
+                self.state.published.push(published);
+            }
+        }
+        self.save().await?;
+        let done = self.writer.update(Actor::AcmeClient, updates).await;
+        done.map_err(|error| failed("publication", error.to_string()))?;
+        for (place, _) in challenges {
+            self.say(format!("published a value at {}", place.kept_at));
+        }
+        Ok(())
+    }
+
+    async fn set_ready(&self, session: &Session, order: &mut Order) -> Result<(), CaError> {
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization.map_err(|error| session.told(error))?;
+            if authorization.status != AuthorizationStatus::Pending {
+                continue;
+            }
+            if let Some(mut challenge) = authorization.challenge(ChallengeType::Dns01)
+                && challenge.status == ChallengeStatus::Pending
+            {
+                challenge.set_ready().await.map_err(|error| session.told(error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the CA has left this status. The order stays if that takes too long.
+    async fn wait(
+        &mut self,
+        session: &Session,
+        order: &mut Order,
+        busy: OrderStatus,
+        step: &'static str,
+    ) -> Result<(), AttemptError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = FIRST_WAIT;
+        loop {
+            let asked = session.retry_at().map_or(0, |at| at.saturating_sub(now()));
+            let wait = pause.max(Duration::from_secs(asked));
+            if Instant::now() + wait > deadline {
+                let message = format!("the CA is still at work on the order {}; it will be asked again", order.url());
+                let retry_at = session.retry_at();
+                return Err(AttemptError::Failed(Failure { retry_at, ..failure(step, message) }));
+            }
+            sleep(wait).await;
+            let error = match order.refresh().await {
+                Ok(state) if state.status == busy => None,
+                Ok(_) => return Ok(()),
+                Err(error) => Some(session.told(error)),
+            };
+            if let Some(error) = error {
+                return Err(self.ended((step, error)).await?);
+            }
+            pause = (pause * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    async fn finalize(&mut self, session: &Session, order: &mut Order) -> Result<(), AttemptError> {
+        self.say("the CA has validated all names".into());
+        let key = self.key()?;
+        let csr = signing_request(&self.request.names, &key).map_err(|error| failed("key", error.to_string()))?;
+        match order.finalize_csr(&csr).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.ended(("issuance", session.told(error))).await?),
+        }
+    }
+
+    /// Fetches the chain, checks it, and keeps it: certificate and state in one commit.
+    async fn download(&mut self, session: &Session, order: &mut Order) -> Result<Certificate, AttemptError> {
+        let chain = match order.certificate().await {
+            Ok(Some(chain)) => chain,
+            Ok(None) => return Err(failed("download", format!("the order {} has no certificate", order.url()))),
+            Err(error) => return Err(self.ended(("download", session.told(error))).await?),
+        };
+        let key = self.key()?;
+        let version = self.state.current.unwrap_or(0) + 1;
+        let accepted = Certificate::accept(self.request, &self.ca.name, &key, chain, version, now());
+        let certificate = match accepted {
+            Ok(certificate) => certificate,
+            Err(error) => {
+                self.give_up_order().await?;
+                return Err(failed("verification", error.to_string()));
+            }
+        };
+        let state = Issuance { current: Some(version), ..Issuance::default() };
+        let mut documents = vec![
+            (Document::Certificate, key_of(self.name, version), Some(json(&certificate)?)),
+            (Document::Issuance, self.name.to_owned(), Some(json(&state)?)),
+        ];
+        if let Some(old) = version.checked_sub(KEPT_VERSIONS as u64).filter(|old| *old > 0) {
+            documents.push((Document::Certificate, key_of(self.name, old), None));
+        }
+        self.writer.put_documents(documents).await.map_err(|error| store_failed(&error))?;
+        self.state = state;
+        Ok(certificate)
+    }
+
+    /// The failure of an order that the CA holds for invalid, in the CA's words. The order is given up.
+    async fn refused(&mut self, session: &Session, order: &mut Order) -> Result<AttemptError, AttemptError> {
+        let mut words: Vec<String> = Vec::new();
+        let order_error = order.state().error.as_ref().map(ca::words);
+        let mut authorizations = order.authorizations();
+        while let Some(Ok(authorization)) = authorizations.next().await {
+            let name = authorization.identifier().to_string();
+            let errors = authorization.challenges.iter().filter_map(|challenge| challenge.error.as_ref());
+            words.extend(errors.map(|error| format!("{name}: {}", ca::words(error))));
+        }
+        if words.is_empty() {
+            words.push(order_error.unwrap_or_else(|| "the CA declared the order invalid without a reason".into()));
+        }
+        let retry_at = session.retry_at();
+        self.give_up_order().await?;
+        Ok(AttemptError::Failed(Failure { retry_at, ..failure("validation", words.join("; ")) }))
+    }
+
+    /// What the CA's error means for the order: a decision ends it, anything else leaves it for the next attempt.
+    async fn ended(&mut self, (step, error): (&'static str, CaError)) -> Result<AttemptError, AttemptError> {
+        if error.is_final() {
+            self.give_up_order().await?;
+        }
+        Ok(ca_failed(step, &error))
+    }
+
+    /// Forgets the order, if there is one, and takes its values out of the DNS.
+    async fn give_up_order(&mut self) -> Result<(), AttemptError> {
+        self.withdraw().await?;
+        if self.state.is_ordered() {
+            self.state.step = Step::Idle;
+            self.save().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes all published values out of the DNS.
+    async fn withdraw(&mut self) -> Result<(), AttemptError> {
+        if self.state.published.is_empty() {
+            return Ok(());
+        }
+        withdraw(self.writer, &self.state.published).await.map_err(|error| store_failed(&error))?;
+        self.state.published.clear();
+        self.save().await
+    }
+
+    fn key(&self) -> Result<super::secret::Secret, AttemptError> {
+        let key = self.state.step.key_for(self.request).cloned();
+        key.ok_or_else(|| failed("key", "the order has no stored key".into()))
+    }
+
+    async fn save(&self) -> Result<(), AttemptError> {
+        save(self.writer, self.name, &self.state).await.map_err(|error| store_failed(&error))
+    }
+
+    fn say(&self, line: String) {
+        (self.tell)(line);
+    }
+}
+
+/// Keeps the state of a certificate.
+pub(super) async fn save(writer: &Writer, name: &str, state: &Issuance) -> Result<(), UpdateError> {
+    let text = serde_json::to_string(state)
+        .map_err(|error| UpdateError::Store(crate::store::StoreError::Failed(error.to_string())))?;
+    writer.put_documents(vec![(Document::Issuance, name.to_owned(), Some(text))]).await
+}
+
+/// Takes values out of the DNS. A name that is ours no more has none.
+pub(super) async fn withdraw(writer: &Writer, published: &[Published]) -> Result<(), UpdateError> {
+    for Published { name, value } in published {
+        let Ok(value) = TxtValue::new(value.as_bytes()) else { continue };
+        let update = Update { name: name.clone(), edit: Edit::Remove(value) };
+        match writer.update(Actor::AcmeClient, vec![update]).await {
+            Ok(()) | Err(UpdateError::NotAChallengeName(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The key of a certificate's document.
+pub(super) fn key_of(name: &str, version: u64) -> String {
+    format!("{name}/{version}")
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, AttemptError> {
+    serde_json::to_string(value).map_err(|error| failed("store", error.to_string()))
+}
+
+fn failure(step: &'static str, message: String) -> Failure {
+    Failure { step, message, retry_at: None, backs_off: true, unknown_account: false }
+}
+
+fn failed(step: &'static str, message: String) -> AttemptError {
+    AttemptError::Failed(failure(step, message))
+}
+
+fn store_failed(error: &UpdateError) -> AttemptError {
+    failed("store", error.to_string())
+}
+
+fn ca_failed(step: &'static str, error: &CaError) -> AttemptError {
+    AttemptError::Failed(Failure {
+        retry_at: error.retry_at(),
+        unknown_account: error.is_unknown_account(),
+        ..failure(step, error.to_string())
+    })
+}

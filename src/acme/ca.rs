@@ -1,0 +1,265 @@
+//! An account at a CA, and the CA's errors in its own words.
+
+use instant_acme::{Account, AccountCredentials, NewAccount, Problem};
+use serde::{Deserialize, Serialize};
+
+use super::http::{Http, HttpError, NoClient};
+use crate::config::Ca;
+use crate::store::{Document, UpdateError, Writer, now};
+use crate::zone::Timestamp;
+
+/// What is kept of an account: `Document::CaAccount`. No `Debug`: it holds the account's key.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    /// URL of the directory that the account belongs to.
+    directory: String,
+    contact: Vec<String>,
+    credentials: AccountCredentials,
+    created: Timestamp,
+}
+
+/// A conversation with a CA as the holder of an account.
+pub(super) struct Session {
+    pub(super) account: Account,
+    http: Http,
+}
+
+/// Why the CA did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CaError {
+    /// A problem document (RFC 8555 section 6.7).
+    #[error("{words}")]
+    Refused { kind: String, words: String, retry_at: Option<Timestamp> },
+    #[error("{error}")]
+    Http { error: HttpError, retry_at: Option<Timestamp> },
+    #[error("the CA's answer from {url} is not what ACME says: {reason}")]
+    Protocol { url: String, reason: String },
+    #[error(transparent)]
+    NoClient(#[from] NoClient),
+    #[error("the CA has no profile `{wanted}`; {}", listed(offered))]
+    NoProfile { wanted: String, offered: Vec<String> },
+    #[error("the CA took the order without the profile `{wanted}`")]
+    ProfileIgnored { wanted: String },
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SessionError {
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    #[error(transparent)]
+    Store(#[from] UpdateError),
+}
+
+impl Session {
+    /// Loads the account kept for the CA, or makes one and keeps it before it is used. The CA's directory is read anew
+    /// each time. Callers take turns, so that no CA gets two accounts.
+    pub(super) async fn open(ca: &Ca, writer: &Writer) -> Result<Session, SessionError> {
+        let http = Http::new(ca.root.as_deref()).map_err(CaError::from)?;
+        let contact = contact_urls(&ca.contact);
+        let builder = Account::builder_with_http(Box::new(http.clone()));
+        match kept(ca, writer).await? {
+            Some(kept) => {
+                let Kept { directory, contact: known, credentials, created } = kept;
+                let again = copy(&credentials).map_err(|reason| protocol(&directory, reason))?;
+                let account = builder.from_credentials(credentials).await.map_err(|error| told(error, &http))?;
+                let session = Session { account, http };
+                if known != contact && session.tell_contact(&ca.name, &contact).await {
+                    keep(ca, writer, Kept { directory, contact, credentials: again, created }).await?;
+                }
+                Ok(session)
+            }
+            None => {
+                let contact_refs: Vec<&str> = contact.iter().map(String::as_str).collect();
+                let wanted =
+                    NewAccount { contact: &contact_refs, terms_of_service_agreed: true, only_return_existing: false };
+                let created = builder.create(&wanted, ca.directory.clone(), None).await;
+                let (account, credentials) = created.map_err(|error| told(error, &http))?;
+                tracing::info!(ca = %ca.name, account = account.id(), "made an account at the CA");
+                let directory = ca.directory.clone();
+                keep(ca, writer, Kept { directory, contact, credentials, created: now() }).await?;
+                Ok(Session { account, http })
+            }
+        }
+    }
+
+    /// Tells the CA new contact addresses; whether it took them. Issuing does not depend on it.
+    async fn tell_contact(&self, ca: &str, contact: &[String]) -> bool {
+        let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
+        match self.account.update_contacts(&contact).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(ca, error = %self.told(error), "the CA did not take the new contact addresses");
+                false
+            }
+        }
+    }
+
+    /// Whether the CA can be asked for this profile.
+    pub(super) fn check_profile(&self, wanted: &str) -> Result<(), CaError> {
+        let offered: Vec<String> = self.account.profiles().map(|profile| profile.name.to_owned()).collect();
+        if offered.iter().any(|name| name == wanted) {
+            return Ok(());
+        }
+        Err(CaError::NoProfile { wanted: wanted.to_owned(), offered })
+    }
+
+    /// The error with what the last answer said beside it.
+    pub(super) fn told(&self, error: instant_acme::Error) -> CaError {
+        told(error, &self.http)
+    }
+
+    /// When the CA's last answer asked us to come back.
+    pub(super) fn retry_at(&self) -> Option<Timestamp> {
+        self.http.last().retry_at
+    }
+}
+
+async fn kept(ca: &Ca, writer: &Writer) -> Result<Option<Kept>, UpdateError> {
+    let Some(text) = writer.document(Document::CaAccount, &ca.name).await? else { return Ok(None) };
+    match serde_json::from_str::<Kept>(&text) {
+        Ok(kept) if kept.directory == ca.directory => Ok(Some(kept)),
+        Ok(kept) => {
+            tracing::info!(ca = %ca.name, before = %kept.directory, now = %ca.directory, "the CA's directory changed");
+            Ok(None)
+        }
+        Err(error) => {
+            tracing::warn!(ca = %ca.name, %error, "the stored account cannot be read, a new one will be made");
+            Ok(None)
+        }
+    }
+}
+
+async fn keep(ca: &Ca, writer: &Writer, kept: Kept) -> Result<(), SessionError> {
+    let text = serde_json::to_string(&kept).map_err(|error| protocol(&ca.directory, error.to_string()))?;
+    Ok(writer.put_documents(vec![(Document::CaAccount, ca.name.clone(), Some(text))]).await?)
+}
+
+/// Forgets an account that the CA does not know any more.
+pub(super) async fn forget(ca: &Ca, writer: &Writer) -> Result<(), UpdateError> {
+    writer.put_documents(vec![(Document::CaAccount, ca.name.clone(), None)]).await
+}
+
+/// Credentials can be written and read, but not cloned.
+fn copy(credentials: &AccountCredentials) -> Result<AccountCredentials, String> {
+    let text = serde_json::to_string(credentials).map_err(|error| error.to_string())?;
+    serde_json::from_str(&text).map_err(|error| error.to_string())
+}
+
+/// A bare e-mail address becomes a URL, which is what ACME wants (RFC 8555 section 7.3).
+fn contact_urls(contact: &[String]) -> Vec<String> {
+    let url = |entry: &String| if entry.contains(':') { entry.clone() } else { format!("mailto:{entry}") };
+    contact.iter().map(url).collect()
+}
+
+fn protocol(url: &str, reason: String) -> CaError {
+    CaError::Protocol { url: url.to_owned(), reason }
+}
+
+fn told(error: instant_acme::Error, http: &Http) -> CaError {
+    let last = http.last();
+    match error {
+        instant_acme::Error::Api(problem) => CaError::refused(&problem, last.retry_at),
+        instant_acme::Error::Other(other) => match other.downcast::<HttpError>() {
+            Ok(error) => {
+                let retry_at = last.retry_at.filter(|_| matches!(*error, HttpError::Status { .. }));
+                CaError::Http { error: *error, retry_at }
+            }
+            Err(other) => protocol(&last.url, other.to_string()),
+        },
+        other => protocol(&last.url, other.to_string()),
+    }
+}
+
+impl CaError {
+    /// The problem in the CA's own words.
+    pub(super) fn refused(problem: &Problem, retry_at: Option<Timestamp>) -> CaError {
+        let kind = problem.r#type.clone().unwrap_or_default();
+        CaError::Refused { kind, words: words(problem), retry_at }
+    }
+
+    /// When the CA wants us to come back, if it said.
+    pub(super) fn retry_at(&self) -> Option<Timestamp> {
+        match self {
+            CaError::Refused { retry_at, .. } | CaError::Http { retry_at, .. } => *retry_at,
+            _ => None,
+        }
+    }
+
+    /// Whether the CA does not know our account (RFC 8555 section 6.7).
+    pub(super) fn is_unknown_account(&self) -> bool {
+        matches!(self, CaError::Refused { kind, .. } if kind.ends_with(":accountDoesNotExist"))
+    }
+
+    /// Whether the CA has decided against what was asked, so that asking the same again is of no use.
+    pub(super) fn is_final(&self) -> bool {
+        const PASSING: [&str; 3] = [":rateLimited", ":serverInternal", ":badNonce"];
+        match self {
+            CaError::Refused { kind, .. } => !PASSING.iter().any(|passing| kind.ends_with(passing)),
+            CaError::NoProfile { .. } | CaError::ProfileIgnored { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// `detail (type)`, and the same for each name that has a problem of its own (RFC 8555 section 6.7.1).
+pub(super) fn words(problem: &Problem) -> String {
+    let one = |detail: &Option<String>, kind: &Option<String>| match (detail, kind) {
+        (Some(detail), Some(kind)) => format!("{detail} ({kind})"),
+        (Some(text), None) | (None, Some(text)) => text.clone(),
+        (None, None) => "the CA gave no reason".into(),
+    };
+    let mut text = one(&problem.detail, &problem.r#type);
+    for sub in &problem.subproblems {
+        let words = one(&sub.detail, &sub.r#type);
+        match &sub.identifier {
+            Some(identifier) => text.push_str(&format!("; {}: {words}", identifier.authorized(false))),
+            None => text.push_str(&format!("; {words}")),
+        }
+    }
+    text
+}
+
+fn listed(offered: &[String]) -> String {
+    if offered.is_empty() { "it has none".into() } else { format!("it has {}", offered.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(json: &str) -> Problem {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn the_ca_is_told_in_its_own_words() {
+        let problem = problem(
+            r#"{"type":"urn:ietf:params:acme:error:rejectedIdentifier","detail":"Not these","status":400,
+                "subproblems":[{"type":"urn:t:caa","detail":"CAA forbids","identifier":{"type":"dns","value":"a.test"}}]}"#,
+        );
+        let error = CaError::refused(&problem, None);
+        assert_eq!(
+            error.to_string(),
+            "Not these (urn:ietf:params:acme:error:rejectedIdentifier); a.test: CAA forbids (urn:t:caa)"
+        );
+        assert!(error.is_final());
+    }
+
+    #[test]
+    fn rate_limits_pass_and_unknown_accounts_are_known() {
+        let limited = CaError::refused(&problem(r#"{"type":"urn:ietf:params:acme:error:rateLimited"}"#), Some(9));
+        assert!(!limited.is_final());
+        assert_eq!(limited.retry_at(), Some(9));
+        let unknown = problem(r#"{"type":"urn:ietf:params:acme:error:accountDoesNotExist"}"#);
+        assert!(CaError::refused(&unknown, None).is_unknown_account());
+    }
+
+    #[test]
+    fn contacts_are_urls() {
+        assert_eq!(
+            contact_urls(&["a@b.test".into(), "mailto:c@d.test".into()]),
+            ["mailto:a@b.test", "mailto:c@d.test"]
+        );
+    }
+}

@@ -1,0 +1,290 @@
+//! The running server's part: what is due is attempted, what came out is remembered, told and exported.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::{Attempt, AttemptError, key_of, save, withdraw};
+use super::certificate::Certificate;
+use super::delegation::Missing;
+use super::slot::{Running, Slot};
+use super::state::{Failed, Issuance};
+use super::{Issuer, export, plan, time};
+use crate::api::{LastError, Progress};
+use crate::store::{Document, StoreError, UpdateError, now};
+use crate::zone::Timestamp;
+
+/// Longest sleep, so that a clock that was set is noticed.
+const LONGEST_SLEEP: u64 = 60 * 60;
+/// Shortest time between two attempts for one certificate, seconds.
+const SHORTEST_PAUSE: u64 = 60;
+
+/// Why an attempt is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    Due,
+    /// By a person, whatever the back-off says.
+    Asked {
+        renew: bool,
+    },
+}
+
+impl Issuer {
+    /// Obtains what is missing and renews what is due, until cancelled; then waits for attempts to stop, which the
+    /// next start takes up again.
+    pub async fn run(self, cancel: CancellationToken) {
+        self.tidy_up().await;
+        while !cancel.is_cancelled() {
+            let next = self.start_what_is_due().await;
+            let sleep = tokio::time::sleep(Duration::from_secs(next.saturating_sub(now()).clamp(1, LONGEST_SLEEP)));
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                () = self.shared.ended.notified() => {}
+                // Without certificates there is nothing to wake up for.
+                () = sleep, if !self.shared.slots.is_empty() => {}
+            }
+        }
+        self.shared.stopping.cancel();
+        self.shared.attempts.close();
+        self.shared.attempts.wait().await;
+    }
+
+    /// Takes values of certificates out of the DNS that the configuration does not have any more.
+    async fn tidy_up(&self) {
+        let writer = &self.shared.writer;
+        let documents = match writer.documents(Document::Issuance).await {
+            Ok(documents) => documents,
+            Err(error) => return tracing::error!(%error, "cannot read the state of the certificates"),
+        };
+        for (name, text) in documents {
+            if self.slot(&name).is_some() {
+                continue;
+            }
+            let Ok(state) = serde_json::from_str::<Issuance>(&text) else { continue };
+            if state.published.is_empty() {
+                continue;
+            }
+            let tidied = Issuance { published: Vec::new(), ..state.clone() };
+            let done = match withdraw(writer, &state.published).await {
+                Ok(()) => save(writer, &name, &tidied).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = done {
+                tracing::warn!(certificate = name, %error, "cannot take out the challenge values of a former certificate");
+            }
+        }
+    }
+
+    /// Starts attempts; the moment at which the next one is due.
+    async fn start_what_is_due(&self) -> Timestamp {
+        let mut next = Timestamp::MAX;
+        for slot in &self.shared.slots {
+            if slot.is_running() {
+                continue;
+            }
+            let (state, certificate) = match self.load(slot).await {
+                Ok(loaded) => loaded,
+                Err(error) => {
+                    tracing::error!(certificate = slot.name(), %error, "cannot read the state of the certificate");
+                    next = next.min(now() + SHORTEST_PAUSE);
+                    continue;
+                }
+            };
+            if let Some(certificate) = &certificate {
+                self.export(slot, certificate).await;
+            }
+            let earliest = slot.memory().earliest;
+            let due = plan::due(&state, certificate.as_ref(), &slot.request, earliest).max(earliest.unwrap_or(0));
+            if due > now() {
+                next = next.min(due);
+            } else if let Some(running) = slot.begin() {
+                self.start(running, Reason::Due);
+            }
+        }
+        next
+    }
+
+    /// Makes the attempt in a task of its own.
+    pub(super) fn start(&self, running: Running, reason: Reason) {
+        let issuer = self.clone();
+        self.shared.attempts.spawn(async move {
+            let stopping = issuer.shared.stopping.clone();
+            // Dropping the attempt is like a kill: the store has what is needed to go on.
+            stopping.run_until_cancelled(issuer.attempt(running, reason)).await;
+            issuer.shared.ended.notify_one();
+        });
+    }
+
+    async fn attempt(&self, running: Running, reason: Reason) {
+        let slot = running.slot().clone();
+        let outcome = match self.load(&slot).await {
+            Ok((_, Some(certificate)))
+                if reason == (Reason::Asked { renew: false }) && is_good(&slot, &certificate) =>
+            {
+                self.export(&slot, &certificate).await;
+                let message = format!("the certificate is valid until {}, nothing to do", time(certificate.not_after));
+                Progress::Done { message, path: self.path(&slot) }
+            }
+            Ok((state, _)) => self.attempt_from(&slot, state).await,
+            Err(error) => {
+                slot.memory().earliest = Some(now() + SHORTEST_PAUSE);
+                Progress::Failed { message: error.to_string() }
+            }
+        };
+        running.end(&outcome);
+    }
+
+    async fn attempt_from(&self, slot: &Slot, state: Issuance) -> Progress {
+        // Nobody closes the semaphore; without a permit the attempt would only be less polite.
+        let _permit = self.shared.orders.acquire().await.ok();
+        let mut attempt = Attempt {
+            name: slot.name(),
+            request: &slot.request,
+            ca: &slot.ca,
+            ca_turn: &slot.ca_turn,
+            writer: &self.shared.writer,
+            resolver: &self.shared.resolver,
+            own: &self.shared.own,
+            tell: &|line| slot.tell(line),
+            state,
+        };
+        let outcome = attempt.run().await;
+        let state = attempt.state;
+        match outcome {
+            Ok(certificate) => self.succeeded(slot, &certificate).await,
+            Err(AttemptError::Waiting(missing)) => self.waiting(slot, state, missing).await,
+            Err(AttemptError::Failed(failure)) => {
+                let failures = state.failure.as_ref().map_or(0, |before| before.failures).saturating_add(1);
+                let pause = if failure.backs_off { plan::back_off(failures, random()) } else { plan::RECHECK };
+                let next_attempt = (now() + pause).max(failure.retry_at.unwrap_or(0));
+                let failed = Failed {
+                    at: now(),
+                    step: failure.step.to_owned(),
+                    message: failure.message,
+                    failures,
+                    next_attempt,
+                };
+                self.failed(slot, state, failed).await
+            }
+        }
+    }
+
+    async fn succeeded(&self, slot: &Slot, certificate: &Certificate) -> Progress {
+        {
+            let mut memory = slot.memory();
+            memory.earliest = Some(now() + SHORTEST_PAUSE);
+            memory.told_missing.clear();
+        }
+        let until = time(certificate.not_after);
+        tracing::info!(certificate = slot.name(), serial = certificate.serial, %until, "certificate issued");
+        match self.export(slot, certificate).await {
+            None => {
+                Progress::Done { message: format!("certificate issued, valid until {until}"), path: self.path(slot) }
+            }
+            Some(error) => Progress::Failed { message: format!("the certificate is in the store, but {error}") },
+        }
+    }
+
+    async fn waiting(&self, slot: &Slot, mut state: Issuance, missing: Vec<Missing>) -> Progress {
+        let records: Vec<String> = missing.iter().flat_map(|one| one.records.iter().cloned()).collect();
+        let seen: Vec<&str> = missing.iter().map(|one| one.seen.as_str()).collect();
+        let seen = seen.join("; ");
+        {
+            let mut memory = slot.memory();
+            memory.earliest = Some(now() + plan::RECHECK);
+            if memory.told_missing != records {
+                tracing::warn!(
+                    certificate = slot.name(),
+                    records = records.join("; "),
+                    seen,
+                    "waiting for the delegation: make these records; looking again every 5 minutes"
+                );
+                memory.told_missing.clone_from(&records);
+            }
+        }
+        let message = format!("make this record first:\n{}\n(seen now: {seen})", records.join("\n"));
+        if state.missing != records || state.failure.is_some() {
+            state.missing = records;
+            state.failure = None;
+            if let Err(error) = save(&self.shared.writer, slot.name(), &state).await {
+                tracing::error!(certificate = slot.name(), %error, "cannot keep the missing records");
+            }
+        }
+        Progress::Failed { message }
+    }
+
+    async fn failed(&self, slot: &Slot, mut state: Issuance, failed: Failed) -> Progress {
+        slot.memory().earliest = Some(failed.next_attempt);
+        let message = format!("{}: {}", failed.step, failed.message);
+        let next = time(failed.next_attempt);
+        let known = state.failure.as_ref().is_some_and(|before| before.message == failed.message);
+        if known {
+            tracing::info!(certificate = slot.name(), failures = failed.failures, %next, "failed as before");
+        } else {
+            tracing::warn!(certificate = slot.name(), step = failed.step, error = failed.message, %next, "no certificate");
+        }
+        state.missing.clear();
+        state.failure = Some(failed);
+        if let Err(error) = save(&self.shared.writer, slot.name(), &state).await {
+            tracing::error!(certificate = slot.name(), %error, "cannot keep the failure of an attempt");
+        }
+        Progress::Failed { message }
+    }
+
+    /// The state in the store and the certificate in use.
+    pub(super) async fn load(&self, slot: &Slot) -> Result<(Issuance, Option<Certificate>), UpdateError> {
+        let writer = &self.shared.writer;
+        let damaged = |what: &str, error: serde_json::Error| {
+            UpdateError::Store(StoreError::Damaged(format!("{what} of {}: {error}", slot.name())))
+        };
+        let state = match writer.document(Document::Issuance, slot.name()).await? {
+            Some(text) => serde_json::from_str(&text).map_err(|error| damaged("the issuance", error))?,
+            None => Issuance::default(),
+        };
+        let Some(version) = state.current else { return Ok((state, None)) };
+        let certificate = match writer.document(Document::Certificate, &key_of(slot.name(), version)).await? {
+            Some(text) => Some(serde_json::from_str(&text).map_err(|error| damaged("the certificate", error))?),
+            None => None,
+        };
+        Ok((state, certificate))
+    }
+
+    /// Makes the PEM files those of the certificate, if they are not; the error if that fails.
+    async fn export(&self, slot: &Slot, certificate: &Certificate) -> Option<String> {
+        let (certs, name, certificate) = (self.shared.certs.clone(), slot.name().to_owned(), certificate.clone());
+        let written = tokio::task::spawn_blocking(move || export::export(&certs, &name, &certificate)).await;
+        let error = match written {
+            Ok(Ok(written)) => {
+                if written {
+                    tracing::info!(certificate = slot.name(), path = self.path(slot), "PEM files written");
+                }
+                slot.memory().export_error = None;
+                return None;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        let mut memory = slot.memory();
+        let failures = match &memory.export_error {
+            Some(before) if before.message == error => before.failures.saturating_add(1),
+            _ => {
+                tracing::error!(certificate = slot.name(), error, "the PEM files are not up to date");
+                1
+            }
+        };
+        memory.export_error =
+            Some(LastError { at: time(now()), step: "export".into(), message: error.clone(), failures });
+        Some(error)
+    }
+}
+
+/// Whether a person who asks for a certificate has it already.
+fn is_good(slot: &Slot, certificate: &Certificate) -> bool {
+    plan::serves(certificate, &slot.request)
+        && now() < plan::renewal_time(certificate.not_before, certificate.not_after)
+}
+
+/// For jitter alone: without random numbers there is none.
+fn random() -> u32 {
+    getrandom::u32().unwrap_or(0)
+}

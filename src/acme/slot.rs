@@ -1,0 +1,165 @@
+//! One configured certificate at run time: at most one attempt at a time, and who listens to it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::state::Request;
+use crate::api::{LastError, Progress};
+use crate::config::{Ca, Certificate};
+use crate::zone::Timestamp;
+
+/// Lines that a listener may be behind. The last place is kept for the outcome.
+const LINES: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) certificate: Certificate,
+    pub(super) ca: Ca,
+    pub(super) request: Request,
+    /// Held while the account at the CA is loaded or made; shared by all certificates of the CA.
+    pub(super) ca_turn: Arc<tokio::sync::Mutex<()>>,
+    memory: Mutex<Memory>,
+}
+
+/// What is forgotten at the end of the process.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    running: bool,
+    listeners: Vec<mpsc::Sender<Progress>>,
+    /// The running server tries not before then.
+    pub(super) earliest: Option<Timestamp>,
+    /// Missing records that the log has told.
+    pub(super) told_missing: Vec<String>,
+    /// The PEM files could not be written.
+    pub(super) export_error: Option<LastError>,
+}
+
+/// The right to make the one attempt; given back when dropped.
+pub(super) struct Running(Arc<Slot>);
+
+impl Slot {
+    pub(super) fn new(certificate: Certificate, ca: Ca, ca_turn: Arc<tokio::sync::Mutex<()>>) -> Slot {
+        let mut names = certificate.names.clone();
+        names.sort();
+        let request = Request { directory: ca.directory.clone(), profile: ca.profile.clone(), names };
+        Slot { certificate, ca, request, ca_turn, memory: Mutex::default() }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.certificate.name
+    }
+
+    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.memory().running
+    }
+
+    /// The right to make an attempt, unless one is under way.
+    pub(super) fn begin(self: &Arc<Slot>) -> Option<Running> {
+        let mut memory = self.memory();
+        (!std::mem::replace(&mut memory.running, true)).then(|| Running(self.clone()))
+    }
+
+    /// The same for somebody who wants to hear the outcome, of this attempt or of the one that is under way.
+    pub(super) fn begin_heard(self: &Arc<Slot>) -> (mpsc::Receiver<Progress>, Option<Running>) {
+        let (sender, receiver) = mpsc::channel(LINES);
+        let mut memory = self.memory();
+        let running = std::mem::replace(&mut memory.running, true);
+        if running {
+            let message = format!("an attempt for {} is under way already, following it", self.name());
+            // The channel is new and empty.
+            let _ = sender.try_send(Progress::Step { message });
+        }
+        memory.listeners.push(sender);
+        (receiver, (!running).then(|| Running(self.clone())))
+    }
+
+    /// Tells a step to all who listen.
+    pub(super) fn tell(&self, message: String) {
+        tracing::info!(certificate = self.name(), "{message}");
+        let tell = |listener: &mpsc::Sender<Progress>| {
+            if listener.capacity() > 1 {
+                let _ = listener.try_send(Progress::Step { message: message.clone() });
+            }
+            !listener.is_closed()
+        };
+        self.memory().listeners.retain(tell);
+    }
+}
+
+impl Running {
+    pub(super) fn slot(&self) -> &Arc<Slot> {
+        &self.0
+    }
+
+    /// Ends the attempt and tells the outcome.
+    pub(super) fn end(self, outcome: &Progress) {
+        self.release(outcome);
+    }
+
+    fn release(&self, outcome: &Progress) {
+        let mut memory = self.0.memory();
+        memory.running = false;
+        for listener in memory.listeners.drain(..) {
+            let _ = listener.try_send(outcome.clone());
+        }
+    }
+}
+
+/// Also when the attempt was interrupted: nobody waits for ever.
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0.is_running() {
+            self.release(&Progress::Failed { message: "interrupted: the server is stopping".into() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot() -> Arc<Slot> {
+        let certificate =
+            Certificate { name: "site".into(), names: vec!["b.test".into(), "a.test".into()], ca: "c".into() };
+        let ca = Ca { name: "c".into(), directory: "https://c/".into(), contact: vec![], root: None, profile: None };
+        Arc::new(Slot::new(certificate, ca, Arc::default()))
+    }
+
+    #[test]
+    fn one_attempt_at_a_time_and_everybody_hears_the_outcome() {
+        let slot = slot();
+        let (mut first, running) = slot.begin_heard();
+        let running = running.unwrap();
+        assert!(slot.begin().is_none());
+        let (mut second, none) = slot.begin_heard();
+        assert!(none.is_none());
+        for _ in 0..2 * LINES {
+            slot.tell("step".into());
+        }
+        let outcome = Progress::Done { message: "done".into(), path: "p".into() };
+        running.end(&outcome);
+        assert!(!slot.is_running());
+        for listener in [&mut first, &mut second] {
+            let mut last = None;
+            while let Ok(line) = listener.try_recv() {
+                last = Some(line);
+            }
+            assert_eq!(last.as_ref(), Some(&outcome));
+        }
+        assert!(slot.begin().is_some());
+    }
+
+    #[test]
+    fn an_interrupted_attempt_is_told() {
+        let slot = slot();
+        let (mut listener, running) = slot.begin_heard();
+        drop(running);
+        assert!(matches!(listener.try_recv(), Ok(Progress::Failed { .. })));
+        assert!(!slot.is_running());
+    }
+}

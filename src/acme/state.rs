@@ -1,0 +1,126 @@
+//! What is remembered of a certificate's issuance: `Document::Issuance`, as JSON.
+//!
+//! Written before each step that cannot be taken back, so that a server that was killed goes on where it was: the key
+//! before the order, the order's URL as soon as the CA gave it, each TXT value before it is published.
+
+use serde::{Deserialize, Serialize};
+
+use super::secret::Secret;
+use crate::zone::{Name, Timestamp};
+
+/// The state of one configured certificate. Fields that a newer version added are ignored, so that the versions before
+/// and after can read each other's state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Issuance {
+    pub(super) step: Step,
+    /// Version of the certificate in use; counts up from 1.
+    pub(super) current: Option<u64>,
+    /// Values that may still be in the DNS and are to be taken out when the CA needs them no more.
+    pub(super) published: Vec<Published>,
+    /// Records that the domains' zones lack, in master-file form.
+    pub(super) missing: Vec<String>,
+    /// The last attempt, if it failed.
+    pub(super) failure: Option<Failed>,
+}
+
+/// How far an order has come. What the CA has seen of it is asked from the CA.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case")]
+pub(super) enum Step {
+    /// No order under way.
+    #[default]
+    Idle,
+    /// The key is made; there may be an order that we did not get to know of.
+    Prepared { request: Request, key: Secret },
+    /// The CA has the order.
+    Ordered { request: Request, key: Secret, url: String },
+}
+
+/// What is ordered. An order for something else than the configuration says now is given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Request {
+    /// URL of the CA's directory.
+    pub(super) directory: String,
+    pub(super) profile: Option<String>,
+    /// Sorted.
+    pub(super) names: Vec<String>,
+}
+
+/// A TXT value that the client put into the DNS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Published {
+    /// Where it is kept.
+    pub(super) name: Name,
+    pub(super) value: String,
+}
+
+/// A failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Failed {
+    pub(super) at: Timestamp,
+    pub(super) step: String,
+    pub(super) message: String,
+    /// How many in a row.
+    pub(super) failures: u32,
+    /// Not before then, unless somebody asks for it.
+    pub(super) next_attempt: Timestamp,
+}
+
+impl Issuance {
+    /// Whether the CA has an order that was not brought to its end.
+    pub(super) fn is_ordered(&self) -> bool {
+        matches!(self.step, Step::Ordered { .. })
+    }
+}
+
+impl Step {
+    /// The key for this request, if one was made before.
+    pub(super) fn key_for(&self, wanted: &Request) -> Option<&Secret> {
+        match self {
+            Step::Prepared { request, key } | Step::Ordered { request, key, .. } if request == wanted => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The order for this request, if the CA has one.
+    pub(super) fn order_for(&self, wanted: &Request) -> Option<&str> {
+        match self {
+            Step::Ordered { request, url, .. } if request == wanted => Some(url),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(name: &str) -> Request {
+        Request { directory: "https://ca.test/dir".into(), profile: None, names: vec![name.into()] }
+    }
+
+    #[test]
+    fn the_state_survives_the_store() {
+        let state = Issuance {
+            step: Step::Ordered { request: request("a.test"), key: Secret::new("KEY".into()), url: "https://o".into() },
+            current: Some(3),
+            published: vec![Published { name: Name::parse("x.test").unwrap(), value: "v".into() }],
+            missing: vec!["_acme-challenge.a.test. IN CNAME x.test.".into()],
+            failure: Some(Failed { at: 1, step: "order".into(), message: "no".into(), failures: 2, next_attempt: 9 }),
+        };
+        let text = serde_json::to_string(&state).unwrap();
+        assert_eq!(serde_json::from_str::<Issuance>(&text).unwrap(), state);
+        assert_eq!(serde_json::from_str::<Issuance>("{}").unwrap(), Issuance::default());
+        assert!(!format!("{state:?}").contains("KEY"));
+    }
+
+    #[test]
+    fn an_order_for_other_names_is_not_taken_up() {
+        let step = Step::Ordered { request: request("a.test"), key: Secret::new("KEY".into()), url: "u".into() };
+        assert_eq!(step.order_for(&request("a.test")), Some("u"));
+        assert!(step.key_for(&request("a.test")).is_some());
+        assert_eq!(step.order_for(&request("b.test")), None);
+        assert!(step.key_for(&request("b.test")).is_none());
+    }
+}

@@ -1,0 +1,42 @@
+//! What the integration tests share. A test binary takes it in with
+//!
+//! ```ignore
+//! #[path = "../support/mod.rs"]
+//! mod support;
+//! ```
+//!
+//! Everything here blocks the calling thread and needs no runtime, so it works in plain tests too. A test with a server
+//! in its own process takes `#[tokio::test(flavor = "multi_thread")]`, so that the server runs on while the test waits.
+//! A missing program fails the test: `tests/support/install` brings all of them.
+
+// No test binary uses all of it.
+#![allow(dead_code, unused_imports)]
+
+mod certificate;
+mod dig;
+mod lego;
+mod nsd;
+mod pebble;
+mod ports;
+mod raw_dns;
+mod reply;
+mod subprocess;
+mod tools;
+mod unbound;
+mod wait;
+
+pub use certificate::{Tls, names_in, verify_chain};
+pub use dig::dig;
+pub use lego::Lego;
+pub use nsd::Nsd;
+pub use pebble::{Pebble, PebbleBuilder, PebbleVersion};
+pub use ports::free_port;
+pub use raw_dns::{Query, RawDns, TcpConnection};
+pub use reply::{Edns, Question, Record, Reply};
+pub use subprocess::{Finished, Subprocess, run};
+pub use tools::{debian, tool};
+pub use unbound::Unbound;
+pub use wait::{poll, poll_async};
+
+/// The domain crate's record types, response codes and opcodes: `Rtype::TXT`, `Rcode::NXDOMAIN`.
+pub use domain::base::iana::{Opcode, Rcode, Rtype};
