@@ -47,6 +47,8 @@ pub mod account;
 pub mod acme;
 pub mod answer;
 pub mod api;
+pub mod cli;
+pub mod client;
 pub mod config;
 pub mod door;
 pub mod listen;

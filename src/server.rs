@@ -14,7 +14,8 @@ use tokio_util::task::TaskTracker;
 use crate::acme::{Issuer, OwnListeners};
 use crate::answer::Ttls;
 use crate::config::Config;
-use crate::door::{acmedns, admin};
+use crate::door::acmedns;
+use crate::door::admin::{self, AdminState, AdminToken, ZoneFacts};
 use crate::listen::{self, Answerer, DnsSockets};
 use crate::resolve::Resolver;
 use crate::store::{Policy, Sqlite, StoreError, Writer, WriterHandle};
@@ -81,20 +82,24 @@ impl Server {
             reserved: config.api.hostname.iter().cloned().collect(),
         };
         let store = Sqlite::open(&config.store_file()).map_err(StartError::one)?;
-        let (writer, writer_thread) =
-            load(store, live.clone(), policy).await.map_err(StartError::one)?;
+        let (writer, writer_thread) = load(store, live.clone(), policy).await.map_err(StartError::one)?;
         check_labels(&live)?;
 
         let resolver = Resolver::new(&config.resolver.nameservers);
         let own = OwnListeners { dns: addresses.dns.clone() };
         let issuer = Issuer::new(&config, writer.clone(), resolver, own).map_err(StartError::one)?;
-        let token = admin::AdminToken::create(&config.admin_token_file()).map_err(StartError::one)?;
-        let admin_router = admin::router(admin::AdminState::new(
-            token,
-            writer.clone(),
-            issuer.clone(),
-            admin::Facts { started, addresses: addresses.clone(), config: config.clone() },
-        ));
+        let token = AdminToken::create(&config.admin_token_file()).map_err(StartError::one)?;
+        let facts = admin::Facts {
+            config: config.file.clone(),
+            data_dir: config.data_dir.clone(),
+            started,
+            dns: addresses.dns.clone(),
+            api: addresses.api.clone(),
+            admin: addresses.admin,
+            zones: config.zones.iter().map(|zone| ZoneFacts::new(zone, config.api.zone.as_ref())).collect(),
+        };
+        let (facts, issuing) = (Arc::new(facts), issuer.clone());
+        let admin_router = admin::router(AdminState { token, writer: writer.clone(), issuer: issuing, facts });
         let api_router = acmedns::router(writer.clone(), config.api.registration);
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -238,7 +243,9 @@ fn check_labels(live: &Live) -> Result<(), StartError> {
         .conflicts()
         .into_iter()
         .map(|(name, reason)| {
-            format!("the registered label {name} cannot be served: {reason}. Change the zone file or the [[zone]] entries")
+            format!(
+                "the registered label {name} cannot be served: {reason}. Change the zone file or the [[zone]] entries"
+            )
         })
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(StartError { problems }) }

@@ -4,7 +4,6 @@ mod label;
 mod live;
 pub mod master;
 mod name;
-mod presentation;
 pub mod record;
 mod txt;
 mod update;
@@ -14,7 +13,6 @@ mod zone;
 pub use label::{Label, LabelError};
 pub use live::{Existing, Live, NotAChallengeName, Zones};
 pub use name::{MAX_NAME, Name, NameError, wire_len};
-pub use presentation::RecordLine;
 pub use record::{Located, Place, Record, ZoneProblem, rtype};
 pub use txt::{
     Held, MAX_SET_OCTETS, MAX_VALUE_OCTETS, MAX_VALUES, Timestamp, TxtSet, TxtValue, TxtValueError, ValueTooLong,

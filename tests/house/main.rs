@@ -16,10 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("acme", &["zone", "account", "config", "store", "resolve", "api"]),
     ("door", &["zone", "account", "config", "store", "resolve", "api", "acme"]),
     ("listen", &["zone", "answer", "config", "store", "door"]),
-    (
-        "server",
-        &["zone", "account", "config", "store", "answer", "resolve", "api", "acme", "door", "listen"],
-    ),
+    ("server", &["zone", "account", "config", "store", "answer", "resolve", "api", "acme", "door", "listen"]),
     ("client", &["zone", "config", "api"]),
     ("cli", &["zone", "config", "api", "client", "server"]),
     ("main", &["cli"]),
@@ -109,7 +106,8 @@ fn every_room_uses_only_the_rooms_below_it() {
     let mut seen = 0;
     for (file, text) in sources() {
         let room = room_of(&file);
-        let (_, allowed) = ROOMS.iter().find(|(known, _)| *known == room).unwrap_or_else(|| panic!("{file}: no such room"));
+        let (_, allowed) =
+            ROOMS.iter().find(|(known, _)| *known == room).unwrap_or_else(|| panic!("{file}: no such room"));
         for used in rooms_used(&code(&text)) {
             seen += 1;
             assert!(used == room || allowed.contains(&used.as_str()), "src/{file}: {room} may not use {used}");
@@ -124,9 +122,9 @@ fn every_heavy_crate_has_one_home() {
         let code = code(&text);
         for (krate, homes) in HOMES {
             let name = krate.trim_end_matches("::");
-            let spoken_of = code.match_indices(&format!("{name}::")).any(|(at, _)| {
-                !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
-            });
+            let spoken_of = code
+                .match_indices(&format!("{name}::"))
+                .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'));
             let at_home = homes.iter().any(|home| file.starts_with(home));
             assert!(!spoken_of || at_home, "src/{file}: {name} lives in {homes:?}");
         }

@@ -33,7 +33,10 @@ impl<F: FnMut(&mut dyn Records) -> Result<Kept, StoreError>> Job for Doing<F> {
     }
 }
 
-fn transact(store: &mut Sqlite, job: impl FnMut(&mut dyn Records) -> Result<Kept, StoreError>) -> Result<u64, StoreError> {
+fn transact(
+    store: &mut Sqlite,
+    job: impl FnMut(&mut dyn Records) -> Result<Kept, StoreError>,
+) -> Result<u64, StoreError> {
     store.transact(&mut [&mut Doing(job)])
 }
 
@@ -316,7 +319,13 @@ async fn administrator_and_acme_client_may_use_challenge_names_and_nothing_else(
         world.writer.update(Actor::Administrator, add(at, "w")).await.unwrap();
         assert_eq!(world.values(at), ["v", "w"]);
     }
-    for at in ["ns1.auth.example.org", "auth.example.org", "other.auth.example.org", "example.com", "_acme-challenge.cut.auth.example.org"] {
+    for at in [
+        "ns1.auth.example.org",
+        "auth.example.org",
+        "other.auth.example.org",
+        "example.com",
+        "_acme-challenge.cut.auth.example.org",
+    ] {
         let refused = world.writer.update(Actor::Administrator, add(at, "v")).await;
         assert!(matches!(refused, Err(UpdateError::NotAChallengeName(_))), "{at}: {refused:?}");
     }

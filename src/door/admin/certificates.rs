@@ -47,3 +47,32 @@ fn lines(steps: mpsc::Receiver<Progress>) -> Response {
     });
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn text(steps: Vec<Progress>) -> String {
+        let (sender, receiver) = mpsc::channel(8);
+        for step in steps {
+            sender.send(step).await.unwrap();
+        }
+        drop(sender);
+        let body = axum::body::to_bytes(lines(receiver).into_body(), 10_000).await.unwrap();
+        String::from_utf8(body.into()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_step_is_one_line_and_the_last_is_an_outcome() {
+        let step = || Progress::Step { message: "asking\nthe CA".into() };
+        let done = Progress::Done { message: "issued".into(), path: "certs/a".into() };
+        let whole = text(vec![step(), done]).await;
+        let expected = [
+            r#"{"event":"step","message":"asking\nthe CA"}"#,
+            r#"{"event":"done","message":"issued","path":"certs/a"}"#,
+        ];
+        assert_eq!(whole.lines().collect::<Vec<_>>(), expected);
+        let broken = text(vec![step()]).await;
+        assert!(broken.lines().nth(1).unwrap().starts_with(r#"{"event":"failed""#), "{broken}");
+    }
+}

@@ -65,7 +65,7 @@ pub(super) fn served(live: &Live) -> Vec<TxtName> {
     let mut names: Vec<TxtName> =
         live.values().into_iter().map(|(name, set)| TxtName { name, values: values(&set, now) }).collect();
     names.retain(|name| !name.values.is_empty());
-    names.sort_by(|a, b| a.name.cmp(&b.name));
+    names.sort_by_cached_key(|holder| holder.name.to_string());
     names
 }
 

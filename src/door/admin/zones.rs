@@ -8,7 +8,8 @@ use super::{AdminState, txt};
 use crate::api;
 use crate::config::{ZoneConfig, ZoneSource};
 use crate::store::Writer;
-use crate::zone::{Live, Name, RecordLine, Zone, rtype};
+use crate::zone::master::RecordLine;
+use crate::zone::{Live, Name, Zone, rtype};
 
 /// Where a served zone comes from.
 #[derive(Clone, Debug)]

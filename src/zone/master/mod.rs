@@ -3,8 +3,10 @@
 //! `lex` splits the text into entries and tokens, this module keeps what one entry hands to the next (origin, owner,
 //! TTL), `rdata` turns the tokens after the type into octets. What a zone must hold as a whole is not judged here but
 //! by [`Zone::from_records`](super::Zone::from_records).
+//! `line` is the way back: a record as a line of such a file.
 
 mod lex;
+mod line;
 mod names;
 mod rdata;
 #[cfg(test)]
@@ -13,6 +15,8 @@ mod tests;
 use std::str::FromStr;
 
 use domain::base::iana::Rtype;
+
+pub use self::line::RecordLine;
 
 use self::lex::{Entry, Lexer, Token};
 use self::names::{MAX_TTL, absolute, seconds};

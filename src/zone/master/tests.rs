@@ -1,3 +1,5 @@
+//! Master files good and bad, judged by the records and the places of problems.
+
 use super::*;
 use crate::zone::Zone;
 

@@ -9,7 +9,7 @@ use domain::base::zonefile_fmt::{DisplayKind, ZonefileFmt};
 use domain::dep::octseq::Parser;
 use domain::rdata::AllRecordData;
 
-use super::Name;
+use crate::zone::Name;
 
 /// One record of class IN; displayed as one line with absolute names.
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +49,8 @@ impl RecordLine<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rtype;
     use super::*;
+    use crate::zone::rtype;
 
     fn line(rtype: u16, rdata: &[u8]) -> String {
         let owner = Name::parse("www.example.org").unwrap();

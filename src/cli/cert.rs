@@ -1,0 +1,133 @@
+//! `acmezone cert …`
+
+use clap::Subcommand;
+use jiff::Timestamp;
+
+use super::Failure;
+use super::output::{self, Output, printable};
+use crate::api::{CertificateState, CertificateStatus, Progress};
+use crate::client::{Client, Steps};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List the configured certificates and their state
+    #[command(after_long_help = "Example:\n  acmezone cert list")]
+    List,
+    /// Show one certificate: dates, files, the last error, records that are missing
+    #[command(after_long_help = "Example:\n  acmezone cert show example-org")]
+    Show {
+        /// Name of the [[certificate]]
+        name: String,
+    },
+    /// Obtain a certificate now and follow each step
+    ///
+    /// A valid certificate for the configured names is left alone.
+    #[command(after_long_help = "Example:\n  acmezone cert issue example-org")]
+    Issue {
+        /// Name of the [[certificate]]
+        name: String,
+    },
+    /// Renew a certificate now, due or not
+    #[command(after_long_help = "Example:\n  acmezone cert renew example-org")]
+    Renew {
+        /// Name of the [[certificate]]
+        name: String,
+    },
+}
+
+impl Command {
+    pub(super) async fn run(self, client: &Client, out: &mut Output) -> Result<(), Failure> {
+        match self {
+            Command::List => {
+                let certificates = client.certificates().await?;
+                if out.json { Ok(out.pretty_json(&certificates)?) } else { table(&certificates, out) }
+            }
+            Command::Show { name } => {
+                let certificate = client.certificate(&name).await?;
+                if out.json { Ok(out.pretty_json(&certificate)?) } else { show(&certificate, out) }
+            }
+            Command::Issue { name } => follow(client.issue(&name, false).await?, out).await,
+            Command::Renew { name } => follow(client.issue(&name, true).await?, out).await,
+        }
+    }
+}
+
+/// Shows the steps of an order as they happen.
+async fn follow(mut steps: Steps, out: &mut Output) -> Result<(), Failure> {
+    while let Some(step) = steps.next().await {
+        let step = step?;
+        if out.json {
+            out.json_line(&step)?;
+        }
+        match step {
+            Progress::Step { message } if !out.json => out.line(printable(&message))?,
+            Progress::Done { message, path } if !out.json => {
+                out.line(printable(&message))?;
+                out.line(format_args!("files: {}", printable(&path)))?;
+            }
+            Progress::Failed { message } => return Err(Failure::Failed(printable(&message))),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn table(certificates: &[CertificateStatus], out: &mut Output) -> Result<(), Failure> {
+    let now = Timestamp::now();
+    let when = |at: Option<Timestamp>| at.map_or_else(|| "–".to_owned(), |at| output::distance(at, now));
+    let row = |certificate: &CertificateStatus| {
+        vec![
+            certificate.name.clone(),
+            words(certificate.state).to_owned(),
+            when(certificate.not_after),
+            when(certificate.next_attempt),
+            certificate.ca.clone(),
+            output::list(&certificate.names),
+        ]
+    };
+    let rows: Vec<_> = certificates.iter().map(row).collect();
+    let none = "No certificates are configured.";
+    out.table(&["CERTIFICATE", "STATE", "EXPIRES", "NEXT ATTEMPT", "CA", "NAMES"], &rows, none)?;
+    Ok(())
+}
+
+fn show(certificate: &CertificateStatus, out: &mut Output) -> Result<(), Failure> {
+    let now = Timestamp::now();
+    let mut facts = vec![
+        ("certificate", certificate.name.clone()),
+        ("names", output::list(&certificate.names)),
+        ("CA", certificate.ca.clone()),
+        ("state", words(certificate.state).to_owned()),
+    ];
+    let date = |at| output::date_and_distance(at, now);
+    facts.extend(certificate.not_before.map(|at| ("valid from", date(at))));
+    facts.extend(certificate.not_after.map(|at| ("valid until", date(at))));
+    facts.extend(certificate.serial.clone().map(|serial| ("serial", serial)));
+    facts.extend(certificate.path.clone().map(|path| ("files", path)));
+    facts.extend(certificate.next_attempt.map(|at| ("next attempt", date(at))));
+    if let Some(error) = &certificate.last_error {
+        facts.push(("last error", format!("{}: {}", error.step, error.message)));
+        facts.push(("failed", format!("{} (failures in a row: {})", date(error.at), error.failures)));
+    }
+    out.facts(&facts)?;
+    if !certificate.missing_records.is_empty() {
+        out.line("")?;
+        out.line("These records have to be made first:")?;
+        for record in &certificate.missing_records {
+            out.line(format_args!("  {}", printable(record)))?;
+        }
+    }
+    Ok(())
+}
+
+fn words(state: CertificateState) -> &'static str {
+    match state {
+        CertificateState::Missing => "none yet",
+        CertificateState::WaitingForDelegation => "waiting for records",
+        CertificateState::Issuing => "being issued",
+        CertificateState::Valid => "valid",
+        CertificateState::RenewalDue => "renewal due",
+        CertificateState::Failed => "failed",
+        CertificateState::Expired => "expired",
+    }
+}

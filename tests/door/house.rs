@@ -1,0 +1,68 @@
+//! A house with a store, a writer and one door, on a port of its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use acmezone::config::Registration;
+use acmezone::door::acmedns;
+use acmezone::store::{Job, Policy, Revision, Snapshot, Sqlite, Store, StoreError, Writer};
+use acmezone::zone::{Live, Name, TxtValue, Zone, Zones};
+use axum::Router;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+pub struct House {
+    pub writer: Writer,
+    pub folder: TempDir,
+}
+
+impl House {
+    pub fn new() -> House {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&folder.path().join("acmezone.db")).unwrap();
+        House { writer: writer(store), folder }
+    }
+
+    pub async fn acmedns(&self, registration: Registration) -> SocketAddr {
+        serve(acmedns::router(self.writer.clone(), registration)).await
+    }
+
+    /// The values of a name, oldest first, as the DNS would give them.
+    pub fn values(&self, fulldomain: &str) -> Vec<String> {
+        let existing = self.writer.live().existing(name(fulldomain).as_wire());
+        let set = existing.expect("the name exists").txt.unwrap_or_default();
+        set.live(acmezone::store::now()).map(TxtValue::to_string).collect()
+    }
+}
+
+pub fn writer(store: impl Store) -> Writer {
+    let zone = |origin: &str| Zone::from_nameservers(name(origin), &[name("ns1.example.org")]).unwrap();
+    let live = Live::new(Zones::new([zone("auth.example.org"), zone("_acme-challenge.example.net")]));
+    let policy = Policy { value_lifetime: 3600, zone: Some(name("auth.example.org")), reserved: Vec::new() };
+    Writer::start(store, Arc::new(live), policy).unwrap().0
+}
+
+pub fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+pub async fn serve(router: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+    address
+}
+
+/// A store whose disk is full.
+pub struct FullDisk;
+
+impl Store for FullDisk {
+    fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
+        Ok(Snapshot::default())
+    }
+
+    fn transact(&mut self, _: &mut [&mut dyn Job]) -> Result<Revision, StoreError> {
+        Err(StoreError::Failed("database or disk is full".into()))
+    }
+}

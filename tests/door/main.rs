@@ -1,0 +1,8 @@
+//! The HTTP doors over real sockets: raw octets in, the exact answer out.
+
+mod acmedns;
+mod admin;
+mod clients;
+mod commands;
+mod house;
+mod wire;
