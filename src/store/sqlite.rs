@@ -35,12 +35,12 @@ const MIGRATIONS: &[&str] = &["
     CREATE INDEX label_account ON label (account) WHERE account IS NOT NULL;
     CREATE UNIQUE INDEX label_domain ON label (domain, zone) WHERE domain IS NOT NULL;
     CREATE TABLE txt (
-        name     TEXT NOT NULL,
-        position INTEGER NOT NULL,          -- oldest first
-        value    BLOB NOT NULL,
-        expires  INTEGER NOT NULL,          -- seconds since 1970
-        PRIMARY KEY (name, position)
-    ) STRICT, WITHOUT ROWID;
+        id      INTEGER PRIMARY KEY AUTOINCREMENT, -- rises with age: the smallest of a name is its oldest
+        name    TEXT NOT NULL,
+        value   BLOB NOT NULL,
+        expires INTEGER NOT NULL            -- seconds since 1970
+    ) STRICT;
+    CREATE INDEX txt_name ON txt (name);
     CREATE INDEX txt_expires ON txt (expires);
     CREATE TABLE document (
         kind TEXT NOT NULL,
@@ -117,7 +117,7 @@ impl Store for Sqlite {
         drop(rows);
         drop(statement);
         let mut values: Vec<(Name, Vec<Held>)> = Vec::new();
-        let mut statement = transaction.prepare("SELECT name, value, expires FROM txt ORDER BY name, position")?;
+        let mut statement = transaction.prepare("SELECT name, value, expires FROM txt ORDER BY name, id")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let name = name(row.get_ref(0)?.as_str().map_err(damaged)?)?;
@@ -225,22 +225,23 @@ impl Records for InTransaction<'_> {
     }
 
     fn txt(&mut self, name: &Name) -> Result<TxtSet, StoreError> {
-        let mut statement = self.0.prepare_cached("SELECT value, expires FROM txt WHERE name = ? ORDER BY position")?;
-        let mut rows = statement.query([name.to_string()])?;
-        let mut values = Vec::new();
-        while let Some(row) = rows.next()? {
-            values.push(held(row.get_ref(0)?.as_blob().map_err(damaged)?, row.get(1)?)?);
-        }
-        Ok(TxtSet::from_held(values))
+        Ok(TxtSet::from_held(self.rows_of(&name.to_string())?.into_iter().map(|(_, held)| held).collect()))
     }
 
+    /// Touches only the rows that change: a value more or less must not cost a rewrite of the other 63.
     fn put_txt(&mut self, name: &Name, set: &TxtSet) -> Result<(), StoreError> {
         let name = name.to_string();
-        self.0.prepare_cached("DELETE FROM txt WHERE name = ?")?.execute([&name])?;
-        let mut insert =
-            self.0.prepare_cached("INSERT INTO txt (name, position, value, expires) VALUES (?, ?, ?, ?)")?;
-        for (position, held) in set.held().iter().enumerate() {
-            insert.execute(params![name, position as i64, held.value.octets(), held.expires as i64])?;
+        let mut wanted = set.held();
+        let mut delete = self.0.prepare_cached("DELETE FROM txt WHERE id = ?")?;
+        for (id, held) in self.rows_of(&name)? {
+            match wanted.split_first() {
+                Some((first, rest)) if *first == held => wanted = rest,
+                _ => drop(delete.execute([id])?),
+            }
+        }
+        let mut insert = self.0.prepare_cached("INSERT INTO txt (name, value, expires) VALUES (?, ?, ?)")?;
+        for held in wanted {
+            insert.execute(params![name, held.value.octets(), held.expires as i64])?;
         }
         Ok(())
     }
@@ -278,6 +279,17 @@ impl Records for InTransaction<'_> {
 }
 
 impl InTransaction<'_> {
+    /// The rows of a name, oldest first.
+    fn rows_of(&self, name: &str) -> Result<Vec<(i64, Held)>, StoreError> {
+        let mut statement = self.0.prepare_cached("SELECT id, value, expires FROM txt WHERE name = ? ORDER BY id")?;
+        let mut rows = statement.query([name])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push((row.get(0)?, held(row.get_ref(1)?.as_blob().map_err(damaged)?, row.get(2)?)?));
+        }
+        Ok(found)
+    }
+
     fn with_credentials_and_grants(&self, mut account: Account) -> Result<Account, StoreError> {
         let username = account.username.to_string();
         let mut statement = self.0.prepare_cached("SELECT hash FROM credential WHERE account = ?")?;

@@ -120,7 +120,7 @@ impl Writer {
             }
         }
         changes.extend(snapshot.values.into_iter().map(|(name, set)| Change::Txt { name, set }));
-        live.publish(&changes, snapshot.revision as u32);
+        live.publish(changes, snapshot.revision as u32);
         let (queue, waiting) = mpsc::channel(QUEUE);
         let shown = live.clone();
         let thread = std::thread::Builder::new()
@@ -357,7 +357,8 @@ fn random_uuid() -> Result<Uuid, getrandom::Error> {
 
 /// A job with somebody who waits for its outcome.
 trait Queued: Job + Send {
-    fn changes(&self) -> &[Change];
+    /// What is to be published; empties it.
+    fn take_changes(&mut self) -> Vec<Change>;
     /// Tells the caller; `committed` is the fate of the whole transaction.
     fn reply(self: Box<Self>, committed: Result<(), StoreError>);
 }
@@ -402,8 +403,8 @@ where
     T: Send,
     F: FnOnce(&mut dyn Records, &mut Vec<Change>) -> Result<T, UpdateError> + Send,
 {
-    fn changes(&self) -> &[Change] {
-        &self.changes
+    fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
     }
 
     fn reply(self: Box<Self>, committed: Result<(), StoreError>) {
@@ -423,8 +424,8 @@ fn write(mut store: impl Store, live: &Live, mut waiting: mpsc::Receiver<Box<dyn
         let committed = commit(&mut store, &mut batch);
         match &committed {
             Ok(revision) => {
-                for task in &batch {
-                    live.publish(task.changes(), *revision as u32);
+                for task in &mut batch {
+                    live.publish(task.take_changes(), *revision as u32);
                 }
             }
             Err(error) => tracing::error!(%error, updates = batch.len(), "nothing was committed"),

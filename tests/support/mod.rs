@@ -12,8 +12,10 @@
 // No test binary uses all of it.
 #![allow(dead_code, unused_imports)]
 
+mod acmezone;
 mod certificate;
 mod dig;
+pub mod http;
 mod lego;
 mod nsd;
 mod pebble;
@@ -25,6 +27,7 @@ mod tools;
 mod unbound;
 mod wait;
 
+pub use acmezone::{Acmezone, Registered};
 pub use certificate::{Tls, names_in, verify_chain};
 pub use dig::dig;
 pub use lego::Lego;
