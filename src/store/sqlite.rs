@@ -158,8 +158,11 @@ impl Records for InTransaction<'_> {
     fn account(&mut self, username: Uuid) -> Result<Option<Account>, StoreError> {
         let mut statement =
             self.0.prepare_cached("SELECT username, allow_from, created, updated FROM account WHERE username = ?")?;
-        let found = statement.query_row([username.to_string()], |row| Ok(account_row(row))).optional()?;
-        found.map(|row| self.with_credentials_and_grants(row?)).transpose()
+        let found = statement.query_row([username.to_string()], |row| Ok(account_row(row))).optional()?.transpose()?;
+        // Everything is looked for also when there is no such account: a stranger who measures time learns nothing.
+        let credentials = self.credentials_of(&username.to_string())?;
+        let grants = self.grants_of(&username.to_string())?;
+        Ok(found.map(|account| Account { credentials, grants, ..account }))
     }
 
     fn accounts(&mut self) -> Result<Vec<Account>, StoreError> {
@@ -167,7 +170,12 @@ impl Records for InTransaction<'_> {
             .0
             .prepare_cached("SELECT username, allow_from, created, updated FROM account ORDER BY created, username")?;
         let rows = statement.query_map([], |row| Ok(account_row(row)))?;
-        rows.map(|row| self.with_credentials_and_grants(row??)).collect()
+        let complete = |account: Account| {
+            let username = account.username.to_string();
+            let (credentials, grants) = (self.credentials_of(&username)?, self.grants_of(&username)?);
+            Ok(Account { credentials, grants, ..account })
+        };
+        rows.map(|row| complete(row??)).collect()
     }
 
     fn put_account(&mut self, account: &Account) -> Result<(), StoreError> {
@@ -290,17 +298,17 @@ impl InTransaction<'_> {
         Ok(found)
     }
 
-    fn with_credentials_and_grants(&self, mut account: Account) -> Result<Account, StoreError> {
-        let username = account.username.to_string();
+    fn credentials_of(&self, username: &str) -> Result<Vec<CredentialHash>, StoreError> {
         let mut statement = self.0.prepare_cached("SELECT hash FROM credential WHERE account = ?")?;
-        let hashes = statement.query_map([&username], |row| row.get::<_, [u8; 32]>(0))?;
-        account.credentials =
-            hashes.map(|hash| hash.map(CredentialHash::from_bytes)).collect::<rusqlite::Result<_>>()?;
+        let hashes = statement.query_map([username], |row| row.get::<_, [u8; 32]>(0))?;
+        Ok(hashes.map(|hash| hash.map(CredentialHash::from_bytes)).collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn grants_of(&self, username: &str) -> Result<Vec<Grant>, StoreError> {
         let mut statement =
             self.0.prepare_cached("SELECT label, zone, account, domain FROM label WHERE account = ? ORDER BY label")?;
-        let labels = statement.query_map([&username], |row| Ok(label_record(row)))?;
-        account.grants = labels.map(|record| Ok(record??.grant)).collect::<Result<_, StoreError>>()?;
-        Ok(account)
+        let labels = statement.query_map([username], |row| Ok(label_record(row)))?;
+        labels.map(|record| Ok(record??.grant)).collect()
     }
 }
 

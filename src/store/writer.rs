@@ -272,6 +272,17 @@ impl Writer {
         .await
     }
 
+    /// `<label>.<zone>` of a registered label: in the zone that labels are registered in now, else in the one where it
+    /// was registered before.
+    pub fn name_of(&self, label: &Label) -> Option<Name> {
+        let registered = |origin: &Name| {
+            let name = origin.child(label.as_str().as_bytes()).ok()?;
+            self.live.is_registered(&name).then_some(name)
+        };
+        let now = self.policy.zone.as_ref().and_then(registered);
+        now.or_else(|| self.live.zones().iter().find_map(|zone| registered(zone.origin())))
+    }
+
     /// The served state that this writer publishes to.
     pub fn live(&self) -> &Arc<Live> {
         &self.live
