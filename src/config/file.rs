@@ -5,12 +5,12 @@
 //! reading can go on; the result is thrown away as soon as there is one problem.
 
 use std::net::SocketAddr;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::issuance::{cas, certificates};
-use super::read::{At, Complaint, List, Reader, Span, Table, listed, nearest, text_of};
+use super::read::{At, Complaint, List, Reader, Span, Table, listed, nearest, text_of, values};
 use super::value::{
-    domain_name, duration, holds_certificate, holds_private_key, host_name, is_loopback, listen_address,
+    domain_name, duration, holds_certificate, holds_private_key, host_name, is_loopback, listen_address, relative,
     resolver_address,
 };
 use super::zones::zones;
@@ -109,10 +109,6 @@ fn listen(table: &mut Table, reader: &mut Reader) -> Option<List<SocketAddr>> {
     // port 0 is another port each time
     reader.distinct(listen.items.iter().filter(|at| at.value.port() != 0), |address| format!("the address {address}"));
     Some(listen)
-}
-
-pub(super) fn values<T: Clone>(list: &[At<T>]) -> Vec<T> {
-    list.iter().map(|at| at.value.clone()).collect()
 }
 
 fn dns(top: &mut Table, reader: &mut Reader) -> Listening<Dns> {
@@ -303,20 +299,4 @@ fn labels_zone(api: &Listening<Api>, origins: &[Option<At<Name>>], reader: &mut 
 fn folder_of(path: &Path) -> PathBuf {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     folder.canonicalize().unwrap_or_else(|_| folder.into())
-}
-
-/// A path of the file, absolute; `folder/..` is left out of it.
-pub(super) fn relative(base: &Path, text: &str) -> Result<PathBuf, Complaint> {
-    if text.is_empty() {
-        return Err(Complaint::new("a path cannot be empty"));
-    }
-    let mut path = base.to_owned();
-    for part in Path::new(text).components() {
-        match part {
-            Component::ParentDir => drop(path.pop()),
-            Component::CurDir => {}
-            part => path.push(part),
-        }
-    }
-    Ok(path)
 }

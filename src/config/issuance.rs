@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use super::file::{relative, values};
-use super::read::{At, Complaint, Reader, Table, listed};
-use super::value::{certified_name, contact_url, directory_url, folder_name, holds_certificate, plain_name};
+use super::read::{At, Complaint, Reader, Table, listed, values};
+use super::value::{certified_name, contact_url, directory_url, folder_name, holds_certificate, plain_name, relative};
 use super::{Ca, Certificate};
 
 /// What public CAs put into one certificate.

@@ -23,6 +23,11 @@ pub(super) struct At<T> {
     pub span: Span,
 }
 
+/// The values without their places.
+pub(super) fn values<T: Clone>(list: &[At<T>]) -> Vec<T> {
+    list.iter().map(|at| at.value.clone()).collect()
+}
+
 /// A list of values. Those that were wrong are written, but no items.
 #[derive(Debug)]
 pub(super) struct List<T> {

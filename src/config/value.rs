@@ -1,7 +1,7 @@
 //! What the strings of the file mean: addresses, durations, names, URLs, paths to PEM files. Pure but for the last.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -207,4 +207,20 @@ fn found(file: &Path, item: PemItem, what: &str, tag: &str) -> Result<(), Compla
 pub(super) fn unreadable(file: &Path, why: &str) -> Complaint {
     Complaint::new(format!("`{}` {why}", file.display()))
         .help("a path is relative to the folder of this configuration file")
+}
+
+/// A path of the file, absolute; `folder/..` is left out of it.
+pub(super) fn relative(base: &Path, text: &str) -> Result<PathBuf, Complaint> {
+    if text.is_empty() {
+        return Err(Complaint::new("a path cannot be empty"));
+    }
+    let mut path = base.to_owned();
+    for part in Path::new(text).components() {
+        match part {
+            Component::ParentDir => drop(path.pop()),
+            Component::CurDir => {}
+            part => path.push(part),
+        }
+    }
+    Ok(path)
 }

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::file::{relative, values};
-use super::read::{At, Complaint, List, Reader, Table, text_of};
-use super::value::{domain_name, host_name, unreadable};
+use super::read::{At, Complaint, List, Reader, Table, text_of, values};
+use super::value::{domain_name, host_name, relative, unreadable};
 use super::{ZoneConfig, ZoneSource};
 use crate::zone::{Name, Zone, master};
 
