@@ -56,7 +56,7 @@ impl Session {
     /// each time. Callers take turns, so that no CA gets two accounts.
     pub(super) async fn open(ca: &Ca, writer: &Writer) -> Result<Session, SessionError> {
         let http = Http::new(ca.root.as_deref()).map_err(CaError::from)?;
-        let contact = contact_urls(&ca.contact);
+        let contact = ca.contact.clone();
         let builder = Account::builder_with_http(Box::new(http.clone()));
         match kept(ca, writer).await? {
             Some(kept) => {
@@ -144,12 +144,6 @@ pub(super) async fn forget(ca: &Ca, writer: &Writer) -> Result<(), UpdateError> 
 fn copy(credentials: &AccountCredentials) -> Result<AccountCredentials, String> {
     let text = serde_json::to_string(credentials).map_err(|error| error.to_string())?;
     serde_json::from_str(&text).map_err(|error| error.to_string())
-}
-
-/// A bare e-mail address becomes a URL, which is what ACME wants (RFC 8555 section 7.3).
-fn contact_urls(contact: &[String]) -> Vec<String> {
-    let url = |entry: &String| if entry.contains(':') { entry.clone() } else { format!("mailto:{entry}") };
-    contact.iter().map(url).collect()
 }
 
 fn protocol(url: &str, reason: String) -> CaError {
@@ -253,13 +247,5 @@ mod tests {
         assert_eq!(limited.retry_at(), Some(9));
         let unknown = problem(r#"{"type":"urn:ietf:params:acme:error:accountDoesNotExist"}"#);
         assert!(CaError::refused(&unknown, None).is_unknown_account());
-    }
-
-    #[test]
-    fn contacts_are_urls() {
-        assert_eq!(
-            contact_urls(&["a@b.test".into(), "mailto:c@d.test".into()]),
-            ["mailto:a@b.test", "mailto:c@d.test"]
-        );
     }
 }

@@ -202,7 +202,7 @@ impl Issuer {
                 memory.told_missing.clone_from(&records);
             }
         }
-        let message = format!("make this record first:\n{}\n(seen now: {seen})", records.join("\n"));
+        let message = format!("make this record first: {} (now: {seen})", records.join("; "));
         if state.missing != records || state.failure.is_some() {
             state.missing = records;
             state.failure = None;

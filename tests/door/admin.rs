@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use acmezone::acme::Issuer;
+use acmezone::acme::{Issuer, OwnListeners};
 use acmezone::api::{Account, ApiError, CreatedAccount, Status, TxtName, Zone};
-use acmezone::config::ZoneSource;
+use acmezone::config::{Api, Config, Dns, ZoneSource};
 use acmezone::door::admin::{self, AdminState, AdminToken, Facts, ZoneFacts};
+use acmezone::resolve::Resolver;
 use acmezone::store::Writer;
 use tempfile::TempDir;
 
@@ -76,12 +77,25 @@ pub async fn serve_admin(folder: &TempDir, writer: Writer) -> (SocketAddr, PathB
         admin: "127.0.0.1:8054".parse().unwrap(),
         zones: vec![facts("auth.example.org", true), facts("_acme-challenge.example.net", false)],
     };
-    let state = AdminState { token, writer, issuer: issuer(), facts: Arc::new(facts) };
+    let issuer = issuer(folder, writer.clone());
+    let state = AdminState { token, writer, issuer, facts: Arc::new(facts) };
     (serve(admin::router(state)).await, path)
 }
 
-fn issuer() -> Issuer {
-    Issuer
+/// Without certificates.
+fn issuer(folder: &TempDir, writer: Writer) -> Issuer {
+    let config = Config {
+        file: "acmezone.toml".into(),
+        data_dir: folder.path().into(),
+        dns: Dns::default(),
+        api: Api::default(),
+        admin: acmezone::config::Admin::default(),
+        zones: Vec::new(),
+        resolver: Default::default(),
+        cas: Vec::new(),
+        certificates: Vec::new(),
+    };
+    Issuer::new(&config, writer, Resolver::new(&[]), OwnListeners::default()).unwrap()
 }
 
 // Who gets in

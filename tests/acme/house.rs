@@ -1,0 +1,157 @@
+//! A whole small Internet on loopback: parent zones, a resolver, a CA, and acmezone between them.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use acmezone::api::{CertificateState, CertificateStatus, Progress};
+use acmezone::client::Client;
+use acmezone::config::Config;
+use acmezone::server::{Handle, Server};
+use tempfile::TempDir;
+
+use crate::support::{Nsd, Pebble, PebbleBuilder, PebbleVersion, Unbound, free_port, poll_async};
+
+/// `example.test` and `other.test` with nothing in them.
+pub const HEAD: &str = "$TTL 1\n@ SOA ns hostmaster 1 3600 600 86400 1\n@ NS ns\nns A 127.0.0.1\n";
+
+/// What an issuance may take here; it takes less than a second.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct House {
+    pub nsd: Nsd,
+    pub unbound: Unbound,
+    pub folder: TempDir,
+    dns: u16,
+    admin: u16,
+}
+
+impl House {
+    /// `example.test` is the customer's zone; `auth.acme.test` and `_acme-challenge.delegated.test` are ours.
+    pub fn new() -> House {
+        let nsd = Nsd::start(&[("example.test", HEAD)]);
+        let (dns, admin) = (free_port(), free_port());
+        let unbound = Unbound::start(&[
+            ("example.test", nsd.port()),
+            ("auth.acme.test", dns),
+            ("_acme-challenge.delegated.test", dns),
+        ]);
+        House { nsd, unbound, folder: tempfile::tempdir().unwrap(), dns, admin }
+    }
+
+    pub fn pebble(&self, version: PebbleVersion) -> PebbleBuilder {
+        Pebble::builder(version, self.unbound.addr())
+    }
+
+    /// Makes the CNAME in `example.test` that a record in master-file form asks for.
+    pub fn add_record(&mut self, record: &str) {
+        self.nsd.replace(&[("example.test", &format!("{HEAD}{record}\n"))]);
+    }
+
+    /// Writes a configuration with one certificate, `site`, for these names.
+    pub fn configure(&self, ca: &Ca, names: &[&str]) -> PathBuf {
+        let (dns, admin, unbound) = (self.dns, self.admin, self.unbound.addr());
+        let Ca { directory, root, more } = ca;
+        let text = format!(
+            r#"
+version = 1
+data_dir = "data"
+[dns]
+listen = ["127.0.0.1:{dns}"]
+[admin]
+listen = "127.0.0.1:{admin}"
+[resolver]
+nameservers = ["{unbound}"]
+[[zone]]
+origin = "auth.acme.test"
+nameservers = ["ns1.acme.test"]
+[[zone]]
+origin = "_acme-challenge.delegated.test"
+nameservers = ["ns1.acme.test"]
+[[ca]]
+name = "pebble"
+directory = "{directory}"
+contact = ["mailto:hostmaster@example.test"]
+root = "{}"
+{more}
+[[certificate]]
+name = "site"
+names = {names:?}
+"#,
+            root.display()
+        );
+        let file = self.folder.path().join("acmezone.toml");
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    /// Starts the server in this process.
+    pub async fn serve(&self, ca: &Ca, names: &[&str]) -> Running {
+        let config = Config::read(&self.configure(ca, names)).unwrap();
+        let handle = Server::start(config.clone()).await.unwrap();
+        Running { handle, client: Client::new(&config).unwrap() }
+    }
+
+    /// An exported file of the certificate.
+    pub fn pem(&self, file: &str) -> String {
+        std::fs::read_to_string(self.certificate_folder().join(file)).unwrap()
+    }
+
+    pub fn certificate_folder(&self) -> PathBuf {
+        self.folder.path().join("data/certs/site")
+    }
+}
+
+/// Where a CA is, and more keys for its table.
+pub struct Ca {
+    pub directory: String,
+    pub root: PathBuf,
+    pub more: &'static str,
+}
+
+impl Ca {
+    pub fn of(pebble: &Pebble) -> Ca {
+        Ca { directory: pebble.directory_url(), root: pebble.root_pem_path(), more: "" }
+    }
+
+    /// Nobody listens there.
+    pub fn down(root: &Path) -> Ca {
+        Ca { directory: format!("https://127.0.0.1:{}/dir", free_port()), root: root.to_owned(), more: "" }
+    }
+}
+
+pub struct Running {
+    pub handle: Handle,
+    pub client: Client,
+}
+
+impl Running {
+    pub async fn show(&self) -> CertificateStatus {
+        self.client.certificate("site").await.unwrap()
+    }
+
+    pub async fn wait_for(&self, state: CertificateState) -> CertificateStatus {
+        wait_for(&self.client, state).await
+    }
+
+    /// Every line of `cert issue` or `cert renew`.
+    pub async fn issue(&self, renew: bool) -> Vec<Progress> {
+        let mut steps = self.client.issue("site", renew).await.unwrap();
+        let mut lines = Vec::new();
+        while let Some(step) = steps.next().await {
+            lines.push(step.unwrap());
+        }
+        lines
+    }
+}
+
+pub async fn wait_for(client: &Client, state: CertificateState) -> CertificateStatus {
+    poll_async(PATIENCE, &format!("the certificate to be {state:?}"), || async {
+        client.certificate("site").await.ok().filter(|status| status.state == state)
+    })
+    .await
+}
+
+/// How many orders the CA has made.
+pub fn orders(pebble: &Pebble) -> usize {
+    pebble.log().matches("Added order").count()
+}
