@@ -394,7 +394,7 @@ mod tests {
         let (id, wire) = txt_query(&name("x.test")).unwrap();
         assert_eq!(wire[..2], id.to_be_bytes());
         assert_eq!(wire[2] & 1, 0);
-        assert_eq!(wire[12..23], *b"\x01x\x04test\x00\x00\x10\x00\x01");
+        assert_eq!(wire[12..24], *b"\x01x\x04test\x00\x00\x10\x00\x01");
     }
 
     /// Answers every UDP question with a CNAME to the same name with one more label.

@@ -1,9 +1,9 @@
 //! The composition root: everything is put together here, for the binary and for every test alike.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,8 +68,7 @@ impl Server {
     /// Binds, opens the store, loads what is served, and starts everything; or starts nothing and says all that is in
     /// the way. Must be called inside a Tokio runtime.
     pub async fn start(config: Config) -> Result<Handle, StartError> {
-        // The one TLS provider of the process; an error says only that it is there already.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        install_tls_provider();
         let started = jiff::Timestamp::now();
         let (lock, sockets) = claim(&config)?;
         let addresses = sockets.addresses().map_err(StartError::one)?;
@@ -160,6 +159,19 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Judges what the configuration names, beyond reading it, without starting anything: that the API's key belongs to its
+/// certificate.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    install_tls_provider();
+    config.api.tls.as_ref().map(listen::tls).transpose().map(|_| ()).map_err(StartError::one)
+}
+
+/// The one TLS provider of the process.
+fn install_tls_provider() {
+    // An error says only that it is there already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
 /// Everything bound, before anything is served.
 struct Sockets {
     dns: DnsSockets,
@@ -202,7 +214,7 @@ fn lock_data_dir(data_dir: &Path) -> Result<File, String> {
     if !data_dir.exists() {
         DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
     }
-    fs::set_permissions(data_dir, std::os::unix::fs::PermissionsExt::from_mode(0o700)).map_err(failed)?;
+    close_to_others(data_dir)?;
     let path = data_dir.join("lock");
     let mut lock = OpenOptions::new()
         .create(true)
@@ -227,6 +239,25 @@ fn lock_data_dir(data_dir: &Path) -> Result<File, String> {
         }
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
+}
+
+/// Takes the permissions of group and others away, if the folder is ours: a system's folder, named by mistake, must not
+/// be shut.
+fn close_to_others(data_dir: &Path) -> Result<(), String> {
+    let failed = |error: io::Error| format!("cannot use the data folder {}: {error}", data_dir.display());
+    let mode = fs::metadata(data_dir).map_err(failed)?.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let ours = data_dir.join("lock").exists() || fs::read_dir(data_dir).map_err(failed)?.next().is_none();
+    if !ours {
+        return Err(format!(
+            "the data folder {} has files of somebody else in it and is open to other users: name another folder, or \
+             make it yours with `chmod 700`",
+            data_dir.display()
+        ));
+    }
+    fs::set_permissions(data_dir, Permissions::from_mode(0o700)).map_err(failed)
 }
 
 /// Loads the store into memory, off the runtime's threads.

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use instant_acme::{AuthorizationStatus, ChallengeStatus, ChallengeType, Identifier, NewOrder, Order, OrderStatus};
+use instant_acme::{Identifier, NewOrder, Order, OrderStatus};
 use tokio::time::{Instant, sleep};
 
 use super::ca::{self, CaError, Session, SessionError};
 use super::certificate::{Certificate, new_key, signing_request};
-use super::check::{Expected, OwnListeners, check};
+use super::check::OwnListeners;
 use super::delegation::{Missing, Place, base_domain, locate};
 use super::export::KEPT_VERSIONS;
 use super::state::{Issuance, Published, Request, Step};
@@ -22,7 +22,7 @@ use crate::zone::{Edit, Timestamp, TxtValue, Update};
 /// How long the CA may take to validate, or to issue, before the attempt ends; the order is taken up again later.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// An order needs four steps; a CA that never gets on is left alone.
 const MOST_STEPS: usize = 8;
 
@@ -204,98 +204,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Publishes the values, checks that they are seen, and has the CA validate.
-    async fn prove(&mut self, session: &Session, order: &mut Order, places: &[Place]) -> Result<(), AttemptError> {
-        let challenges = match self.challenges(session, order, places).await {
-            Ok(challenges) => challenges,
-            Err(error) => return Err(self.ended(error).await?),
-        };
-        self.publish(&challenges).await?;
-        let expected: Vec<Expected<'_>> = places
-            .iter()
-            .map(|place| Expected {
-                place,
-                values: challenges.iter().filter(|(at, _)| *at == place).map(|(_, value)| value.clone()).collect(),
-            })
-            .filter(|expected| !expected.values.is_empty())
-            .collect();
-        if let Err(error) = check(&expected, self.own, self.resolver, &|line| self.say(line)).await {
-            // The CA was not told to look: the order stays as it is and costs nothing.
-            self.withdraw().await?;
-            return Err(failed("self-check", error.to_string()));
-        }
-        if let Err(error) = self.set_ready(session, order).await {
-            return Err(self.ended(("validation", error)).await?);
-        }
-        self.say("asked the CA to validate".into());
-        self.wait(session, order, OrderStatus::Pending, "validation").await
-    }
-
-    /// The place and value of each challenge that is still to be proven.
-    async fn challenges<'p>(
-        &self,
-        session: &Session,
-        order: &mut Order,
-        places: &'p [Place],
-    ) -> Result<Vec<(&'p Place, String)>, (&'static str, CaError)> {
-        let protocol = |reason: String| CaError::Protocol { url: session.account.id().to_owned(), reason };
-        let mut found = Vec::new();
-        let mut authorizations = order.authorizations();
-        while let Some(authorization) = authorizations.next().await {
-            let mut authorization = authorization.map_err(|error| ("order", session.told(error)))?;
-            if authorization.status != AuthorizationStatus::Pending {
-                continue;
-            }
-            let Identifier::Dns(domain) = authorization.identifier().identifier.clone() else {
-                return Err(("order", protocol("an authorization that is for no DNS name".into())));
-            };
-            let place = places.iter().find(|place| place.domain.to_string() == domain.to_ascii_lowercase());
-            let place = place.ok_or_else(|| ("order", protocol(format!("an authorization for {domain}"))))?;
-            let challenge = authorization.challenge(ChallengeType::Dns01);
-            let challenge =
-                challenge.ok_or_else(|| ("order", protocol(format!("no dns-01 challenge for {domain}"))))?;
-            found.push((place, challenge.key_authorization().dns_value()));
-        }
-        Ok(found)
-    }
-
-    async fn publish(&mut self, challenges: &[(&Place, String)]) -> Result<(), AttemptError> {
-        let mut updates = Vec::new();
-        for (place, text) in challenges {
-            let value = TxtValue::new(text.as_bytes()).map_err(|error| failed("publication", error.to_string()))?;
-            updates.push(Update { name: place.kept_at.clone(), edit: Edit::Add(value) });
-            let published = Published { name: place.kept_at.clone(), value: text.clone() };
-            if !self.state.published.contains(&published) {
-                self.state.published.push(published);
-            }
-        }
-        self.save().await?;
-        let done = self.writer.update(Actor::AcmeClient, updates).await;
-        done.map_err(|error| failed("publication", error.to_string()))?;
-        for (place, _) in challenges {
-            self.say(format!("published a value at {}", place.kept_at));
-        }
-        Ok(())
-    }
-
-    async fn set_ready(&self, session: &Session, order: &mut Order) -> Result<(), CaError> {
-        let mut authorizations = order.authorizations();
-        while let Some(authorization) = authorizations.next().await {
-            let mut authorization = authorization.map_err(|error| session.told(error))?;
-            if authorization.status != AuthorizationStatus::Pending {
-                continue;
-            }
-            if let Some(mut challenge) = authorization.challenge(ChallengeType::Dns01)
-                && challenge.status == ChallengeStatus::Pending
-            {
-                challenge.set_ready().await.map_err(|error| session.told(error))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Waits until the CA has left this status. The order stays if that takes too long.
-    async fn wait(
+    pub(super) async fn wait(
         &mut self,
         session: &Session,
         order: &mut Order,
@@ -384,7 +294,7 @@ impl Attempt<'_> {
     }
 
     /// What the CA's error means for the order: a decision ends it, anything else leaves it for the next attempt.
-    async fn ended(&mut self, (step, error): (&'static str, CaError)) -> Result<AttemptError, AttemptError> {
+    pub(super) async fn ended(&mut self, (step, error): (&'static str, CaError)) -> Result<AttemptError, AttemptError> {
         if error.is_final() {
             self.give_up_order().await?;
         }
@@ -402,7 +312,7 @@ impl Attempt<'_> {
     }
 
     /// Takes all published values out of the DNS.
-    async fn withdraw(&mut self) -> Result<(), AttemptError> {
+    pub(super) async fn withdraw(&mut self) -> Result<(), AttemptError> {
         if self.state.published.is_empty() {
             return Ok(());
         }
@@ -416,11 +326,11 @@ impl Attempt<'_> {
         key.ok_or_else(|| failed("key", "the order has no stored key".into()))
     }
 
-    async fn save(&self) -> Result<(), AttemptError> {
+    pub(super) async fn save(&self) -> Result<(), AttemptError> {
         save(self.writer, self.name, &self.state).await.map_err(|error| store_failed(&error))
     }
 
-    fn say(&self, line: String) {
+    pub(super) fn say(&self, line: String) {
         (self.tell)(line);
     }
 }
@@ -458,7 +368,7 @@ fn failure(step: &'static str, message: String) -> Failure {
     Failure { step, message, retry_at: None, backs_off: true, unknown_account: false }
 }
 
-fn failed(step: &'static str, message: String) -> AttemptError {
+pub(super) fn failed(step: &'static str, message: String) -> AttemptError {
     AttemptError::Failed(failure(step, message))
 }
 

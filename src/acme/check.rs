@@ -210,4 +210,38 @@ mod tests {
         assert_eq!(reachable("[::]:53".parse().unwrap()), "[::1]:53".parse().unwrap());
         assert_eq!(reachable("192.0.2.1:53".parse().unwrap()), "192.0.2.1:53".parse().unwrap());
     }
+
+    /// Answers one UDP question with its own octets as a reply without records.
+    async fn empty_handed() -> SocketAddr {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut buffer = [0; 512];
+            let (len, from) = socket.recv_from(&mut buffer).await.unwrap();
+            buffer[2] |= 0x80;
+            socket.send_to(&buffer[..len], from).await.unwrap();
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_listener_without_the_value_stops_the_attempt() {
+        let name = |text: &str| Name::parse(text).unwrap();
+        let place = Place {
+            domain: name("a.test"),
+            challenge: name("_acme-challenge.a.test"),
+            target: name("x.acme.test"),
+            kept_at: name("x.acme.test"),
+            zone: name("acme.test"),
+            way: String::new(),
+        };
+        let server = empty_handed().await;
+        let expected = [Expected { place: &place, values: vec!["value".into()] }];
+        let own = OwnListeners { dns: vec![server] };
+        // Nobody is asked beyond the listener.
+        let resolver = Resolver::new(&["127.0.0.1:9".parse().unwrap()]);
+        let error = check(&expected, &own, &resolver, &|_| ()).await.unwrap_err();
+        let (name, seen) = (name("x.acme.test"), "no TXT record".to_owned());
+        assert_eq!(error, CheckError::OwnWrong { server, transport: Transport::Udp, name, seen });
+    }
 }

@@ -98,7 +98,7 @@ pub(super) async fn locate(
         target,
         kept_at,
         zone: zone.origin().clone(),
-        way: chain.to_string(),
+        way: if chain.is_empty() { format!("{chain} (in a zone of this server)") } else { chain.to_string() },
     };
     Ok(Ok(place))
 }

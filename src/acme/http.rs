@@ -144,7 +144,8 @@ impl HttpClient for Http {
             *last.lock().unwrap_or_else(PoisonError::into_inner) =
                 Last { url: url.clone(), retry_at: retry_after.and_then(|value| retry_at(value, now())) };
             // instant-acme reads problem documents in answers to signed requests, and nowhere else.
-            if !parts.status.is_success() && !(method == Method::POST && is_problem(&body)) {
+            let is_understood = method == Method::POST && is_problem(&body);
+            if !parts.status.is_success() && !is_understood {
                 let error = HttpError::Status { url, status: parts.status, body: shown(&body) };
                 return Err(Error::Other(Box::new(error)));
             }

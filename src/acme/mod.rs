@@ -3,7 +3,7 @@
 //! ```text
 //! schedule ──due──▶ attempt ──▶ delegation   where do the challenges go, is a record missing?
 //!    ▲                 │──────▶ ca           account, order, errors in the CA's words
-//!    │ plan            │──────▶ Writer       publishes values like every other caller
+//!    │ plan            │──────▶ proof        publishes values through the writer, like every other caller
 //!    │                 │──────▶ check        are they seen, before the CA looks?
 //!  state (store) ◀─────┴──────▶ certificate  is it what was asked for? ──▶ export
 //! ```
@@ -20,6 +20,7 @@ mod delegation;
 mod export;
 mod http;
 mod plan;
+mod proof;
 mod schedule;
 mod secret;
 mod slot;

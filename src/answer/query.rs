@@ -56,6 +56,7 @@ pub struct Query<'a> {
 
 /// What a message turned out to be.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "lives on the stack for one answer; a box would allocate")]
 pub enum Message<'a> {
     Query(Query<'a>),
     /// A question-less query with a COOKIE option (RFC 7873 section 5.4).

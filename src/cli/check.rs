@@ -23,6 +23,7 @@ struct Summary {
 pub(super) fn run(path: &Path, out: &mut Output) -> Result<(), Failure> {
     output::note(format_args!("configuration: {}", path.display()));
     let config = Config::read(path)?;
+    crate::server::check(&config).map_err(|error| Failure::Usage(format!("error: {error}")))?;
     let summary = Summary {
         config: config.file.display().to_string(),
         zones: config.zones.len(),

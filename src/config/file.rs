@@ -5,7 +5,7 @@
 //! reading can go on; the result is thrown away as soon as there is one problem.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::issuance::{cas, certificates};
 use super::read::{At, Complaint, List, Reader, Span, Table, listed, nearest, text_of};
@@ -40,7 +40,7 @@ pub(super) fn read(path: &Path) -> Result<Config, ConfigError> {
 /// `None` if nothing can be said about the file, for want of the right version.
 fn everything(path: &Path, mut top: Table, reader: &mut Reader) -> Option<Config> {
     check_version(&mut top, reader)?;
-    let base = path.parent().unwrap_or(Path::new(""));
+    let base = &folder_of(path);
     let data_dir = top.string("data_dir", reader, |text| relative(base, text));
     let data_dir = data_dir.map_or_else(|| base.join(DATA_DIR), |at| at.value);
 
@@ -299,10 +299,24 @@ fn labels_zone(api: &Listening<Api>, origins: &[Option<At<Name>>], reader: &mut 
     first
 }
 
-/// A path of the file, seen from the working directory.
+/// The folder that paths of the file are relative to, without links, so that `..` in them means what it says.
+fn folder_of(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    folder.canonicalize().unwrap_or_else(|_| folder.into())
+}
+
+/// A path of the file, absolute; `folder/..` is left out of it.
 pub(super) fn relative(base: &Path, text: &str) -> Result<PathBuf, Complaint> {
     if text.is_empty() {
         return Err(Complaint::new("a path cannot be empty"));
     }
-    Ok(base.join(text))
+    let mut path = base.to_owned();
+    for part in Path::new(text).components() {
+        match part {
+            Component::ParentDir => drop(path.pop()),
+            Component::CurDir => {}
+            part => path.push(part),
+        }
+    }
+    Ok(path)
 }

@@ -17,7 +17,7 @@ pub use report::{ConfigError, Problem};
 
 use crate::zone::{Name, Zone};
 
-/// Everything the server needs to know. Paths are absolute or relative to the working directory, no more to the file.
+/// Everything the server needs to know. Paths are absolute.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The file it was read from.

@@ -21,7 +21,7 @@ use super::guard::{BodyError, DEADLINE, guarded, read_body};
 use crate::account::{AllowFrom, Credential};
 use crate::config::Registration;
 use crate::store::{Actor, RegisterLabel, UpdateError, Writer};
-use crate::zone::{Edit, Label, Live, Name, TxtValue, Update};
+use crate::zone::{Edit, Label, TxtValue, Update};
 
 /// Longest body; those of real clients have about 200 octets.
 const BODY_LIMIT: usize = 8 * 1024;
@@ -86,7 +86,7 @@ async fn put(writer: &Writer, source: IpAddr, headers: &HeaderMap, body: &str) -
     let asked = NewValue::read(body).ok_or(FORBIDDEN)?;
     let label = Label::parse(&asked.subdomain.to_ascii_lowercase()).map_err(|_| FORBIDDEN)?;
     // Which labels are registered is in the DNS for everybody to see.
-    let name = name_of(writer.live(), &label).ok_or(FORBIDDEN)?;
+    let name = writer.name_of(&label).ok_or(FORBIDDEN)?;
     let actor = Actor::Account { username, credential: credential.hash(), source };
     let value = asked.txt.filter(|txt| is_key_digest(txt)).and_then(|txt| TxtValue::new(txt.as_bytes()).ok());
     let Some(value) = value else {
@@ -103,12 +103,6 @@ fn credentials(headers: &HeaderMap) -> Option<(Uuid, Credential)> {
     let text = |name| headers.get(name)?.to_str().ok();
     let username = Uuid::parse_str(&text("x-api-user")?.to_ascii_lowercase()).ok()?;
     Some((username, Credential::parse(text("x-api-key")?)?))
-}
-
-/// `<label>.<zone>` for the one zone that the label is registered in.
-fn name_of(live: &Live, label: &Label) -> Option<Name> {
-    let zones = live.zones();
-    zones.iter().filter_map(|zone| zone.name_of(label).ok()).find(|name| live.is_registered(name))
 }
 
 /// Whether the text has the form of base64url(SHA-256(…)) (RFC 8555 section 8.4): 43 characters `A-Za-z0-9_-`.

@@ -35,12 +35,12 @@ const MIGRATIONS: &[&str] = &["
     CREATE INDEX label_account ON label (account) WHERE account IS NOT NULL;
     CREATE UNIQUE INDEX label_domain ON label (domain, zone) WHERE domain IS NOT NULL;
     CREATE TABLE txt (
-        name     TEXT NOT NULL,
-        position INTEGER NOT NULL,          -- oldest first
-        value    BLOB NOT NULL,
-        expires  INTEGER NOT NULL,          -- seconds since 1970
-        PRIMARY KEY (name, position)
-    ) STRICT, WITHOUT ROWID;
+        id      INTEGER PRIMARY KEY AUTOINCREMENT, -- rises with age: the smallest of a name is its oldest
+        name    TEXT NOT NULL,
+        value   BLOB NOT NULL,
+        expires INTEGER NOT NULL            -- seconds since 1970
+    ) STRICT;
+    CREATE INDEX txt_name ON txt (name);
     CREATE INDEX txt_expires ON txt (expires);
     CREATE TABLE document (
         kind TEXT NOT NULL,
@@ -117,7 +117,7 @@ impl Store for Sqlite {
         drop(rows);
         drop(statement);
         let mut values: Vec<(Name, Vec<Held>)> = Vec::new();
-        let mut statement = transaction.prepare("SELECT name, value, expires FROM txt ORDER BY name, position")?;
+        let mut statement = transaction.prepare("SELECT name, value, expires FROM txt ORDER BY name, id")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let name = name(row.get_ref(0)?.as_str().map_err(damaged)?)?;
@@ -158,8 +158,11 @@ impl Records for InTransaction<'_> {
     fn account(&mut self, username: Uuid) -> Result<Option<Account>, StoreError> {
         let mut statement =
             self.0.prepare_cached("SELECT username, allow_from, created, updated FROM account WHERE username = ?")?;
-        let found = statement.query_row([username.to_string()], |row| Ok(account_row(row))).optional()?;
-        found.map(|row| self.with_credentials_and_grants(row?)).transpose()
+        let found = statement.query_row([username.to_string()], |row| Ok(account_row(row))).optional()?.transpose()?;
+        // Everything is looked for also when there is no such account: a stranger who measures time learns nothing.
+        let credentials = self.credentials_of(&username.to_string())?;
+        let grants = self.grants_of(&username.to_string())?;
+        Ok(found.map(|account| Account { credentials, grants, ..account }))
     }
 
     fn accounts(&mut self) -> Result<Vec<Account>, StoreError> {
@@ -167,7 +170,12 @@ impl Records for InTransaction<'_> {
             .0
             .prepare_cached("SELECT username, allow_from, created, updated FROM account ORDER BY created, username")?;
         let rows = statement.query_map([], |row| Ok(account_row(row)))?;
-        rows.map(|row| self.with_credentials_and_grants(row??)).collect()
+        let complete = |account: Account| {
+            let username = account.username.to_string();
+            let (credentials, grants) = (self.credentials_of(&username)?, self.grants_of(&username)?);
+            Ok(Account { credentials, grants, ..account })
+        };
+        rows.map(|row| complete(row??)).collect()
     }
 
     fn put_account(&mut self, account: &Account) -> Result<(), StoreError> {
@@ -225,22 +233,23 @@ impl Records for InTransaction<'_> {
     }
 
     fn txt(&mut self, name: &Name) -> Result<TxtSet, StoreError> {
-        let mut statement = self.0.prepare_cached("SELECT value, expires FROM txt WHERE name = ? ORDER BY position")?;
-        let mut rows = statement.query([name.to_string()])?;
-        let mut values = Vec::new();
-        while let Some(row) = rows.next()? {
-            values.push(held(row.get_ref(0)?.as_blob().map_err(damaged)?, row.get(1)?)?);
-        }
-        Ok(TxtSet::from_held(values))
+        Ok(TxtSet::from_held(self.rows_of(&name.to_string())?.into_iter().map(|(_, held)| held).collect()))
     }
 
+    /// Touches only the rows that change: a value more or less must not cost a rewrite of the other 63.
     fn put_txt(&mut self, name: &Name, set: &TxtSet) -> Result<(), StoreError> {
         let name = name.to_string();
-        self.0.prepare_cached("DELETE FROM txt WHERE name = ?")?.execute([&name])?;
-        let mut insert =
-            self.0.prepare_cached("INSERT INTO txt (name, position, value, expires) VALUES (?, ?, ?, ?)")?;
-        for (position, held) in set.held().iter().enumerate() {
-            insert.execute(params![name, position as i64, held.value.octets(), held.expires as i64])?;
+        let mut wanted = set.held();
+        let mut delete = self.0.prepare_cached("DELETE FROM txt WHERE id = ?")?;
+        for (id, held) in self.rows_of(&name)? {
+            match wanted.split_first() {
+                Some((first, rest)) if *first == held => wanted = rest,
+                _ => drop(delete.execute([id])?),
+            }
+        }
+        let mut insert = self.0.prepare_cached("INSERT INTO txt (name, value, expires) VALUES (?, ?, ?)")?;
+        for held in wanted {
+            insert.execute(params![name, held.value.octets(), held.expires as i64])?;
         }
         Ok(())
     }
@@ -278,17 +287,28 @@ impl Records for InTransaction<'_> {
 }
 
 impl InTransaction<'_> {
-    fn with_credentials_and_grants(&self, mut account: Account) -> Result<Account, StoreError> {
-        let username = account.username.to_string();
+    /// The rows of a name, oldest first.
+    fn rows_of(&self, name: &str) -> Result<Vec<(i64, Held)>, StoreError> {
+        let mut statement = self.0.prepare_cached("SELECT id, value, expires FROM txt WHERE name = ? ORDER BY id")?;
+        let mut rows = statement.query([name])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push((row.get(0)?, held(row.get_ref(1)?.as_blob().map_err(damaged)?, row.get(2)?)?));
+        }
+        Ok(found)
+    }
+
+    fn credentials_of(&self, username: &str) -> Result<Vec<CredentialHash>, StoreError> {
         let mut statement = self.0.prepare_cached("SELECT hash FROM credential WHERE account = ?")?;
-        let hashes = statement.query_map([&username], |row| row.get::<_, [u8; 32]>(0))?;
-        account.credentials =
-            hashes.map(|hash| hash.map(CredentialHash::from_bytes)).collect::<rusqlite::Result<_>>()?;
+        let hashes = statement.query_map([username], |row| row.get::<_, [u8; 32]>(0))?;
+        Ok(hashes.map(|hash| hash.map(CredentialHash::from_bytes)).collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn grants_of(&self, username: &str) -> Result<Vec<Grant>, StoreError> {
         let mut statement =
             self.0.prepare_cached("SELECT label, zone, account, domain FROM label WHERE account = ? ORDER BY label")?;
-        let labels = statement.query_map([&username], |row| Ok(label_record(row)))?;
-        account.grants = labels.map(|record| Ok(record??.grant)).collect::<Result<_, StoreError>>()?;
-        Ok(account)
+        let labels = statement.query_map([username], |row| Ok(label_record(row)))?;
+        labels.map(|record| Ok(record??.grant)).collect()
     }
 }
 

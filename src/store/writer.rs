@@ -120,7 +120,7 @@ impl Writer {
             }
         }
         changes.extend(snapshot.values.into_iter().map(|(name, set)| Change::Txt { name, set }));
-        live.publish(&changes, snapshot.revision as u32);
+        live.publish(changes, snapshot.revision as u32);
         let (queue, waiting) = mpsc::channel(QUEUE);
         let shown = live.clone();
         let thread = std::thread::Builder::new()
@@ -272,6 +272,17 @@ impl Writer {
         .await
     }
 
+    /// `<label>.<zone>` of a registered label: in the zone that labels are registered in now, else in the one where it
+    /// was registered before.
+    pub fn name_of(&self, label: &Label) -> Option<Name> {
+        let registered = |origin: &Name| {
+            let name = origin.child(label.as_str().as_bytes()).ok()?;
+            self.live.is_registered(&name).then_some(name)
+        };
+        let now = self.policy.zone.as_ref().and_then(registered);
+        now.or_else(|| self.live.zones().iter().find_map(|zone| registered(zone.origin())))
+    }
+
     /// The served state that this writer publishes to.
     pub fn live(&self) -> &Arc<Live> {
         &self.live
@@ -357,7 +368,8 @@ fn random_uuid() -> Result<Uuid, getrandom::Error> {
 
 /// A job with somebody who waits for its outcome.
 trait Queued: Job + Send {
-    fn changes(&self) -> &[Change];
+    /// What is to be published; empties it.
+    fn take_changes(&mut self) -> Vec<Change>;
     /// Tells the caller; `committed` is the fate of the whole transaction.
     fn reply(self: Box<Self>, committed: Result<(), StoreError>);
 }
@@ -402,8 +414,8 @@ where
     T: Send,
     F: FnOnce(&mut dyn Records, &mut Vec<Change>) -> Result<T, UpdateError> + Send,
 {
-    fn changes(&self) -> &[Change] {
-        &self.changes
+    fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
     }
 
     fn reply(self: Box<Self>, committed: Result<(), StoreError>) {
@@ -423,8 +435,8 @@ fn write(mut store: impl Store, live: &Live, mut waiting: mpsc::Receiver<Box<dyn
         let committed = commit(&mut store, &mut batch);
         match &committed {
             Ok(revision) => {
-                for task in &batch {
-                    live.publish(task.changes(), *revision as u32);
+                for task in &mut batch {
+                    live.publish(task.take_changes(), *revision as u32);
                 }
             }
             Err(error) => tracing::error!(%error, updates = batch.len(), "nothing was committed"),

@@ -185,17 +185,17 @@ impl Live {
     }
 
     /// Shows committed changes to every query from now on. For the store's writer alone.
-    pub fn publish(&self, changes: &[Change], revision: u32) {
+    pub fn publish(&self, changes: impl IntoIterator<Item = Change>, revision: u32) {
         for change in changes {
             match change {
-                Change::Registered { name } => self.edit(name, |entry| entry.registered = true),
-                Change::Retired { name } => self.edit(name, |entry| {
+                Change::Registered { name } => self.edit(&name, |entry| entry.registered = true),
+                Change::Retired { name } => self.edit(&name, |entry| {
                     entry.registered = false;
                     entry.txt = None;
                 }),
                 Change::Txt { name, set } => {
-                    let set = (!set.is_empty()).then(|| Arc::new(set.clone()));
-                    self.edit(name, |entry| entry.txt = set);
+                    let set = (!set.is_empty()).then(|| Arc::new(set));
+                    self.edit(&name, |entry| entry.txt = set);
                 }
             }
         }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::support::{Nsd, Pebble, PebbleBuilder, PebbleVersion, Unbound, free_port, poll_async};
 
-/// `example.test` and `other.test` with nothing in them.
+/// The beginning of a zone file, with nothing of interest in it.
 pub const HEAD: &str = "$TTL 1\n@ SOA ns hostmaster 1 3600 600 86400 1\n@ NS ns\nns A 127.0.0.1\n";
 
 /// What an issuance may take here; it takes less than a second.
@@ -130,7 +130,10 @@ impl Running {
     }
 
     pub async fn wait_for(&self, state: CertificateState) -> CertificateStatus {
-        wait_for(&self.client, state).await
+        poll_async(PATIENCE, &format!("the certificate to be {state:?}"), || async {
+            self.client.certificate("site").await.ok().filter(|status| status.state == state)
+        })
+        .await
     }
 
     /// Every line of `cert issue` or `cert renew`.
@@ -142,13 +145,6 @@ impl Running {
         }
         lines
     }
-}
-
-pub async fn wait_for(client: &Client, state: CertificateState) -> CertificateStatus {
-    poll_async(PATIENCE, &format!("the certificate to be {state:?}"), || async {
-        client.certificate("site").await.ok().filter(|status| status.state == state)
-    })
-    .await
 }
 
 /// How many orders the CA has made.

@@ -8,8 +8,8 @@ use acmezone::client::Client;
 use acmezone::config::Config;
 use serde_json::json;
 
-use crate::house::{Ca, House, orders, wait_for};
-use crate::support::{PebbleVersion, Subprocess, poll, verify_chain};
+use crate::house::{Ca, House, PATIENCE, orders};
+use crate::support::{PebbleVersion, Subprocess, poll, poll_async, verify_chain};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ca_that_is_down_is_told_and_its_back_off_survives_a_restart() {
@@ -124,10 +124,14 @@ async fn an_order_that_was_interrupted_by_a_kill_is_brought_to_its_end() {
 
     let server = start_binary(&file);
     let config = Config::read(&file).unwrap();
-    let client = poll(Duration::from_secs(10), "the admin token", || Client::new(&config).ok());
-    wait_for(&client, CertificateState::Valid).await;
+    // The token is a new one after each start.
+    let client = || Client::new(&config).ok();
+    poll_async(PATIENCE, "the certificate", || async {
+        client()?.certificate("site").await.ok().filter(|status| status.state == CertificateState::Valid)
+    })
+    .await;
     verify_chain(&house.pem("fullchain.pem"), &pebble.issuance_root_pem(), &names);
     assert_eq!(orders(&pebble), 1, "{}", server.log());
-    let values = client.names().await.unwrap();
+    let values = client().unwrap().names().await.unwrap();
     assert!(values.iter().all(|name| name.values.is_empty()), "values are left: {values:?}");
 }

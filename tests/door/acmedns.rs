@@ -367,7 +367,7 @@ async fn chunked_bodies_are_read() {
 async fn a_failing_store_is_503_without_its_words() {
     let writer = writer(FullDisk);
     let label = "8e5700ea-a4bf-41c7-8a77-e990661dcc6a";
-    writer.live().publish(&[Change::Registered { name: name(&format!("{label}.auth.example.org")) }], 1);
+    writer.live().publish([Change::Registered { name: name(&format!("{label}.auth.example.org")) }], 1);
     let address = serve(acmedns::router(writer, Registration::Open)).await;
     let key = "k".repeat(40);
     for txt in [TXT, "bad"] {

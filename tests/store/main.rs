@@ -81,7 +81,7 @@ fn what_was_committed_is_there_after_reopening() {
     let mut store = open(folder.path());
     let snapshot = store.snapshot().unwrap();
     assert_eq!(snapshot.revision, revision);
-    assert_eq!(snapshot.labels, [record.clone()]);
+    assert_eq!(snapshot.labels, std::slice::from_ref(&record));
     assert_eq!(snapshot.values, [(name("one.auth.example.org"), values.clone())]);
     holder.grants = vec![record.grant.clone()];
     transact(&mut store, |records| {

@@ -9,7 +9,10 @@ pub fn debian(path: &str) -> PathBuf {
 
 /// A program that `tests/support/install` built: `pebble`, `lego`.
 pub fn tool(name: &str) -> PathBuf {
-    installed(Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin").join(name))
+    // Cargo says it to the tests that it runs. What was compiled in can be another copy of the repository, if several
+    // share one CARGO_TARGET_DIR.
+    let root = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    installed(Path::new(&root).join("target/tools/bin").join(name))
 }
 
 fn installed(program: PathBuf) -> PathBuf {

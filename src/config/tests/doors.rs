@@ -252,7 +252,7 @@ error: `cert.pem` holds no private key
         refused(&after_a_zone(
             r#"[api.tls]
 certificate = "broken.pem"
-private_key = "."
+private_key = "keys"
 "#
         )),
         r#"
@@ -263,11 +263,11 @@ error: `broken.pem` is not PEM: base64 decode error: InvalidCharacter(37)
   |               ^^^^^^^^^^^^
   = help: a certificate in PEM begins with `-----BEGIN CERTIFICATE-----`
 
-error: `.` cannot be read: Is a directory
+error: `keys` cannot be read: Is a directory
  --> acmezone.toml:8:15
   |
-8 | private_key = "."
-  |               ^^^
+8 | private_key = "keys"
+  |               ^^^^^^
   = help: a path is relative to the folder of this configuration file
 "#
     );

@@ -18,6 +18,7 @@ const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE K
 /// A folder with the files that the configurations below name.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("keys")).unwrap();
     let soa = "@ 300 IN SOA ns1.example.net. hostmaster.example.net. 1 14400 3600 1209600 300\n";
     let good = format!("{soa}@ 300 IN NS ns1.example.net.\n");
     let files: [(&str, &[u8]); 7] = [
