@@ -1,7 +1,7 @@
 //! The store on one machine: SQLite in WAL mode, every commit on the disk before it is acknowledged.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -60,7 +60,8 @@ impl Sqlite {
     /// Opens or makes the file (mode 0600) and brings its schema up to date.
     pub fn open(path: &Path) -> Result<Sqlite, StoreError> {
         let failed = |reason: String| StoreError::Open { path: path.display().to_string(), reason };
-        // The file exists with its mode before SQLite opens it; the -wal and -shm files take the mode over.
+        // The file exists with its mode before SQLite opens it; the -wal and -shm files take the mode over. A restored
+        // backup may have another one.
         OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -68,6 +69,7 @@ impl Sqlite {
             .write(true)
             .mode(0o600)
             .open(path)
+            .and_then(|file| file.set_permissions(Permissions::from_mode(0o600)))
             .map_err(|error| failed(error.to_string()))?;
         let connection = Connection::open(path).map_err(|error| failed(error.to_string()))?;
         let mut store = Sqlite { connection };
