@@ -103,18 +103,6 @@ impl<'a> Encoder<'a> {
         self.body(section, rtype, ttl, rdata)
     }
 
-    /// Adds a TXT record of these character-strings.
-    pub fn txt<'s>(&mut self, owner: Offset, ttl: u32, strings: impl Iterator<Item = &'s [u8]>) -> Result<(), Full> {
-        self.pointer(owner)?;
-        let length_at = self.fixed(rtype::TXT, ttl)?;
-        for string in strings {
-            // strings have at most 255 octets, by `TxtValue::strings`
-            self.put(&[string.len() as u8])?;
-            self.put(string)?;
-        }
-        self.finish(Section::Answer, length_at)
-    }
-
     /// Everything in the answer so far, to come back to with `rewind`.
     pub fn mark(&self) -> Mark {
         Mark { len: self.out.len(), counts: self.counts, remembered: self.remembered }

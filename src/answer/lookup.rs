@@ -1,9 +1,7 @@
 //! Finds what a zone says about a name: RFC 1034 section 4.3.2 with the wildcards of RFC 4592, over the static zones
 //! and the TXT values together.
 
-use std::sync::Arc;
-
-use crate::zone::{Existing, Live, Name, Node, RrSet, Timestamp, TxtSet, Zone, Zones, rtype};
+use crate::zone::{Existing, Live, Name, Node, RrSet, Timestamp, Zone, Zones, rtype};
 
 /// What there is at a name.
 #[derive(Debug)]
@@ -26,7 +24,7 @@ pub enum Found<'a> {
     },
     /// Values of the live map, and what the zone file has of TXT at the same name.
     Txt {
-        values: Arc<TxtSet>,
+        values: Existing,
         rrset: Option<&'a RrSet>,
     },
     /// The name has records, and the question was for all of them (RFC 8482).
@@ -80,7 +78,7 @@ fn authority<'a>(zones: &'a Zones, name: &[u8], qtype: u16) -> Option<&'a Zone> 
 }
 
 fn at_node<'a>(zone: &'a Zone, node: &'a Node, existing: Option<Existing>, qtype: u16, now: Timestamp) -> Found<'a> {
-    let values = existing.and_then(|existing| existing.txt).filter(|set| set.live(now).next().is_some());
+    let values = existing.filter(|existing| existing.live(now).next().is_some());
     match qtype {
         rtype::ANY if values.is_some() || !node.rrsets.is_empty() => return Found::Any,
         rtype::TXT => {

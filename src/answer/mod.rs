@@ -166,8 +166,8 @@ impl<'z> Answering<'_, '_, 'z> {
                 for rdata in rrset.iter().flat_map(|rrset| &rrset.rdata) {
                     self.encoder.record(Section::Answer, owner, rtype::TXT, self.ttls.txt, rdata)?;
                 }
-                for value in values.live(self.now) {
-                    self.encoder.txt(owner, self.ttls.txt, value.strings())?;
+                for rdata in values.live(self.now) {
+                    self.encoder.record(Section::Answer, owner, rtype::TXT, self.ttls.txt, rdata)?;
                 }
             }
             Found::Any => {

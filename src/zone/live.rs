@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
-use dashmap::DashMap;
+use foldhash::fast::RandomState;
 
+use super::names::{Existing, Names, State, encoded};
 use super::{ACME_CHALLENGE, Change, Name, TxtSet, Zone};
 
 /// All zones of the server, found by origin.
 #[derive(Debug, Default)]
-pub struct Zones(HashMap<Name, Arc<Zone>>);
+pub struct Zones(HashMap<Name, Arc<Zone>, RandomState>);
 
 impl Zones {
     pub fn new(zones: impl IntoIterator<Item = Zone>) -> Zones {
@@ -43,33 +44,6 @@ impl Zones {
     }
 }
 
-/// One name of the dynamic part.
-#[derive(Debug, Default)]
-struct Entry {
-    /// A registered label exists without values too.
-    registered: bool,
-    txt: Option<Arc<TxtSet>>,
-    /// How many dynamic names lie right below; above zero the name exists (RFC 4592 section 2.2.2).
-    below: u32,
-}
-
-impl Entry {
-    fn holds_something(&self) -> bool {
-        self.registered || self.txt.is_some()
-    }
-
-    fn exists(&self) -> bool {
-        self.holds_something() || self.below > 0
-    }
-}
-
-/// A dynamic name that exists, as a reader sees it: a snapshot, no lock held.
-#[derive(Debug, Clone)]
-pub struct Existing {
-    pub registered: bool,
-    pub txt: Option<Arc<TxtSet>>,
-}
-
 /// Why no challenge value can be put at a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotAChallengeName {
@@ -87,13 +61,13 @@ pub enum NotAChallengeName {
 #[derive(Debug)]
 pub struct Live {
     zones: ArcSwap<Zones>,
-    names: DashMap<Name, Entry>,
+    names: Names,
     revision: AtomicU32,
 }
 
 impl Live {
     pub fn new(zones: Zones) -> Live {
-        Live { zones: ArcSwap::from_pointee(zones), names: DashMap::new(), revision: AtomicU32::new(0) }
+        Live { zones: ArcSwap::from_pointee(zones), names: Names::new(), revision: AtomicU32::new(0) }
     }
 
     /// The static zones of this moment.
@@ -110,25 +84,19 @@ impl Live {
     /// The dynamic name (lower-case wire form), following `_acme-challenge.<label>` to `<label>`; `None` if it does
     /// not exist.
     pub fn existing(&self, name: &[u8]) -> Option<Existing> {
-        let snapshot = |entry: &Entry| Existing { registered: entry.registered, txt: entry.txt.clone() };
-        if let Some(label) = below_acme_challenge(name)
-            && let Some(entry) = self.names.get(label)
-            && entry.registered
-        {
-            return Some(snapshot(&entry));
-        }
-        self.names.get(name).filter(|entry| entry.exists()).map(|entry| snapshot(&entry))
+        let label = below_acme_challenge(name).and_then(|label| self.names.get(label));
+        label.filter(Existing::is_registered).or_else(|| self.names.get(name))
     }
 
     /// The one name under which values for `name` are kept, if challenge values may be put there at all: a
     /// registered label, the apex of a challenge zone, or an `_acme-challenge` name inside a zone.
     pub fn challenge_name(&self, name: &Name) -> Result<Name, NotAChallengeName> {
-        if let Some(label) = below_acme_challenge(name.as_wire())
-            && let Some(entry) = self.names.get(label).filter(|entry| entry.registered)
+        if let Some(label) = name.parent().filter(|_| below_acme_challenge(name.as_wire()).is_some())
+            && self.is_registered(&label)
         {
-            return Ok(entry.key().clone());
+            return Ok(label);
         }
-        if self.names.get(name).is_some_and(|entry| entry.registered) {
+        if self.is_registered(name) {
             return Ok(name.clone());
         }
         let zones = self.zones();
@@ -150,7 +118,7 @@ impl Live {
 
     /// Whether `name` is a registered label.
     pub fn is_registered(&self, name: &Name) -> bool {
-        self.names.get(name).is_some_and(|entry| entry.registered)
+        self.names.get(name.as_wire()).is_some_and(|existing| existing.is_registered())
     }
 
     /// Registered names that the zone files, as they are now, leave no place for, with the reason.
@@ -170,65 +138,55 @@ impl Live {
                 None
             }
         };
-        let registered = self.names.iter().filter(|entry| entry.registered);
-        registered.filter_map(|entry| Some((entry.key().clone(), reason(entry.key())?))).collect()
+        let registered = self.names.iter().filter(Existing::is_registered).filter_map(|held| name_of(&held));
+        registered.filter_map(|name| reason(&name).map(|reason| (name, reason))).collect()
     }
 
     /// Names that hold values, with their sets; a copy of this moment, in no particular order.
-    pub fn values(&self) -> Vec<(Name, Arc<TxtSet>)> {
-        self.names.iter().filter_map(|entry| Some((entry.key().clone(), entry.txt.clone()?))).collect()
+    pub fn values(&self) -> Vec<(Name, TxtSet)> {
+        let held = self.names.iter().filter(Existing::has_values);
+        held.filter_map(|held| Some((name_of(&held)?, held.txt_set()))).collect()
     }
 
     /// How many labels are registered.
     pub fn registered_count(&self) -> usize {
-        self.names.iter().filter(|entry| entry.registered).count()
+        self.names.iter().filter(Existing::is_registered).count()
     }
 
     /// Shows committed changes to every query from now on. For the store's writer alone.
     pub fn publish(&self, changes: impl IntoIterator<Item = Change>, revision: u32) {
         for change in changes {
             match change {
-                Change::Registered { name } => self.edit(&name, |entry| entry.registered = true),
-                Change::Retired { name } => self.edit(&name, |entry| {
-                    entry.registered = false;
-                    entry.txt = None;
-                }),
-                Change::Txt { name, set } => {
-                    let set = (!set.is_empty()).then(|| Arc::new(set));
-                    self.edit(&name, |entry| entry.txt = set);
-                }
+                Change::Registered { name } => self.set(&name, |state| state.registered = true, None),
+                Change::Retired { name } => self.set(&name, |state| state.registered = false, Some(&[])),
+                Change::Txt { name, set } => self.set(&name, |_| {}, Some(&encoded(&set))),
             }
         }
         self.revision.store(revision, Ordering::Release);
     }
 
-    /// Edits one entry and keeps the counts of the names above it right.
-    fn edit(&self, name: &Name, edit: impl FnOnce(&mut Entry)) {
-        let mut entry = self.names.entry(name.clone()).or_default();
-        let before = entry.exists();
-        edit(&mut entry);
-        let after = entry.exists();
-        drop(entry);
-        if before != after {
-            self.count_above(name, after);
-        }
-        if !after {
-            self.names.remove_if(name, |_, entry| !entry.exists());
-        }
-    }
-
-    /// A name appeared or vanished: its ancestors up to the origin become, or stop being, empty non-terminals.
-    fn count_above(&self, name: &Name, appeared: bool) {
+    /// Changes one name and keeps the counts of the names above it right: when it appears or vanishes, its ancestors
+    /// up to the origin become, or stop being, empty non-terminals.
+    fn set(&self, name: &Name, change: impl FnOnce(&mut State), values: Option<&[u8]>) {
+        let (before, after) = self.names.set(name, change, values);
         let zones = self.zones();
-        let Some(zone) = zones.find(name.as_wire()) else { return };
-        if name == zone.origin() {
-            return;
+        let Some(origin) = zones.find(name.as_wire()).map(|zone| zone.origin()) else { return };
+        let (mut at, mut changed) = (name.clone(), before != after);
+        while changed && at != *origin {
+            let Some(parent) = at.parent().filter(|parent| parent != origin) else { return };
+            let count = |state: &mut State| {
+                state.below = if after { state.below + 1 } else { state.below.saturating_sub(1) };
+            };
+            let (before, after) = self.names.set(&parent, count, None);
+            changed = before != after;
+            at = parent;
         }
-        let Some(parent) = name.parent().filter(|parent| parent != zone.origin()) else { return };
-        self.edit(&parent, |entry| {
-            entry.below = if appeared { entry.below + 1 } else { entry.below.saturating_sub(1) };
-        });
     }
+}
+
+/// `None` cannot be: only names are kept.
+fn name_of(held: &Existing) -> Option<Name> {
+    Name::from_wire(held.name()).ok()
 }
 
 /// What follows a first label `_acme-challenge`; `None` if the name (lower-case wire form) does not begin so.

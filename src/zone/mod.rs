@@ -4,6 +4,7 @@ mod label;
 mod live;
 pub mod master;
 mod name;
+mod names;
 pub mod record;
 mod txt;
 mod update;
@@ -11,8 +12,9 @@ mod update;
 mod zone;
 
 pub use label::{Label, LabelError};
-pub use live::{Existing, Live, NotAChallengeName, Zones};
+pub use live::{Live, NotAChallengeName, Zones};
 pub use name::{MAX_NAME, Name, NameError, wire_len};
+pub use names::Existing;
 pub use record::{Located, Place, Record, ZoneProblem, rtype};
 pub use txt::{
     Held, MAX_SET_OCTETS, MAX_VALUE_OCTETS, MAX_VALUES, Timestamp, TxtSet, TxtValue, TxtValueError, ValueTooLong,

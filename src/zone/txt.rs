@@ -30,6 +30,17 @@ impl TxtValue {
         Ok(TxtValue(octets.into()))
     }
 
+    /// Joins the character-strings of a TXT record's RDATA; `None` if they do not fill it or are too long together.
+    pub fn from_rdata(mut rdata: &[u8]) -> Option<TxtValue> {
+        let mut octets = Vec::with_capacity(rdata.len());
+        while let Some((&len, rest)) = rdata.split_first() {
+            let (string, rest) = rest.split_at_checked(usize::from(len))?;
+            octets.extend_from_slice(string);
+            rdata = rest;
+        }
+        TxtValue::new(&octets).ok()
+    }
+
     pub fn octets(&self) -> &[u8] {
         &self.0
     }

@@ -215,7 +215,7 @@ impl World {
     }
 
     fn values(&self, at: &str) -> Vec<String> {
-        let set = self.live.existing(name(at).as_wire()).and_then(|existing| existing.txt);
+        let set = self.live.existing(name(at).as_wire()).map(|existing| existing.txt_set());
         set.map_or(Vec::new(), |set| set.live(now()).map(ToString::to_string).collect())
     }
 }
@@ -359,7 +359,7 @@ async fn concurrent_updates_are_each_seen_when_acknowledged() {
             for round in 0..20 {
                 let value = format!("{caller}-{round}");
                 writer.update(as_account(&registration), add(&at, &value)).await.unwrap();
-                let seen = live.existing(name(&at).as_wire()).unwrap().txt.unwrap();
+                let seen = live.existing(name(&at).as_wire()).unwrap().txt_set();
                 assert!(seen.live(now()).any(|held| held.to_string() == value));
             }
         });
