@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// The DNS sockets, bound.
 #[derive(Debug)]
 pub struct DnsSockets {
+    /// For each address one per core, among which the kernel divides the clients.
     pub udp: Vec<UdpSocket>,
     /// Non-blocking, listening.
     pub tcp: Vec<TcpListener>,
@@ -31,7 +32,7 @@ impl DnsSockets {
         let mut sockets = DnsSockets { udp: Vec::new(), tcp: Vec::new() };
         for address in addresses {
             let (udp, tcp) = bind_pair(*address)?;
-            sockets.udp.push(udp);
+            sockets.udp.extend(udp);
             sockets.tcp.push(tcp);
         }
         Ok(sockets)
@@ -39,16 +40,16 @@ impl DnsSockets {
 
     /// The addresses with the ports that were got.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.udp.iter().map(UdpSocket::local_addr).collect()
+        self.tcp.iter().map(TcpListener::local_addr).collect()
     }
 }
 
-fn bind_pair(address: SocketAddr) -> Result<(UdpSocket, TcpListener), BindError> {
+fn bind_pair(address: SocketAddr) -> Result<(Vec<UdpSocket>, TcpListener), BindError> {
     let mut tries = if address.port() == 0 { TRIES } else { 1 };
     loop {
         tries -= 1;
         let udp = bind_udp(address)?;
-        let port = udp.local_addr().map_err(|error| failed("UDP", address, &error))?.port();
+        let port = udp[0].local_addr().map_err(|error| failed("UDP", address, &error))?.port();
         match bind_tcp(SocketAddr::new(address.ip(), port)) {
             Ok(tcp) => return Ok((udp, tcp)),
             Err(error) if tries == 0 => return Err(error),
@@ -57,16 +58,33 @@ fn bind_pair(address: SocketAddr) -> Result<(UdpSocket, TcpListener), BindError>
     }
 }
 
-/// Binds exclusively (no SO_REUSEADDR, no SO_REUSEPORT), so that another server on the address is noticed.
-fn bind_udp(address: SocketAddr) -> Result<UdpSocket, BindError> {
-    let bind = || {
+/// Binds one socket per core; at least one.
+///
+/// The first is bound exclusively (no SO_REUSEADDR, no SO_REUSEPORT), so that another server on the address is noticed,
+/// also one that would share the port. Then the address is opened to our own others.
+fn bind_udp(address: SocketAddr) -> Result<Vec<UdpSocket>, BindError> {
+    let bind = |address: SocketAddr, shared: bool| {
         let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
         // Room for bursts while the thread is busy; the kernel may give less.
         let _ = socket.set_recv_buffer_size(4 << 20);
+        enable_packet_info(&socket, address)?;
+        never_fragment(&socket, address)?;
+        socket.set_reuse_port(shared)?;
         socket.bind(&address.into())?;
-        Ok(socket.into())
+        socket.set_reuse_port(true)?;
+        io::Result::Ok(UdpSocket::from(socket))
     };
-    bind().map_err(|error| failed("UDP", address, &error))
+    let bind_all = || {
+        let first = bind(address, false)?;
+        let address = first.local_addr()?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut sockets = vec![first];
+        for _ in 1..cores {
+            sockets.push(bind(address, true)?);
+        }
+        Ok(sockets)
+    };
+    bind_all().map_err(|error| failed("UDP", address, &error))
 }
 
 /// Binds and listens; non-blocking.

@@ -57,143 +57,168 @@ pub fn enable_packet_info(socket: &UdpSocket) -> io::Result<()> {
 #[repr(C, align(8))]
 struct Control([u8; CONTROL]);
 
-/// Buffers for a batch of packets; made once per thread.
+/// Buffers for a batch of packets and their replies, made once per thread and used again and again.
+///
+/// A reply goes out with the very address and control message that its packet came with, so nothing is copied.
 pub struct Batch {
     packets: Box<[[u8; LONGEST]]>,
     addresses: Box<[libc::sockaddr_storage]>,
     controls: Box<[Control]>,
-    /// Length and peer of each packet received; `None` for one that is to be dropped.
-    received: Vec<Option<(usize, Peer)>>,
+    /// Octets of control data to ask for: none unless the socket is bound to a wildcard address.
+    control_len: usize,
+    // The boxes below point into the boxes above and into `replies`; none of them is ever exchanged for another.
+    _received_parts: Box<[libc::iovec]>,
+    received: Box<[libc::mmsghdr]>,
+    count: usize,
+    replies: Box<[Vec<u8>]>,
+    sending_parts: Box<[libc::iovec]>,
+    sending: Box<[libc::mmsghdr]>,
+    waiting: usize,
 }
 
 impl Batch {
-    pub fn new() -> Batch {
+    /// For a socket bound to a wildcard address or not.
+    pub fn new(wildcard: bool) -> Batch {
+        let mut packets: Box<[[u8; LONGEST]]> = vec![[0; LONGEST]; BATCH].into();
+        // SAFETY: all-zero octets are valid for these C structures: an unspecified family, null pointers, zero lengths.
+        let (address, part, header): (libc::sockaddr_storage, libc::iovec, libc::mmsghdr) =
+            unsafe { (zeroed(), zeroed(), zeroed()) };
+        let mut addresses: Box<[libc::sockaddr_storage]> = vec![address; BATCH].into();
+        let mut controls: Box<[Control]> = vec![Control([0; CONTROL]); BATCH].into();
+        let mut parts: Box<[libc::iovec]> = vec![part; BATCH].into();
+        let mut received: Box<[libc::mmsghdr]> = vec![header; BATCH].into();
+        let control_len = if wildcard { CONTROL } else { 0 };
+        for index in 0..BATCH {
+            parts[index].iov_base = packets[index].as_mut_ptr().cast();
+            parts[index].iov_len = LONGEST;
+            let header = &mut received[index].msg_hdr;
+            header.msg_name = ptr::from_mut(&mut addresses[index]).cast();
+            header.msg_iov = &mut parts[index];
+            header.msg_iovlen = 1;
+            if wildcard {
+                header.msg_control = controls[index].0.as_mut_ptr().cast();
+            }
+        }
         Batch {
-            packets: vec![[0; LONGEST]; BATCH].into(),
-            // SAFETY: all-zero octets are a valid sockaddr_storage.
-            addresses: vec![unsafe { zeroed() }; BATCH].into(),
-            controls: vec![Control([0; CONTROL]); BATCH].into(),
-            received: Vec::with_capacity(BATCH),
+            packets,
+            addresses,
+            controls,
+            control_len,
+            _received_parts: parts,
+            received,
+            count: 0,
+            replies: vec![Vec::new(); BATCH].into(),
+            sending_parts: vec![part; BATCH].into(),
+            sending: vec![header; BATCH].into(),
+            waiting: 0,
         }
     }
 
     /// Waits for at least one packet and takes what has come.
     pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<()> {
-        self.received.clear();
-        // SAFETY: all-zero octets are valid for these C structures: null pointers and zero lengths.
-        let mut iovecs: [libc::iovec; BATCH] = unsafe { zeroed() };
-        // SAFETY: as above.
-        let mut headers: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
-        for index in 0..BATCH {
-            iovecs[index].iov_base = self.packets[index].as_mut_ptr().cast();
-            iovecs[index].iov_len = LONGEST;
-            let header = &mut headers[index].msg_hdr;
-            header.msg_name = ptr::from_mut(&mut self.addresses[index]).cast();
-            header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-            header.msg_iov = &mut iovecs[index];
-            header.msg_iovlen = 1;
-            header.msg_control = self.controls[index].0.as_mut_ptr().cast();
-            header.msg_controllen = CONTROL as _;
+        let used = BATCH.min(self.count.max(1));
+        // Only what the kernel wrote into at the last call has to be set again; all at the first.
+        let from_start = if self.received[BATCH - 1].msg_hdr.msg_namelen == 0 { BATCH } else { used };
+        for header in &mut self.received[..from_start] {
+            header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_hdr.msg_controllen = self.control_len as _;
         }
-        // SAFETY: every header points to buffers of the lengths given, all of which outlive the call.
+        self.count = 0;
+        self.waiting = 0;
+        // SAFETY: every header points to buffers of the lengths given, all of which this batch owns.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
-                headers.as_mut_ptr(),
+                self.received.as_mut_ptr(),
                 BATCH as libc::c_uint,
                 libc::MSG_WAITFORONE as _,
                 ptr::null_mut(),
             )
         };
-        let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-        for (index, header) in headers[..count].iter().enumerate() {
-            let whole = header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0;
-            let peer = peer_address(&self.addresses[index])
-                .filter(|_| whole)
-                .map(|address| Peer { address, local: local_address(&header.msg_hdr) });
-            self.received.push(peer.map(|peer| (header.msg_len as usize, peer)));
-        }
+        self.count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
         Ok(())
     }
 
-    /// The packets of the last `receive`.
-    pub fn packets(&self) -> impl Iterator<Item = (&[u8], Peer)> {
-        self.received.iter().enumerate().filter_map(|(index, received)| {
-            let (len, peer) = (*received)?;
-            Some((&self.packets[index][..len], peer))
-        })
-    }
-}
-
-/// Replies waiting to be sent together. Their buffers are used again.
-pub struct Replies {
-    buffers: Vec<Vec<u8>>,
-    peers: Vec<Peer>,
-}
-
-impl Replies {
-    pub fn new() -> Replies {
-        Replies { buffers: vec![Vec::new(); BATCH], peers: Vec::with_capacity(BATCH) }
-    }
-
-    /// The buffer for the next reply; `None` when the batch is full.
-    pub fn next(&mut self) -> Option<&mut Vec<u8>> {
-        self.buffers.get_mut(self.peers.len())
-    }
-
-    /// The buffer given by `next` is a reply to this peer.
-    pub fn push(&mut self, peer: Peer) {
-        self.peers.push(peer);
-    }
-
-    /// Sends all replies. One that cannot be sent (no route, peer refused) is skipped, as the network might have lost
-    /// it.
-    pub fn send(&mut self, socket: &UdpSocket) {
-        let mut from = 0;
-        while from < self.peers.len() {
-            match send(socket, &self.buffers[from..self.peers.len()], &self.peers[from..]) {
-                Ok(sent) => from += sent.max(1),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => from += 1,
+    /// Gives each packet of the last `receive` to `answer`, with a buffer for its reply; when that says yes, the reply
+    /// waits for `send`.
+    pub fn answer(&mut self, mut answer: impl FnMut(&[u8], Peer, &mut Vec<u8>) -> bool) {
+        for index in 0..self.count {
+            let header = &self.received[index];
+            if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
+                continue; // longer than anything that is understood here
+            }
+            let Some(address) = peer_address(&self.addresses[index]) else { continue };
+            let peer = Peer { address, local: local_address(&header.msg_hdr) };
+            let Some(packet) = self.packets[index].get(..header.msg_len as usize) else { continue };
+            let reply = &mut self.replies[index];
+            if answer(packet, peer, reply) {
+                self.enqueue(index);
             }
         }
-        self.peers.clear();
     }
-}
 
-/// Sends one reply.
-pub fn send_one(socket: &UdpSocket, reply: Vec<u8>, peer: Peer) -> io::Result<()> {
-    send(socket, &[reply], &[peer]).map(|_| ())
-}
-
-/// Sends packets, at most [`BATCH`]; how many were sent.
-fn send(socket: &UdpSocket, packets: &[Vec<u8>], peers: &[Peer]) -> io::Result<usize> {
-    let count = packets.len().min(peers.len()).min(BATCH);
-    // SAFETY: all-zero octets are valid for these C structures: null pointers and zero lengths.
-    let mut addresses: [libc::sockaddr_storage; BATCH] = unsafe { zeroed() };
-    // SAFETY: as above.
-    let mut iovecs: [libc::iovec; BATCH] = unsafe { zeroed() };
-    // SAFETY: as above.
-    let mut headers: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
-    let mut controls = [Control([0; CONTROL]); BATCH];
-    for index in 0..count {
-        let header = &mut headers[index].msg_hdr;
-        header.msg_namelen = write_address(peers[index].address, &mut addresses[index]);
-        header.msg_name = ptr::from_mut(&mut addresses[index]).cast();
+    /// The reply at `index` goes where its packet came from.
+    fn enqueue(&mut self, index: usize) {
+        let part = &mut self.sending_parts[self.waiting];
         // sendmmsg does not write through this pointer.
-        iovecs[index].iov_base = packets[index].as_ptr().cast_mut().cast();
-        iovecs[index].iov_len = packets[index].len();
-        header.msg_iov = &mut iovecs[index];
+        part.iov_base = self.replies[index].as_ptr().cast_mut().cast();
+        part.iov_len = self.replies[index].len();
+        let from = &self.received[index].msg_hdr;
+        let header = &mut self.sending[self.waiting].msg_hdr;
+        header.msg_name = from.msg_name;
+        header.msg_namelen = from.msg_namelen;
+        header.msg_iov = part;
         header.msg_iovlen = 1;
-        if let Some(local) = peers[index].local {
-            header.msg_control = controls[index].0.as_mut_ptr().cast();
+        header.msg_control = ptr::null_mut();
+        header.msg_controllen = 0;
+        if let Some(local) = local_address(from) {
+            header.msg_control = self.controls[index].0.as_mut_ptr().cast();
             header.msg_controllen = CONTROL as _;
             write_local(local, header);
         }
+        self.waiting += 1;
     }
-    // SAFETY: the first `count` headers point to buffers of the lengths given, all of which outlive the call.
-    let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count as libc::c_uint, 0) };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+
+    /// Sends what waits. A reply that cannot be sent (no route, peer refused) is skipped, as the network might have
+    /// lost it.
+    pub fn send(&mut self, socket: &UdpSocket) {
+        let mut from = 0;
+        while from < self.waiting {
+            let waiting = &mut self.sending[from..self.waiting];
+            // SAFETY: every header points to buffers of the lengths given, all of which this batch owns and nobody has
+            // touched since `enqueue`.
+            let sent = unsafe {
+                libc::sendmmsg(socket.as_raw_fd(), waiting.as_mut_ptr(), waiting.len() as libc::c_uint, 0)
+            };
+            match usize::try_from(sent) {
+                Ok(sent) => from += sent.max(1),
+                Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => from += 1,
+            }
+        }
+        self.waiting = 0;
+    }
+}
+
+/// Sends one reply to a peer that was handed on.
+pub fn send_one(socket: &UdpSocket, reply: &[u8], peer: Peer) -> io::Result<()> {
+    // SAFETY: all-zero octets are valid for these C structures: an unspecified family, null pointers, zero lengths.
+    let (mut address, mut header): (libc::sockaddr_storage, libc::msghdr) = unsafe { (zeroed(), zeroed()) };
+    let mut control = Control([0; CONTROL]);
+    // sendmsg does not write through this pointer.
+    let mut part = libc::iovec { iov_base: reply.as_ptr().cast_mut().cast(), iov_len: reply.len() };
+    header.msg_namelen = write_address(peer.address, &mut address);
+    header.msg_name = ptr::from_mut(&mut address).cast();
+    header.msg_iov = &mut part;
+    header.msg_iovlen = 1;
+    if let Some(local) = peer.local {
+        header.msg_control = control.0.as_mut_ptr().cast();
+        header.msg_controllen = CONTROL as _;
+        write_local(local, &mut header);
+    }
+    // SAFETY: the header points to buffers of the lengths given, all of which outlive the call.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &header, 0) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn peer_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
@@ -309,14 +334,21 @@ mod tests {
         let client = UdpSocket::bind(if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
         client.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
         client.send_to(b"ping", (target, server.local_addr().unwrap().port())).unwrap();
-        let mut batch = Batch::new();
+        let mut batch = Batch::new(true);
         batch.receive(&server).unwrap();
-        let (packet, peer) = batch.packets().next().unwrap();
-        assert_eq!(packet, b"ping");
-        send_one(&server, b"pong".to_vec(), peer).unwrap();
+        let mut seen = None;
+        batch.answer(|packet, peer, reply| {
+            assert_eq!(packet, b"ping");
+            reply.extend_from_slice(b"pong");
+            seen = Some(peer);
+            true
+        });
+        batch.send(&server);
+        send_one(&server, b"pong", seen.unwrap()).unwrap();
         let mut buffer = [0; 16];
         let (len, from) = client.recv_from(&mut buffer).unwrap();
         assert_eq!(&buffer[..len], b"pong");
+        assert_eq!(client.recv_from(&mut buffer).unwrap(), (len, from));
         from
     }
 
@@ -338,11 +370,14 @@ mod tests {
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.send_to(&[0; LONGEST + 1], server.local_addr().unwrap()).unwrap();
         client.send_to(b"short", server.local_addr().unwrap()).unwrap();
-        let mut batch = Batch::new();
+        let mut batch = Batch::new(false);
         let mut seen = Vec::new();
         while seen.is_empty() {
             batch.receive(&server).unwrap();
-            seen.extend(batch.packets().map(|(packet, _)| packet.to_vec()));
+            batch.answer(|packet, _, _| {
+                seen.push(packet.to_vec());
+                false
+            });
         }
         assert_eq!(seen, [b"short".to_vec()]);
     }

@@ -1,4 +1,4 @@
-//! UDP: one thread per socket, batches of packets in, batches of replies out.
+//! UDP: one thread and one socket per core and address; batches of packets in, batches of replies out.
 
 use std::io;
 use std::net::UdpSocket;
@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::mmsg::{self, Batch, Peer, Replies};
+use super::mmsg::{self, Batch, Peer};
 use super::{Answerer, Rare};
 use crate::answer::{Transport, Verdict};
 
@@ -49,33 +49,36 @@ fn receive(
     hand_over: &mpsc::Sender<(Vec<u8>, Peer)>,
     stop: &CancellationToken,
 ) {
-    let mut batch = Batch::new();
-    let mut replies = Replies::new();
+    let wildcard = socket.local_addr().is_ok_and(|address| address.ip().is_unspecified());
+    let mut batch = Batch::new(wildcard);
     while !stop.is_cancelled() {
         if let Err(error) = batch.receive(socket) {
             // Transient: an ICMP error of an earlier reply, an interrupt, no kernel memory.
             tracing::debug!(%error, "receiving over UDP");
             continue;
         }
-        for (packet, peer) in batch.packets() {
+        batch.answer(|packet, peer, reply| {
             if peer.address.port() == 0 {
-                continue; // cannot be answered
+                return false; // cannot be answered
             }
-            let Some(reply) = replies.next() else { break };
             match answerer.answer(packet, Transport::Udp, reply) {
-                Verdict::Reply => replies.push(peer),
-                Verdict::Silence => {}
-                Verdict::Rare => drop(hand_over.try_send((packet.to_vec(), peer))),
+                Verdict::Reply => true,
+                Verdict::Silence => false,
+                Verdict::Rare => {
+                    // A full queue drops, as a full socket buffer would.
+                    let _ = hand_over.try_send((packet.to_vec(), peer));
+                    false
+                }
             }
-        }
-        replies.send(socket);
+        });
+        batch.send(socket);
     }
 }
 
 async fn handle_rare(socket: Arc<UdpSocket>, rare: Arc<Rare>, mut waiting: mpsc::Receiver<(Vec<u8>, Peer)>) {
     while let Some((packet, peer)) = waiting.recv().await {
         let Some(reply) = rare.handle(packet, peer.address, Protocol::Udp).await else { continue };
-        if let Err(error) = mmsg::send_one(&socket, reply, peer) {
+        if let Err(error) = mmsg::send_one(&socket, &reply, peer) {
             tracing::debug!(%error, peer = %peer.address, "replying over UDP");
         }
     }
