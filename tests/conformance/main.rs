@@ -2,6 +2,7 @@
 
 mod battery;
 mod size;
+mod stream;
 mod visible;
 mod zones;
 
