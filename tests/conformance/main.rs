@@ -1,6 +1,7 @@
 //! What the server says on the wire: the real process, raw octets in, judged by another implementation.
 
 mod battery;
+mod malformed;
 mod size;
 mod stream;
 mod visible;
