@@ -2,6 +2,7 @@
 //! never finish.
 
 mod crash;
+mod disk;
 mod start;
 mod stop;
 
