@@ -1,6 +1,7 @@
 //! What goes wrong around the server: the real process is killed, starved, started twice, and talked to by clients that
 //! never finish.
 
+mod clients;
 mod crash;
 mod disk;
 mod start;
