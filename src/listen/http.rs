@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
 
+use super::prompt::Prompt;
 use crate::config::TlsFiles;
 
 /// How long the header of a request may take to arrive.
@@ -68,7 +69,8 @@ pub async fn serve(
     let serve = async {
         match tls {
             Some(tls) => {
-                let mut server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle);
+                let prompt = |tls| Prompt::new(tls, HEADER);
+                let mut server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle).map(prompt);
                 limit(&mut server);
                 server.serve(service).await
             }
