@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::mmsg::{enable_packet_info, never_fragment};
+
 /// The DNS sockets, bound.
 #[derive(Debug)]
 pub struct DnsSockets {
@@ -67,8 +69,8 @@ fn bind_udp(address: SocketAddr) -> Result<Vec<UdpSocket>, BindError> {
         let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
         // Room for bursts while the thread is busy; the kernel may give less.
         let _ = socket.set_recv_buffer_size(4 << 20);
-        enable_packet_info(&socket, address)?;
-        never_fragment(&socket, address)?;
+        enable_packet_info(&socket, address.ip())?;
+        never_fragment(&socket, address.ip())?;
         socket.set_reuse_port(shared)?;
         socket.bind(&address.into())?;
         socket.set_reuse_port(true)?;
@@ -112,7 +114,7 @@ fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Soc
 
 fn failed(protocol: &'static str, address: SocketAddr, error: &io::Error) -> BindError {
     let reason = match error.kind() {
-        io::ErrorKind::AddrInUse => match holder::of(protocol, address.port()) {
+        io::ErrorKind::AddrInUse => match holder::of(protocol, address) {
             Some(holder) => format!("the port is in use by {holder}"),
             None => "the port is in use by another process".into(),
         },
@@ -130,19 +132,16 @@ fn failed(protocol: &'static str, address: SocketAddr, error: &io::Error) -> Bin
 /// Who holds a port, as far as /proc tells us.
 mod holder {
     use std::fs;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
     /// `name (process 4711)`, or `None` if it cannot be told: other users' processes are hidden from us.
-    pub fn of(protocol: &str, port: u16) -> Option<String> {
+    pub fn of(protocol: &str, address: SocketAddr) -> Option<String> {
         let tables = match protocol {
             "UDP" => ["/proc/net/udp", "/proc/net/udp6"],
             _ => ["/proc/net/tcp", "/proc/net/tcp6"],
         };
-        let inodes: Vec<String> = tables
-            .iter()
-            .filter_map(|table| fs::read_to_string(table).ok())
-            .flat_map(|text| inodes(&text, port))
-            .collect();
-        let links: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
+        let texts = tables.iter().filter_map(|table| fs::read_to_string(table).ok());
+        let links: Vec<String> = texts.flat_map(|text| sockets(&text, address)).collect();
         for process in fs::read_dir("/proc").ok()?.flatten() {
             let Some(id) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
             let Ok(open) = fs::read_dir(process.path().join("fd")) else { continue };
@@ -158,20 +157,36 @@ mod holder {
         None
     }
 
-    /// The inodes of the bound or listening sockets on `port`, from a table of /proc/net.
-    fn inodes(table: &str, port: u16) -> Vec<String> {
+    /// The sockets, as /proc names open files, that are bound to or listen on an address that excludes `wanted`: from a
+    /// table of /proc/net.
+    pub fn sockets(table: &str, wanted: SocketAddr) -> Vec<String> {
         const LISTEN: &str = "0A";
         const UNCONNECTED: &str = "07";
         let line = |line: &str| {
             let mut fields = line.split_whitespace();
-            let local = fields.nth(1)?;
+            let local = local_address(fields.nth(1)?)?;
             let state = fields.nth(1)?;
             let inode = fields.nth(5)?;
-            let (_, hexadecimal) = local.rsplit_once(':')?;
-            let same = u16::from_str_radix(hexadecimal, 16).ok()? == port;
-            (same && (state == LISTEN || state == UNCONNECTED)).then(|| inode.to_owned())
+            let any = |address: SocketAddr| address.ip().is_unspecified();
+            let same = local.port() == wanted.port() && (any(local) || any(wanted) || local.ip() == wanted.ip());
+            (same && (state == LISTEN || state == UNCONNECTED)).then(|| format!("socket:[{inode}]"))
         };
         table.lines().skip(1).filter_map(line).collect()
+    }
+
+    /// `0100007F:0035`: the address as native 32-bit words, the port, all hexadecimal.
+    fn local_address(text: &str) -> Option<SocketAddr> {
+        let (address, port) = text.split_once(':')?;
+        let words = address.as_bytes().chunks(8).map(|word| {
+            let word = u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok()?;
+            Some(word.to_ne_bytes())
+        });
+        let octets = words.collect::<Option<Vec<_>>>()?.concat();
+        let address = match <[u8; 4]>::try_from(octets.as_slice()) {
+            Ok(octets) => IpAddr::V4(Ipv4Addr::from(octets)),
+            Err(_) => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(octets.as_slice()).ok()?)).to_canonical(),
+        };
+        Some(SocketAddr::new(address, u16::from_str_radix(port, 16).ok()?))
     }
 }
 
@@ -186,6 +201,18 @@ mod tests {
         let error = DnsSockets::bind(&[address]).unwrap_err().to_string();
         assert!(error.contains(&address.to_string()), "{error}");
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+    }
+
+    #[test]
+    fn a_holder_of_the_same_port_elsewhere_is_not_blamed() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+             \x20 1: 3500007F:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4711 2\n\
+             \x20 2: 00000000:0036 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4712 2\n";
+        let sockets = |address: &str| holder::sockets(table, address.parse().unwrap());
+        assert_eq!(sockets("127.0.0.1:53"), [""; 0]);
+        assert_eq!(sockets("127.0.0.53:53"), ["socket:[4711]"]);
+        assert_eq!(sockets("0.0.0.0:53"), ["socket:[4711]"]);
+        assert_eq!(sockets("192.0.2.1:54"), ["socket:[4712]"]);
     }
 
     #[test]

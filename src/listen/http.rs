@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
 
+use super::prompt::Prompt;
 use crate::config::TlsFiles;
 
 /// How long the header of a request may take to arrive.
@@ -48,7 +49,7 @@ pub fn tls(files: &TlsFiles) -> Result<RustlsConfig, TlsError> {
     Ok(RustlsConfig::from_config(Arc::new(config)))
 }
 
-/// Serves a router until `stop` is cancelled; then finishes what is under way.
+/// Serves a router until `stop` is cancelled; then finishes what is under way. Plain text is HTTP/1.1 alone.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -68,12 +69,14 @@ pub async fn serve(
     let serve = async {
         match tls {
             Some(tls) => {
-                let mut server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle);
+                let prompt = |tls| Prompt::new(tls, HEADER);
+                let mut server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle).map(prompt);
                 limit(&mut server);
                 server.serve(service).await
             }
             None => {
-                let mut server = axum_server::from_tcp(listener)?.handle(handle);
+                // To tell the versions apart, hyper would wait for the first octets without a deadline.
+                let mut server = axum_server::from_tcp(listener)?.handle(handle).http1_only();
                 limit(&mut server);
                 server.serve(service).await
             }

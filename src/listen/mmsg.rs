@@ -31,21 +31,34 @@ pub struct Peer {
     pub local: Option<Local>,
 }
 
-/// Asks the kernel to tell the local address of each packet, if the socket is bound to a wildcard address.
-pub fn enable_packet_info(socket: &UdpSocket) -> io::Result<()> {
-    let (level, option) = match socket.local_addr()?.ip() {
+/// Asks the kernel to tell the local address of each packet, if `address`, which the socket is to be bound to, is a
+/// wildcard. Must be done before: a packet that has come already is not told about.
+pub fn enable_packet_info(socket: &impl AsRawFd, address: IpAddr) -> io::Result<()> {
+    let (level, option) = match address {
         address if !address.is_unspecified() => return Ok(()),
         IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO),
         IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
     };
-    let on: libc::c_int = 1;
+    set_option(socket, level, option, 1)
+}
+
+/// Sends every packet whole or not at all (RFC 9715 section 3.1): with DF, and without believing anybody about the path
+/// MTU. No answer is longer than any path must carry in IPv6.
+pub fn never_fragment(socket: &impl AsRawFd, address: IpAddr) -> io::Result<()> {
+    match address {
+        IpAddr::V4(_) => set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE),
+        IpAddr::V6(_) => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE),
+    }
+}
+
+fn set_option(socket: &impl AsRawFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the value is a c_int that lives during the call, and its size is given.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             level,
             option,
-            ptr::from_ref(&on).cast(),
+            ptr::from_ref(&value).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     };
@@ -187,9 +200,8 @@ impl Batch {
             let waiting = &mut self.sending[from..self.waiting];
             // SAFETY: every header points to buffers of the lengths given, all of which this batch owns and nobody has
             // touched since `enqueue`.
-            let sent = unsafe {
-                libc::sendmmsg(socket.as_raw_fd(), waiting.as_mut_ptr(), waiting.len() as libc::c_uint, 0)
-            };
+            let sent =
+                unsafe { libc::sendmmsg(socket.as_raw_fd(), waiting.as_mut_ptr(), waiting.len() as libc::c_uint, 0) };
             match usize::try_from(sent) {
                 Ok(sent) => from += sent.max(1),
                 Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
@@ -330,7 +342,7 @@ mod tests {
     /// Sends a packet to `target` and answers it from a wildcard socket; the address the answer came from.
     fn echo(wildcard: &str, target: IpAddr) -> SocketAddr {
         let server = UdpSocket::bind(wildcard).unwrap();
-        enable_packet_info(&server).unwrap();
+        enable_packet_info(&server, server.local_addr().unwrap().ip()).unwrap();
         let client = UdpSocket::bind(if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
         client.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
         client.send_to(b"ping", (target, server.local_addr().unwrap().port())).unwrap();

@@ -8,6 +8,7 @@ mod bind;
 mod handler;
 mod http;
 mod mmsg;
+mod prompt;
 mod tcp;
 mod udp;
 
