@@ -131,7 +131,7 @@ impl Issuer {
                 Progress::Failed { message: error.to_string() }
             }
         };
-        running.end(&outcome);
+        running.end(outcome);
     }
 
     async fn attempt_from(&self, slot: &Slot, state: Issuance) -> Progress {
