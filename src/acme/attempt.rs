@@ -364,7 +364,7 @@ fn json(value: &impl serde::Serialize) -> Result<String, AttemptError> {
     serde_json::to_string(value).map_err(|error| failed("store", error.to_string()))
 }
 
-fn failure(step: &'static str, message: String) -> Failure {
+pub(super) fn failure(step: &'static str, message: String) -> Failure {
     Failure { step, message, retry_at: None, backs_off: true, unknown_account: false }
 }
 

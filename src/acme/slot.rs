@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
+use super::plan::Pause;
 use super::state::Request;
 use crate::api::{LastError, Progress};
 use crate::config::{Ca, Certificate};
-use crate::zone::Timestamp;
+use crate::store::now;
 
 /// Lines that a listener may be behind. The last place is kept for the outcome.
 const LINES: usize = 256;
@@ -27,8 +28,8 @@ pub(super) struct Slot {
 pub(super) struct Memory {
     running: bool,
     listeners: Vec<mpsc::Sender<Progress>>,
-    /// The running server tries not before then.
-    pub(super) earliest: Option<Timestamp>,
+    /// The running server does not try meanwhile.
+    pub(super) pause: Option<Pause>,
     /// Missing records that the log has told.
     pub(super) told_missing: Vec<String>,
     /// The PEM files could not be written.
@@ -80,6 +81,12 @@ impl Slot {
         }
         memory.listeners.push(sender);
         (receiver, (!running).then(|| Running::new(self)))
+    }
+
+    /// Keeps the running server from trying for so many seconds.
+    pub(super) fn pause_for(&self, seconds: u64) {
+        let now = now();
+        self.memory().pause = Some(Pause { from: now, until: now + seconds });
     }
 
     /// Tells a step to all who listen.
