@@ -29,7 +29,7 @@ pub(super) struct Session {
 pub(super) enum CaError {
     /// A problem document (RFC 8555 section 6.7).
     #[error("{words}")]
-    Refused { kind: String, words: String, retry_at: Option<Timestamp> },
+    Refused { kind: String, status: Option<u16>, words: String, retry_at: Option<Timestamp> },
     #[error("{error}")]
     Http { error: HttpError, retry_at: Option<Timestamp> },
     #[error("the CA's answer from {url} is not what ACME says: {reason}")]
@@ -169,7 +169,7 @@ impl CaError {
     /// The problem in the CA's own words.
     pub(super) fn refused(problem: &Problem, retry_at: Option<Timestamp>) -> CaError {
         let kind = problem.r#type.clone().unwrap_or_default();
-        CaError::Refused { kind, words: words(problem), retry_at }
+        CaError::Refused { kind, status: problem.status, words: words(problem), retry_at }
     }
 
     /// When the CA wants us to come back, if it said.
@@ -186,10 +186,16 @@ impl CaError {
     }
 
     /// Whether the CA has decided against what was asked, so that asking the same again is of no use.
+    ///
+    /// `orderNotReady` is what the CA says to the second of two requests for a certificate, if the answer to the first
+    /// was lost: the order is about to be valid.
     pub(super) fn is_final(&self) -> bool {
-        const PASSING: [&str; 3] = [":rateLimited", ":serverInternal", ":badNonce"];
+        const PASSING: [&str; 4] = [":rateLimited", ":serverInternal", ":badNonce", ":orderNotReady"];
         match self {
-            CaError::Refused { kind, .. } => !PASSING.iter().any(|passing| kind.ends_with(passing)),
+            CaError::Refused { kind, status, .. } => {
+                let busy = status.is_some_and(|status| status == 429 || status >= 500);
+                !busy && !PASSING.iter().any(|passing| kind.ends_with(passing))
+            }
             CaError::NoProfile { .. } | CaError::ProfileIgnored { .. } => true,
             _ => false,
         }
@@ -245,6 +251,13 @@ mod tests {
         let limited = CaError::refused(&problem(r#"{"type":"urn:ietf:params:acme:error:rateLimited"}"#), Some(9));
         assert!(!limited.is_final());
         assert_eq!(limited.retry_at(), Some(9));
+        for passing in [
+            r#"{"type":"urn:ietf:params:acme:error:orderNotReady","status":403}"#,
+            r#"{"detail":"down for maintenance","status":503}"#,
+            r#"{"type":"urn:ietf:params:acme:error:malformed","detail":"slow down","status":429}"#,
+        ] {
+            assert!(!CaError::refused(&problem(passing), None).is_final(), "{passing}");
+        }
         let unknown = problem(r#"{"type":"urn:ietf:params:acme:error:accountDoesNotExist"}"#);
         assert!(CaError::refused(&unknown, None).is_unknown_account());
     }
