@@ -92,6 +92,10 @@ pub enum AskError {
     Unreachable { server: SocketAddr, transport: Transport, reason: String },
     #[error("{server} answers over {transport} with something that is no answer: {reason}")]
     Nonsense { server: SocketAddr, transport: Transport, reason: String },
+    /// REFUSED, SERVFAIL, or an answer from memory: resolvers go on to the next server of the zone. Routers answer so
+    /// to whom asks for the public address from inside.
+    #[error("{server} does not serve {name}: it answers {code} over {transport}, without authority")]
+    NoAuthority { server: SocketAddr, name: Name, transport: Transport, code: Code },
 }
 
 impl Resolver {
@@ -157,9 +161,12 @@ impl Resolver {
         };
         let (v4, v6) =
             tokio::join!(self.look_up(host, RecordType::A, take), self.look_up(host, RecordType::AAAA, take));
-        let mut addresses = v4?.records;
-        addresses.extend(v6?.records);
-        Ok(addresses)
+        match (v4, v6) {
+            (Ok(v4), Ok(v6)) => Ok(v4.records.into_iter().chain(v6.records).collect()),
+            // Some servers fail at one of the two types.
+            (Ok(one), Err(_)) | (Err(_), Ok(one)) if !one.records.is_empty() => Ok(one.records),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
     }
 
     async fn look_up<T>(
@@ -242,7 +249,7 @@ impl std::fmt::Display for Chain {
     }
 }
 
-/// Asks an authoritative server for the TXT values at `name`, without recursion.
+/// Asks an authoritative server for the TXT values at `name`, without recursion. Only an answer with authority is one.
 pub async fn ask(server: SocketAddr, name: &Name, transport: Transport) -> Result<Answer<TxtValue>, AskError> {
     let unreachable = |reason: String| AskError::Unreachable { server, transport, reason };
     let nonsense = |reason: String| AskError::Nonsense { server, transport, reason };
@@ -263,8 +270,12 @@ pub async fn ask(server: SocketAddr, name: &Name, transport: Transport) -> Resul
         // RFC 7766 section 5: what a truncated answer holds is not to be used.
         return Box::pin(ask(server, name, Transport::Tcp)).await;
     }
+    let code = Code::from(message.metadata.response_code);
+    if !message.metadata.authoritative || matches!(code, Code::Other(_)) {
+        return Err(AskError::NoAuthority { server, name: name.clone(), transport, code });
+    }
     let records = message.answers.iter().filter_map(|record| txt_value(&record.data)).collect();
-    Ok(Answer { code: Code::from(message.metadata.response_code), records })
+    Ok(Answer { code, records })
 }
 
 fn txt_query(name: &Name) -> Result<(u16, Vec<u8>), String> {

@@ -130,14 +130,19 @@ impl Attempt<'_> {
         for domain in &domains {
             let found = locate(domain, self.writer, self.resolver).await;
             match found.map_err(|error| failed_look_up(error.to_string()))? {
-                Ok(place) => {
-                    self.say(place.way.clone());
-                    places.push(place);
-                }
+                Ok(place) => places.push(place),
                 Err(lacking) => missing.push(lacking),
             }
         }
-        if missing.is_empty() { Ok(places) } else { Err(AttemptError::Waiting(missing)) }
+        if !missing.is_empty() {
+            // Nobody can see what an earlier attempt published. There may be many looks before the next attempt.
+            self.withdraw().await?;
+            return Err(AttemptError::Waiting(missing));
+        }
+        for place in &places {
+            self.say(place.way.clone());
+        }
+        Ok(places)
     }
 
     async fn session(&self) -> Result<Session, AttemptError> {
@@ -364,7 +369,7 @@ fn json(value: &impl serde::Serialize) -> Result<String, AttemptError> {
     serde_json::to_string(value).map_err(|error| failed("store", error.to_string()))
 }
 
-fn failure(step: &'static str, message: String) -> Failure {
+pub(super) fn failure(step: &'static str, message: String) -> Failure {
     Failure { step, message, retry_at: None, backs_off: true, unknown_account: false }
 }
 

@@ -11,8 +11,6 @@ use crate::zone::Timestamp;
 /// What is kept of an account: `Document::CaAccount`. No `Debug`: it holds the account's key.
 #[derive(Serialize, Deserialize)]
 struct Kept {
-    /// URL of the directory that the account belongs to.
-    directory: String,
     contact: Vec<String>,
     credentials: AccountCredentials,
     created: Timestamp,
@@ -29,7 +27,7 @@ pub(super) struct Session {
 pub(super) enum CaError {
     /// A problem document (RFC 8555 section 6.7).
     #[error("{words}")]
-    Refused { kind: String, words: String, retry_at: Option<Timestamp> },
+    Refused { kind: String, status: Option<u16>, words: String, retry_at: Option<Timestamp> },
     #[error("{error}")]
     Http { error: HttpError, retry_at: Option<Timestamp> },
     #[error("the CA's answer from {url} is not what ACME says: {reason}")]
@@ -60,12 +58,12 @@ impl Session {
         let builder = Account::builder_with_http(Box::new(http.clone()));
         match kept(ca, writer).await? {
             Some(kept) => {
-                let Kept { directory, contact: known, credentials, created } = kept;
-                let again = copy(&credentials).map_err(|reason| protocol(&directory, reason))?;
+                let Kept { contact: known, credentials, created } = kept;
+                let again = copy(&credentials).map_err(|reason| protocol(&ca.directory, reason))?;
                 let account = builder.from_credentials(credentials).await.map_err(|error| told(error, &http))?;
                 let session = Session { account, http };
                 if known != contact && session.tell_contact(&ca.name, &contact).await {
-                    keep(ca, writer, Kept { directory, contact, credentials: again, created }).await?;
+                    keep(ca, writer, Kept { contact, credentials: again, created }).await?;
                 }
                 Ok(session)
             }
@@ -76,8 +74,7 @@ impl Session {
                 let created = builder.create(&wanted, ca.directory.clone(), None).await;
                 let (account, credentials) = created.map_err(|error| told(error, &http))?;
                 tracing::info!(ca = %ca.name, account = account.id(), "made an account at the CA");
-                let directory = ca.directory.clone();
-                keep(ca, writer, Kept { directory, contact, credentials, created: now() }).await?;
+                keep(ca, writer, Kept { contact, credentials, created: now() }).await?;
                 Ok(Session { account, http })
             }
         }
@@ -115,14 +112,15 @@ impl Session {
     }
 }
 
+/// The key of an account's document. A CA whose directory changes, to a staging one and back, has one for each.
+fn key_of(ca: &Ca) -> String {
+    format!("{} {}", ca.name, ca.directory)
+}
+
 async fn kept(ca: &Ca, writer: &Writer) -> Result<Option<Kept>, UpdateError> {
-    let Some(text) = writer.document(Document::CaAccount, &ca.name).await? else { return Ok(None) };
-    match serde_json::from_str::<Kept>(&text) {
-        Ok(kept) if kept.directory == ca.directory => Ok(Some(kept)),
-        Ok(kept) => {
-            tracing::info!(ca = %ca.name, before = %kept.directory, now = %ca.directory, "the CA's directory changed");
-            Ok(None)
-        }
+    let Some(text) = writer.document(Document::CaAccount, &key_of(ca)).await? else { return Ok(None) };
+    match serde_json::from_str(&text) {
+        Ok(kept) => Ok(Some(kept)),
         Err(error) => {
             tracing::warn!(ca = %ca.name, %error, "the stored account cannot be read, a new one will be made");
             Ok(None)
@@ -132,12 +130,12 @@ async fn kept(ca: &Ca, writer: &Writer) -> Result<Option<Kept>, UpdateError> {
 
 async fn keep(ca: &Ca, writer: &Writer, kept: Kept) -> Result<(), SessionError> {
     let text = serde_json::to_string(&kept).map_err(|error| protocol(&ca.directory, error.to_string()))?;
-    Ok(writer.put_documents(vec![(Document::CaAccount, ca.name.clone(), Some(text))]).await?)
+    Ok(writer.put_documents(vec![(Document::CaAccount, key_of(ca), Some(text))]).await?)
 }
 
 /// Forgets an account that the CA does not know any more.
 pub(super) async fn forget(ca: &Ca, writer: &Writer) -> Result<(), UpdateError> {
-    writer.put_documents(vec![(Document::CaAccount, ca.name.clone(), None)]).await
+    writer.put_documents(vec![(Document::CaAccount, key_of(ca), None)]).await
 }
 
 /// Credentials can be written and read, but not cloned.
@@ -169,7 +167,7 @@ impl CaError {
     /// The problem in the CA's own words.
     pub(super) fn refused(problem: &Problem, retry_at: Option<Timestamp>) -> CaError {
         let kind = problem.r#type.clone().unwrap_or_default();
-        CaError::Refused { kind, words: words(problem), retry_at }
+        CaError::Refused { kind, status: problem.status, words: words(problem), retry_at }
     }
 
     /// When the CA wants us to come back, if it said.
@@ -186,10 +184,16 @@ impl CaError {
     }
 
     /// Whether the CA has decided against what was asked, so that asking the same again is of no use.
+    ///
+    /// `orderNotReady` is what the CA says to the second of two requests for a certificate, if the answer to the first
+    /// was lost: the order is about to be valid.
     pub(super) fn is_final(&self) -> bool {
-        const PASSING: [&str; 3] = [":rateLimited", ":serverInternal", ":badNonce"];
+        const PASSING: [&str; 4] = [":rateLimited", ":serverInternal", ":badNonce", ":orderNotReady"];
         match self {
-            CaError::Refused { kind, .. } => !PASSING.iter().any(|passing| kind.ends_with(passing)),
+            CaError::Refused { kind, status, .. } => {
+                let busy = status.is_some_and(|status| status == 429 || status >= 500);
+                !busy && !PASSING.iter().any(|passing| kind.ends_with(passing))
+            }
             CaError::NoProfile { .. } | CaError::ProfileIgnored { .. } => true,
             _ => false,
         }
@@ -245,6 +249,13 @@ mod tests {
         let limited = CaError::refused(&problem(r#"{"type":"urn:ietf:params:acme:error:rateLimited"}"#), Some(9));
         assert!(!limited.is_final());
         assert_eq!(limited.retry_at(), Some(9));
+        for passing in [
+            r#"{"type":"urn:ietf:params:acme:error:orderNotReady","status":403}"#,
+            r#"{"detail":"down for maintenance","status":503}"#,
+            r#"{"type":"urn:ietf:params:acme:error:malformed","detail":"slow down","status":429}"#,
+        ] {
+            assert!(!CaError::refused(&problem(passing), None).is_final(), "{passing}");
+        }
         let unknown = problem(r#"{"type":"urn:ietf:params:acme:error:accountDoesNotExist"}"#);
         assert!(CaError::refused(&unknown, None).is_unknown_account());
     }

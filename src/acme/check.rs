@@ -16,7 +16,7 @@ use crate::resolve::{Answer, AskError, Code, ResolveError, Resolver, Transport, 
 use crate::zone::{Name, TxtValue};
 
 /// How long the resolver has to see a value; it may have cached that there was none.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
@@ -36,9 +36,9 @@ pub(super) enum CheckError {
     OwnWrong { server: SocketAddr, transport: Transport, name: Name, seen: String },
     #[error(
         "the resolver sees {seen} at {challenge}, not the published value, after {} s: check the delegation {way}",
-        PATIENCE.as_secs()
+        patience.as_secs()
     )]
-    NotSeen { challenge: Name, way: String, seen: String },
+    NotSeen { challenge: Name, way: String, seen: String, patience: Duration },
     #[error("cannot see the value as a CA would: {0}")]
     Resolver(ResolveError),
     #[error(
@@ -53,23 +53,26 @@ pub(super) struct Expected<'a> {
     pub(super) values: Vec<String>,
 }
 
-/// Checks every place; tells each step.
+/// Checks every place; tells each step. The resolver gets `patience` to see all values.
 pub(super) async fn check(
     expected: &[Expected<'_>],
     own: &OwnListeners,
     resolver: &Resolver,
+    patience: Duration,
     tell: &impl Fn(String),
 ) -> Result<(), CheckError> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     for one in expected {
         own_listeners(one, own).await?;
     }
     for one in expected {
-        seen_by_resolver(one, resolver, deadline).await?;
+        seen_by_resolver(one, resolver, patience, deadline).await?;
         tell(format!("{} is seen by the resolver", one.place.challenge));
     }
     for one in expected {
-        for warning in name_servers(one, own, resolver).await? {
+        let (servers, mut warnings) = name_servers(&one.place.zone, own, resolver).await;
+        warnings.append(&mut compare(one, servers).await?);
+        for warning in warnings {
             tell(format!("note: {warning}"));
         }
     }
@@ -89,7 +92,12 @@ async fn own_listeners(expected: &Expected<'_>, own: &OwnListeners) -> Result<()
     Ok(())
 }
 
-async fn seen_by_resolver(expected: &Expected<'_>, resolver: &Resolver, deadline: Instant) -> Result<(), CheckError> {
+async fn seen_by_resolver(
+    expected: &Expected<'_>,
+    resolver: &Resolver,
+    patience: Duration,
+    deadline: Instant,
+) -> Result<(), CheckError> {
     let challenge = &expected.place.challenge;
     let mut wait = FIRST_WAIT;
     loop {
@@ -105,6 +113,7 @@ async fn seen_by_resolver(expected: &Expected<'_>, resolver: &Resolver, deadline
                     challenge: challenge.clone(),
                     way: expected.place.way.clone(),
                     seen: seen(&answer),
+                    patience,
                 },
                 Err(error) => CheckError::Resolver(error),
             });
@@ -114,32 +123,34 @@ async fn seen_by_resolver(expected: &Expected<'_>, resolver: &Resolver, deadline
     }
 }
 
-/// Asks the name servers of the zone, each at every address; warnings for those that cannot be asked.
-async fn name_servers(
-    expected: &Expected<'_>,
-    own: &OwnListeners,
-    resolver: &Resolver,
-) -> Result<Vec<String>, CheckError> {
-    let Place { zone, target, .. } = expected.place;
+/// The name servers of a zone, each with every address that others can reach and that is not one of our listeners;
+/// and warnings for those that could not be found.
+async fn name_servers(zone: &Name, own: &OwnListeners, resolver: &Resolver) -> (Vec<(Name, SocketAddr)>, Vec<String>) {
+    let (mut servers, mut warnings) = (Vec::new(), Vec::new());
     let hosts = match resolver.ns(zone).await {
         Ok(answer) => answer.records,
-        Err(error) => return Ok(vec![format!("the name servers of {zone} are not known: {error}")]),
+        Err(error) => {
+            warnings.push(format!("the name servers of {zone} are not known: {error}"));
+            return (servers, warnings);
+        }
     };
-    let mut warnings = Vec::new();
-    let mut servers = Vec::new();
     for host in hosts {
         match resolver.addresses(&host).await {
-            Ok(addresses) => {
-                let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, 53));
-                servers
-                    .extend(addresses.filter(|server| !own.dns.contains(server)).map(|server| (host.clone(), server)));
-            }
+            Ok(addresses) => servers.extend(addresses.into_iter().map(|ip| (host.clone(), SocketAddr::new(ip, 53)))),
             Err(error) => warnings.push(format!("the addresses of {host} are not known: {error}")),
         }
     }
     // No CA can reach a loopback address: whoever listens there is not what the NS record means.
-    servers.retain(|(_, server)| !server.ip().is_loopback() && !server.ip().is_unspecified());
+    servers
+        .retain(|(_, server)| !own.dns.contains(server) && !server.ip().is_loopback() && !server.ip().is_unspecified());
+    (servers, warnings)
+}
+
+/// Asks all of these servers; warnings for those that do not answer.
+async fn compare(expected: &Expected<'_>, servers: Vec<(Name, SocketAddr)>) -> Result<Vec<String>, CheckError> {
+    let Place { zone, target, .. } = expected.place;
     let answers = join_all(servers.iter().map(|(_, server)| ask(*server, target, Transport::Udp))).await;
+    let mut warnings = Vec::new();
     for ((host, server), answer) in servers.into_iter().zip(answers) {
         match answer {
             Ok(answer) if holds(&answer, &expected.values) => {}
@@ -154,13 +165,14 @@ async fn name_servers(
 }
 
 /// An address that we listen on, as one that we can ask.
-fn reachable(listener: SocketAddr) -> SocketAddr {
-    let ip = match listener.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listener.port())
+fn reachable(mut listener: SocketAddr) -> SocketAddr {
+    match listener.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => listener.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => listener.set_ip(Ipv6Addr::LOCALHOST.into()),
+        // A link-local address keeps its scope.
+        _ => {}
+    }
+    listener
 }
 
 fn holds(answer: &Answer<TxtValue>, values: &[String]) -> bool {
@@ -211,37 +223,97 @@ mod tests {
         assert_eq!(reachable("192.0.2.1:53".parse().unwrap()), "192.0.2.1:53".parse().unwrap());
     }
 
-    /// Answers one UDP question with its own octets as a reply without records.
-    async fn empty_handed() -> SocketAddr {
-        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = socket.local_addr().unwrap();
-        tokio::spawn(async move {
-            let mut buffer = [0; 512];
-            let (len, from) = socket.recv_from(&mut buffer).await.unwrap();
-            buffer[2] |= 0x80;
-            socket.send_to(&buffer[..len], from).await.unwrap();
-        });
-        address
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
     }
 
-    #[tokio::test]
-    async fn a_listener_without_the_value_stops_the_attempt() {
-        let name = |text: &str| Name::parse(text).unwrap();
-        let place = Place {
+    fn place() -> Place {
+        Place {
             domain: name("a.test"),
             challenge: name("_acme-challenge.a.test"),
             target: name("x.acme.test"),
             kept_at: name("x.acme.test"),
             zone: name("acme.test"),
-            way: String::new(),
-        };
-        let server = empty_handed().await;
+            way: "way".into(),
+        }
+    }
+
+    /// A name server without records: it answers with the octets of the question and these in place of its flags.
+    async fn empty_handed(flags: [u8; 2]) -> SocketAddr {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut buffer = [0; 512];
+            loop {
+                let (len, from) = socket.recv_from(&mut buffer).await.unwrap();
+                buffer[2..4].copy_from_slice(&flags);
+                socket.send_to(&buffer[..len], from).await.unwrap();
+            }
+        });
+        address
+    }
+
+    /// QR and AA; with QR, RD and RA: a resolver's.
+    const AUTHORITY: [u8; 2] = [0x84, 0];
+    const RESOLVER: [u8; 2] = [0x81, 0x80];
+
+    #[tokio::test]
+    async fn a_listener_without_the_value_stops_the_attempt() {
+        let (place, server) = (place(), empty_handed(AUTHORITY).await);
         let expected = [Expected { place: &place, values: vec!["value".into()] }];
         let own = OwnListeners { dns: vec![server] };
         // Nobody is asked beyond the listener.
         let resolver = Resolver::new(&["127.0.0.1:9".parse().unwrap()]);
-        let error = check(&expected, &own, &resolver, &|_| ()).await.unwrap_err();
+        let error = check(&expected, &own, &resolver, PATIENCE, &|_| ()).await.unwrap_err();
         let (name, seen) = (name("x.acme.test"), "no TXT record".to_owned());
         assert_eq!(error, CheckError::OwnWrong { server, transport: Transport::Udp, name, seen });
+    }
+
+    #[tokio::test]
+    async fn a_value_that_the_resolver_never_sees_stops_the_attempt() {
+        let (place, server) = (place(), empty_handed(RESOLVER).await);
+        let expected = [Expected { place: &place, values: vec!["value".into()] }];
+        let patience = Duration::from_millis(1500);
+        let checked = check(&expected, &OwnListeners::default(), &Resolver::new(&[server]), patience, &|_| ()).await;
+        let (challenge, seen) = (place.challenge.clone(), "no TXT record".to_owned());
+        assert_eq!(checked, Err(CheckError::NotSeen { challenge, way: "way".into(), seen, patience }));
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_fails_stops_the_attempt() {
+        let (place, server) = (place(), empty_handed([0x81, 0x82]).await);
+        let expected = [Expected { place: &place, values: vec!["value".into()] }];
+        let patience = Duration::from_millis(500);
+        let checked = check(&expected, &OwnListeners::default(), &Resolver::new(&[server]), patience, &|_| ()).await;
+        let error = checked.unwrap_err().to_string();
+        assert!(error.contains("_acme-challenge.a.test") && error.contains("SERVFAIL"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_wrong_answer_of_a_name_server_stops_the_attempt() {
+        let place = place();
+        let expected = Expected { place: &place, values: vec!["value".into()] };
+        // NOERROR without records, and NXDOMAIN.
+        for (flags, seen) in [([0x84, 0], "no TXT record"), ([0x84, 3], "NXDOMAIN")] {
+            let server = empty_handed(flags).await;
+            let wrong = compare(&expected, vec![(name("ns2.test"), server)]).await;
+            let (host, zone, name) = (name("ns2.test"), name("acme.test"), name("x.acme.test"));
+            assert_eq!(wrong, Err(CheckError::ServerWrong { server, host, zone, name, seen: seen.into() }));
+        }
+    }
+
+    #[tokio::test]
+    async fn name_servers_that_do_not_answer_for_the_zone_only_get_a_warning() {
+        let place = place();
+        let expected = Expected { place: &place, values: vec!["value".into()] };
+        // Nobody; one that refuses; a router that asks elsewhere and remembers.
+        let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let servers = [nobody, empty_handed([0x80, 5]).await, empty_handed(RESOLVER).await];
+        let warnings = compare(&expected, servers.map(|server| (name("ns2.test"), server)).into()).await.unwrap();
+        let told = ["does not answer", "REFUSED", "without authority"];
+        assert_eq!(warnings.len(), told.len(), "{warnings:?}");
+        for (warning, told) in warnings.iter().zip(told) {
+            assert!(warning.starts_with("ns2.test: 127.0.0.1:") && warning.contains(told), "{warning}");
+        }
     }
 }

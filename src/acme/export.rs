@@ -31,11 +31,15 @@ pub(super) fn export(certs: &Path, name: &str, certificate: &Certificate) -> Res
     if holds(&link, &files) {
         return Ok(false);
     }
+    if fs::symlink_metadata(&link).is_ok_and(|found| !found.is_symlink()) {
+        let taken = io::Error::new(io::ErrorKind::AlreadyExists, "something else has this name; move it away");
+        return Err(failed("make", &link, taken));
+    }
     let versions = certs.join(".versions").join(name);
     make_folder(&versions)?;
     let folder = write_version(&versions, certificate.version, &files)?;
     let target = Path::new(".versions").join(name).join(&folder);
-    swap_link(certs, &link, name, &target)?;
+    swap_link(certs, &link, &versions.join(".link"), &target)?;
     remove_old(&versions, &folder);
     Ok(true)
 }
@@ -52,14 +56,25 @@ fn files(certificate: &Certificate) -> [(&'static str, &str); 4] {
 
 /// Whether the folder in use has exactly these files.
 fn holds(link: &Path, files: &[(&str, &str)]) -> bool {
-    let Ok(folder) = fs::canonicalize(link) else { return false };
-    let same = |(file, text): &(&str, &str)| fs::read(folder.join(file)).is_ok_and(|found| found == text.as_bytes());
-    link.is_symlink() && files.iter().all(same)
+    link.is_symlink() && fs::canonicalize(link).is_ok_and(|folder| has(&folder, files))
 }
 
-/// Writes a complete folder and returns its name, the version; with an addition if a folder of this version is there
-/// but has been tampered with.
+fn has(folder: &Path, files: &[(&str, &str)]) -> bool {
+    files.iter().all(|(file, text)| fs::read(folder.join(file)).is_ok_and(|found| found == text.as_bytes()))
+}
+
+/// Writes a complete folder, unless an earlier export did, and returns its name: the version; with an addition if a
+/// folder of this version is there but holds something else.
 fn write_version(versions: &Path, version: u64, files: &[(&str, &str)]) -> Result<String, ExportError> {
+    let mut folder = version.to_string();
+    let mut more = 1;
+    while versions.join(&folder).exists() {
+        if has(&versions.join(&folder), files) {
+            return Ok(folder);
+        }
+        more += 1;
+        folder = format!("{version}-{more}");
+    }
     let new = versions.join(".new");
     if new.exists() {
         fs::remove_dir_all(&new).map_err(|error| failed("remove", &new, error))?;
@@ -69,12 +84,6 @@ fn write_version(versions: &Path, version: u64, files: &[(&str, &str)]) -> Resul
         write_file(&new.join(file), text.as_bytes())?;
     }
     sync_folder(&new)?;
-    let mut folder = version.to_string();
-    let mut more = 1;
-    while versions.join(&folder).exists() {
-        more += 1;
-        folder = format!("{version}-{more}");
-    }
     let path = versions.join(&folder);
     fs::rename(&new, &path).map_err(|error| failed("make", &path, error))?;
     sync_folder(versions)?;
@@ -90,16 +99,12 @@ fn write_file(path: &Path, content: &[u8]) -> Result<(), ExportError> {
     write().map_err(|error| failed("write", path, error))
 }
 
-fn swap_link(certs: &Path, link: &Path, name: &str, target: &Path) -> Result<(), ExportError> {
-    if fs::symlink_metadata(link).is_ok_and(|found| !found.is_symlink()) {
-        let taken = io::Error::new(io::ErrorKind::AlreadyExists, "something else has this name; move it away");
-        return Err(failed("make", link, taken));
-    }
-    let new = certs.join(".versions").join(format!("{name}.link"));
+/// Makes the link under the name `new` and renames it, so that there is one at any time.
+fn swap_link(certs: &Path, link: &Path, new: &Path, target: &Path) -> Result<(), ExportError> {
     // Left over if the server was killed between the two steps.
-    let _ = fs::remove_file(&new);
-    symlink(target, &new).map_err(|error| failed("make", &new, error))?;
-    fs::rename(&new, link).map_err(|error| failed("replace", link, error))?;
+    let _ = fs::remove_file(new);
+    symlink(target, new).map_err(|error| failed("make", new, error))?;
+    fs::rename(new, link).map_err(|error| failed("replace", link, error))?;
     sync_folder(certs)
 }
 
@@ -205,6 +210,41 @@ mod tests {
         fs::create_dir(folder.path().join("site")).unwrap();
         let error = export(folder.path(), "site", &certificate).unwrap_err().to_string();
         assert!(error.contains("site") && error.contains("move it away"), "{error}");
+    }
+
+    /// The running server tries again and again.
+    #[test]
+    fn exports_that_fail_leave_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let certificate = certificate(1);
+        fs::create_dir(folder.path().join("site")).unwrap();
+        for _ in 0..3 {
+            export(folder.path(), "site", &certificate).unwrap_err();
+        }
+        let versions = folder.path().join(".versions/site");
+        assert!(!versions.exists() || fs::read_dir(&versions).unwrap().next().is_none());
+
+        // The link cannot be swapped: something is where it is made.
+        fs::remove_dir(folder.path().join("site")).unwrap();
+        fs::create_dir_all(versions.join(".link")).unwrap();
+        for _ in 0..3 {
+            export(folder.path(), "site", &certificate).unwrap_err();
+        }
+        let mut left: Vec<_> = fs::read_dir(&versions).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".link", "1"]);
+        fs::remove_dir(versions.join(".link")).unwrap();
+        assert!(export(folder.path(), "site", &certificate).unwrap());
+        assert_eq!(fs::read_link(folder.path().join("site")).unwrap(), Path::new(".versions/site/1"));
+    }
+
+    #[test]
+    fn names_that_look_alike_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let certificate = certificate(1);
+        for name in ["site.link", "site", "site.new"] {
+            assert!(export(folder.path(), name, &certificate).unwrap(), "{name}");
+        }
     }
 
     /// A reader that opens the folder once never sees a key with the chain of another version.

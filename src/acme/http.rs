@@ -40,8 +40,8 @@ const AGENT: &str = concat!("acmezone/", env!("CARGO_PKG_VERSION"));
 pub(super) enum HttpError {
     #[error("the CA cannot be reached at {url}: {reason}")]
     Unreachable { url: String, reason: String },
-    #[error("the CA did not answer at {url} within {} s", DEADLINE.as_secs())]
-    TooSlow { url: String },
+    #[error("the CA did not answer at {url} within {} s", deadline.as_secs())]
+    TooSlow { url: String, deadline: Duration },
     #[error("the CA's answer from {url} cannot be read: {reason}")]
     Body { url: String, reason: String },
     #[error("the CA answered {status} at {url}: {body}")]
@@ -69,6 +69,7 @@ pub(super) struct Last {
 #[derive(Clone)]
 pub(super) struct Http {
     client: Client<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>,
+    deadline: Duration,
     last: Arc<Mutex<Last>>,
 }
 
@@ -99,7 +100,7 @@ impl Http {
             .enable_http2()
             .wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Http { client, last: Arc::default() })
+        Ok(Http { client, deadline: DEADLINE, last: Arc::default() })
     }
 
     /// The last answer that came in.
@@ -124,7 +125,7 @@ impl HttpClient for Http {
         let url = request.uri().to_string();
         let method = request.method().clone();
         let response = self.client.request(request);
-        let last = self.last.clone();
+        let (last, deadline) = (self.last.clone(), self.deadline);
         Box::pin(async move {
             let exchange = async {
                 let response = response.await.map_err(|error| HttpError::Unreachable {
@@ -136,9 +137,9 @@ impl HttpClient for Http {
                 let body = body.map_err(|error| HttpError::Body { url: url.clone(), reason: error.to_string() })?;
                 Ok((parts, body.to_bytes()))
             };
-            let (parts, body) = match tokio::time::timeout(DEADLINE, exchange).await {
+            let (parts, body) = match tokio::time::timeout(deadline, exchange).await {
                 Ok(exchanged) => exchanged.map_err(|error: HttpError| Error::Other(Box::new(error)))?,
-                Err(_) => return Err(Error::Other(Box::new(HttpError::TooSlow { url }))),
+                Err(_) => return Err(Error::Other(Box::new(HttpError::TooSlow { url, deadline }))),
             };
             let retry_after = parts.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
             *last.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -218,6 +219,18 @@ mod tests {
         assert_eq!(shown(b"<html>\n  <b>busy</b>\r\n"), "<html> <b>busy</b>");
         assert_eq!(shown(b""), "(nothing more)");
         assert_eq!(shown(&[b'x'; 5000]).chars().count(), SHOWN + 1);
+    }
+
+    #[tokio::test]
+    async fn a_ca_that_says_nothing_is_not_waited_for_for_ever() {
+        // Connections are made, and nobody speaks on them.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}/dir", silent.local_addr().unwrap());
+        let deadline = Duration::from_millis(200);
+        let http = Http { deadline, ..Http::new(None).unwrap() };
+        let request = Request::get(&url).body(BodyWrapper::default()).unwrap();
+        let Err(Error::Other(error)) = http.request(request).await else { panic!("nobody answers there") };
+        assert_eq!(*error.downcast::<HttpError>().unwrap(), HttpError::TooSlow { url, deadline });
     }
 
     #[tokio::test]

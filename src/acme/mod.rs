@@ -142,11 +142,11 @@ impl Issuer {
     async fn status(&self, slot: &Arc<Slot>) -> Result<CertificateStatus, UpdateError> {
         let (state, certificate) = self.load(slot).await?;
         let running = slot.is_running();
-        let (earliest, export_error) = {
+        let (pause, export_error) = {
             let memory = slot.memory();
-            (memory.earliest, memory.export_error.clone())
+            (memory.pause, memory.export_error.clone())
         };
-        let due = plan::due(&state, certificate.as_ref(), &slot.request, earliest);
+        let due = plan::due(&state, certificate.as_ref(), &slot.request, pause, now());
         let failure = state.failure.as_ref().map(|failure| LastError {
             at: time(failure.at),
             step: failure.step.clone(),

@@ -8,6 +8,10 @@ use crate::zone::Timestamp;
 /// How often a missing delegation is looked for again, seconds.
 pub(super) const RECHECK: u64 = 5 * 60;
 const DAY: u64 = 24 * 60 * 60;
+/// However long a CA asks us to stay away, we look again after this long.
+const LONGEST_PAUSE: u64 = 7 * DAY;
+/// A clock that is set back by more than this ends a pause, seconds.
+const SET_BACK: u64 = 60;
 
 /// Certificates that live shorter than this are renewed at half of their life.
 const SHORT_LIFE: u64 = 10 * DAY;
@@ -16,6 +20,32 @@ const SHORT_LIFE: u64 = 10 * DAY;
 pub(super) fn renewal_time(not_before: Timestamp, not_after: Timestamp) -> Timestamp {
     let life = not_after.saturating_sub(not_before);
     not_after - if life < SHORT_LIFE { life / 2 } else { life / 3 }
+}
+
+/// When this certificate is due for renewal. The clock that it was issued under is heeded too: under one that is far
+/// ahead of the CA's, the certificate would be due as soon as it is there, over and over.
+pub(super) fn renewal(certificate: &Certificate) -> Timestamp {
+    let left = certificate.not_after.saturating_sub(certificate.issued_at);
+    renewal_time(certificate.not_before, certificate.not_after).max(certificate.issued_at + left / 3)
+}
+
+/// A time without attempts. It ends early if the clock is set back, which says that it was wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pause {
+    pub(super) from: Timestamp,
+    pub(super) until: Timestamp,
+}
+
+impl Pause {
+    /// The pause after a failure, until the CA may be asked again, if it said when.
+    pub(super) fn after_failure(now: Timestamp, wait: u64, retry_at: Option<Timestamp>) -> Pause {
+        let asked = retry_at.unwrap_or(0).min(now + LONGEST_PAUSE);
+        Pause { from: now, until: asked.max(now + wait) }
+    }
+
+    fn end(self, now: Timestamp) -> Timestamp {
+        if now + SET_BACK < self.from { 0 } else { self.until }
+    }
 }
 
 /// How long to wait after so many failures in a row, seconds: 1, 10 and 100 minutes, then a day, as Let's Encrypt asks;
@@ -35,25 +65,22 @@ pub(super) fn serves(certificate: &Certificate, request: &Request) -> bool {
     certificate.names == request.names && certificate.directory == request.directory
 }
 
-/// The moment at which the running server tries next. `recheck` is when a missing delegation is looked for again.
+/// The moment at which the running server tries next. `pause` is what the process remembers; a failure's is stored.
 pub(super) fn due(
     state: &Issuance,
     certificate: Option<&Certificate>,
     request: &Request,
-    recheck: Option<Timestamp>,
+    pause: Option<Pause>,
+    now: Timestamp,
 ) -> Timestamp {
     let wanted = match certificate {
-        Some(certificate) if serves(certificate, request) && !state.is_ordered() => {
-            renewal_time(certificate.not_before, certificate.not_after)
-        }
+        Some(certificate) if serves(certificate, request) && !state.is_ordered() => renewal(certificate),
         _ => 0,
     };
-    let allowed = if state.missing.is_empty() {
-        state.failure.as_ref().map_or(0, |failure| failure.next_attempt)
-    } else {
-        recheck.unwrap_or(0)
-    };
-    wanted.max(allowed)
+    let stored = state.failure.as_ref().filter(|_| state.missing.is_empty());
+    let stored = stored.map(|failure| Pause { from: failure.at, until: failure.next_attempt });
+    let allowed = pause.into_iter().chain(stored).map(|pause| pause.end(now)).max();
+    wanted.max(allowed.unwrap_or(0))
 }
 
 /// The state in one word.
@@ -68,9 +95,7 @@ pub(super) fn summary(
     match (alive, certificate) {
         _ if running => CertificateState::Issuing,
         (None, _) if !state.missing.is_empty() => CertificateState::WaitingForDelegation,
-        (Some(alive), _) if serves(alive, request) && now < renewal_time(alive.not_before, alive.not_after) => {
-            CertificateState::Valid
-        }
+        (Some(alive), _) if serves(alive, request) && now < renewal(alive) => CertificateState::Valid,
         (Some(_), _) => CertificateState::RenewalDue,
         (None, Some(_)) => CertificateState::Expired,
         (None, None) if state.failure.is_some() => CertificateState::Failed,
@@ -104,7 +129,7 @@ mod tests {
     }
 
     fn failed(next_attempt: Timestamp) -> Option<Failed> {
-        Some(Failed { at: 0, step: "order".into(), message: "no".into(), failures: 1, next_attempt })
+        Some(Failed { at: 0, step: "order".into(), message: "no".into(), failures: 1, backed_off: 1, next_attempt })
     }
 
     #[test]
@@ -127,25 +152,50 @@ mod tests {
     #[test]
     fn a_missing_certificate_is_due_at_once_and_after_a_failure_when_its_time_has_come() {
         let mut state = Issuance::default();
-        assert_eq!(due(&state, None, &request(), None), 0);
+        assert_eq!(due(&state, None, &request(), None, 400), 0);
         state.failure = failed(500);
-        assert_eq!(due(&state, None, &request(), None), 500);
+        assert_eq!(due(&state, None, &request(), None, 400), 500);
         state.missing = vec!["record".into()];
-        assert_eq!(due(&state, None, &request(), Some(700)), 700);
-        assert_eq!(due(&state, None, &request(), None), 0);
+        assert_eq!(due(&state, None, &request(), Some(Pause { from: 400, until: 700 }), 400), 700);
+        assert_eq!(due(&state, None, &request(), None, 400), 0);
+    }
+
+    /// A clock that was years ahead, or a CA that names a date in the next century, does not stop us for ever.
+    #[test]
+    fn no_pause_is_without_end() {
+        let now = 1_800_000_000;
+        assert_eq!(Pause::after_failure(now, 60, None).until, now + 60);
+        assert_eq!(Pause::after_failure(now, 60, Some(now + 5000)).until, now + 5000);
+        assert_eq!(Pause::after_failure(now, 60, Some(now - 5000)).until, now + 60);
+        assert_eq!(Pause::after_failure(now, 60, Some(u64::MAX)).until, now + 7 * DAY);
+
+        let ahead = now + 3000 * DAY;
+        let failure = Failed { at: ahead, ..failed(ahead + 60).unwrap() };
+        let state = Issuance { failure: Some(failure), ..Issuance::default() };
+        assert_eq!(due(&state, None, &request(), None, ahead + 1), ahead + 60);
+        assert_eq!(due(&state, None, &request(), Some(Pause { from: ahead, until: ahead + 300 }), now), 0);
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_does_not_renew_without_pause() {
+        let (now, life) = (1_800_000_000, 6 * DAY);
+        let fresh = Certificate { issued_at: now, ..certificate(now - 4 * DAY, now - 4 * DAY + life) };
+        assert_eq!(renewal(&fresh), now + 2 * DAY / 3);
+        let usual = Certificate { issued_at: now, ..certificate(now - 3600, now - 3600 + 90 * DAY) };
+        assert_eq!(renewal(&usual), renewal_time(usual.not_before, usual.not_after));
     }
 
     #[test]
     fn a_valid_certificate_is_due_at_its_renewal_or_when_the_configuration_asks_for_other_names() {
         let mut state = Issuance { current: Some(1), ..Issuance::default() };
         let certificate = certificate(0, 90 * DAY);
-        assert_eq!(due(&state, Some(&certificate), &request(), None), 60 * DAY);
+        assert_eq!(due(&state, Some(&certificate), &request(), None, 0), 60 * DAY);
         let other = Request { names: vec!["b.test".into()], ..request() };
-        assert_eq!(due(&state, Some(&certificate), &other, None), 0);
+        assert_eq!(due(&state, Some(&certificate), &other, None, 0), 0);
         let other = Request { directory: "https://other.test/dir".into(), ..request() };
-        assert_eq!(due(&state, Some(&certificate), &other, None), 0);
+        assert_eq!(due(&state, Some(&certificate), &other, None, 0), 0);
         state.step = Step::Ordered { request: request(), key: Secret::new(String::new()), url: "u".into() };
-        assert_eq!(due(&state, Some(&certificate), &request(), None), 0);
+        assert_eq!(due(&state, Some(&certificate), &request(), None, 0), 0);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use instant_acme::{AuthorizationStatus, ChallengeStatus, ChallengeType, Identifi
 
 use super::attempt::{Attempt, AttemptError, failed};
 use super::ca::{CaError, Session};
-use super::check::{Expected, check};
+use super::check::{Expected, PATIENCE, check};
 use super::delegation::Place;
 use super::state::Published;
 use crate::store::Actor;
@@ -31,7 +31,7 @@ impl Attempt<'_> {
             })
             .filter(|expected| !expected.values.is_empty())
             .collect();
-        if let Err(error) = check(&expected, self.own, self.resolver, &|line| self.say(line)).await {
+        if let Err(error) = check(&expected, self.own, self.resolver, PATIENCE, &|line| self.say(line)).await {
             // The CA was not told to look: the order stays as it is and costs nothing.
             self.withdraw().await?;
             return Err(failed("self-check", error.to_string()));

@@ -1,12 +1,15 @@
 //! The running server's part: what is due is attempted, what came out is remembered, told and exported.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Attempt, AttemptError, key_of, save, withdraw};
+use super::attempt::{Attempt, AttemptError, Failure, failure, key_of, save, withdraw};
 use super::certificate::Certificate;
 use super::delegation::Missing;
+use super::plan::Pause;
 use super::slot::{Running, Slot};
 use super::state::{Failed, Issuance};
 use super::{Issuer, export, plan, time};
@@ -93,8 +96,8 @@ impl Issuer {
             if let Some(certificate) = &certificate {
                 self.export(slot, certificate).await;
             }
-            let earliest = slot.memory().earliest;
-            let due = plan::due(&state, certificate.as_ref(), &slot.request, earliest).max(earliest.unwrap_or(0));
+            let pause = slot.memory().pause;
+            let due = plan::due(&state, certificate.as_ref(), &slot.request, pause, now());
             if due > now() {
                 next = next.min(due);
             } else if let Some(running) = slot.begin() {
@@ -108,30 +111,46 @@ impl Issuer {
     pub(super) fn start(&self, running: Running, reason: Reason) {
         let issuer = self.clone();
         self.shared.attempts.spawn(async move {
-            let stopping = issuer.shared.stopping.clone();
+            let attempt = AssertUnwindSafe(issuer.attempt(running.slot(), reason)).catch_unwind();
             // Dropping the attempt is like a kill: the store has what is needed to go on.
-            stopping.run_until_cancelled(issuer.attempt(running, reason)).await;
+            match issuer.shared.stopping.run_until_cancelled(attempt).await {
+                Some(Ok(outcome)) => running.end(outcome),
+                Some(Err(_)) => {
+                    let outcome = issuer.broke_off(running.slot()).await;
+                    running.end(outcome);
+                }
+                None => drop(running),
+            }
             issuer.shared.ended.notify_one();
         });
     }
 
-    async fn attempt(&self, running: Running, reason: Reason) {
-        let slot = running.slot().clone();
-        let outcome = match self.load(&slot).await {
-            Ok((_, Some(certificate)))
-                if reason == (Reason::Asked { renew: false }) && is_good(&slot, &certificate) =>
-            {
-                self.export(&slot, &certificate).await;
+    async fn attempt(&self, slot: &Slot, reason: Reason) -> Progress {
+        match self.load(slot).await {
+            Ok((_, Some(certificate))) if reason == (Reason::Asked { renew: false }) && is_good(slot, &certificate) => {
+                self.export(slot, &certificate).await;
                 let message = format!("the certificate is valid until {}, nothing to do", time(certificate.not_after));
-                Progress::Done { message, path: self.path(&slot) }
+                Progress::Done { message, path: self.path(slot) }
             }
-            Ok((state, _)) => self.attempt_from(&slot, state).await,
+            Ok((state, _)) => self.attempt_from(slot, state).await,
             Err(error) => {
-                slot.memory().earliest = Some(now() + SHORTEST_PAUSE);
+                slot.pause_for(SHORTEST_PAUSE);
                 Progress::Failed { message: error.to_string() }
             }
-        };
-        running.end(&outcome);
+        }
+    }
+
+    /// What is left to do after a panic: it is a failure like others, and waits like others.
+    async fn broke_off(&self, slot: &Slot) -> Progress {
+        // The panic itself went to stderr.
+        let message = "an internal error, please report it: the log has the panic".to_owned();
+        match self.load(slot).await {
+            Ok((state, _)) => self.failed(slot, state, failure("attempt", message)).await,
+            Err(_) => {
+                slot.pause_for(SHORTEST_PAUSE);
+                Progress::Failed { message }
+            }
+        }
     }
 
     async fn attempt_from(&self, slot: &Slot, state: Issuance) -> Progress {
@@ -153,28 +172,13 @@ impl Issuer {
         match outcome {
             Ok(certificate) => self.succeeded(slot, &certificate).await,
             Err(AttemptError::Waiting(missing)) => self.waiting(slot, state, missing).await,
-            Err(AttemptError::Failed(failure)) => {
-                let failures = state.failure.as_ref().map_or(0, |before| before.failures).saturating_add(1);
-                let pause = if failure.backs_off { plan::back_off(failures, random()) } else { plan::RECHECK };
-                let next_attempt = (now() + pause).max(failure.retry_at.unwrap_or(0));
-                let failed = Failed {
-                    at: now(),
-                    step: failure.step.to_owned(),
-                    message: failure.message,
-                    failures,
-                    next_attempt,
-                };
-                self.failed(slot, state, failed).await
-            }
+            Err(AttemptError::Failed(failure)) => self.failed(slot, state, failure).await,
         }
     }
 
     async fn succeeded(&self, slot: &Slot, certificate: &Certificate) -> Progress {
-        {
-            let mut memory = slot.memory();
-            memory.earliest = Some(now() + SHORTEST_PAUSE);
-            memory.told_missing.clear();
-        }
+        slot.pause_for(SHORTEST_PAUSE);
+        slot.memory().told_missing.clear();
         let until = time(certificate.not_after);
         tracing::info!(certificate = slot.name(), serial = certificate.serial, %until, "certificate issued");
         match self.export(slot, certificate).await {
@@ -189,9 +193,9 @@ impl Issuer {
         let records: Vec<String> = missing.iter().flat_map(|one| one.records.iter().cloned()).collect();
         let seen: Vec<&str> = missing.iter().map(|one| one.seen.as_str()).collect();
         let seen = seen.join("; ");
+        slot.pause_for(plan::RECHECK);
         {
             let mut memory = slot.memory();
-            memory.earliest = Some(now() + plan::RECHECK);
             if memory.told_missing != records {
                 tracing::warn!(
                     certificate = slot.name(),
@@ -213,8 +217,20 @@ impl Issuer {
         Progress::Failed { message }
     }
 
-    async fn failed(&self, slot: &Slot, mut state: Issuance, failed: Failed) -> Progress {
-        slot.memory().earliest = Some(failed.next_attempt);
+    async fn failed(&self, slot: &Slot, mut state: Issuance, failure: Failure) -> Progress {
+        let (failures, backed_off) = state.failure.as_ref().map_or((0, 0), |last| (last.failures, last.backed_off));
+        let backed_off = backed_off.saturating_add(failure.backs_off.into());
+        let wait = if failure.backs_off { plan::back_off(backed_off, random()) } else { plan::RECHECK };
+        let pause = Pause::after_failure(now(), wait, failure.retry_at);
+        slot.memory().pause = Some(pause);
+        let failed = Failed {
+            at: pause.from,
+            step: failure.step.to_owned(),
+            message: failure.message,
+            failures: failures.saturating_add(1),
+            backed_off,
+            next_attempt: pause.until,
+        };
         let message = format!("{}: {}", failed.step, failed.message);
         let next = time(failed.next_attempt);
         let known = state.failure.as_ref().is_some_and(|before| before.message == failed.message);
@@ -280,8 +296,7 @@ impl Issuer {
 
 /// Whether a person who asks for a certificate has it already.
 fn is_good(slot: &Slot, certificate: &Certificate) -> bool {
-    plan::serves(certificate, &slot.request)
-        && now() < plan::renewal_time(certificate.not_before, certificate.not_after)
+    plan::serves(certificate, &slot.request) && now() < plan::renewal(certificate)
 }
 
 /// For jitter alone: without random numbers there is none.

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
+use super::plan::Pause;
 use super::state::Request;
 use crate::api::{LastError, Progress};
 use crate::config::{Ca, Certificate};
-use crate::zone::Timestamp;
+use crate::store::now;
 
 /// Lines that a listener may be behind. The last place is kept for the outcome.
 const LINES: usize = 256;
@@ -27,8 +28,8 @@ pub(super) struct Slot {
 pub(super) struct Memory {
     running: bool,
     listeners: Vec<mpsc::Sender<Progress>>,
-    /// The running server tries not before then.
-    pub(super) earliest: Option<Timestamp>,
+    /// The running server does not try meanwhile.
+    pub(super) pause: Option<Pause>,
     /// Missing records that the log has told.
     pub(super) told_missing: Vec<String>,
     /// The PEM files could not be written.
@@ -36,7 +37,11 @@ pub(super) struct Memory {
 }
 
 /// The right to make the one attempt; given back when dropped.
-pub(super) struct Running(Arc<Slot>);
+pub(super) struct Running {
+    slot: Arc<Slot>,
+    /// What those who listen hear at the end.
+    outcome: Progress,
+}
 
 impl Slot {
     pub(super) fn new(certificate: Certificate, ca: Ca, ca_turn: Arc<tokio::sync::Mutex<()>>) -> Slot {
@@ -61,7 +66,7 @@ impl Slot {
     /// The right to make an attempt, unless one is under way.
     pub(super) fn begin(self: &Arc<Slot>) -> Option<Running> {
         let mut memory = self.memory();
-        (!std::mem::replace(&mut memory.running, true)).then(|| Running(self.clone()))
+        (!std::mem::replace(&mut memory.running, true)).then(|| Running::new(self))
     }
 
     /// The same for somebody who wants to hear the outcome, of this attempt or of the one that is under way.
@@ -75,7 +80,13 @@ impl Slot {
             let _ = sender.try_send(Progress::Step { message });
         }
         memory.listeners.push(sender);
-        (receiver, (!running).then(|| Running(self.clone())))
+        (receiver, (!running).then(|| Running::new(self)))
+    }
+
+    /// Keeps the running server from trying for so many seconds.
+    pub(super) fn pause_for(&self, seconds: u64) {
+        let now = now();
+        self.memory().pause = Some(Pause { from: now, until: now + seconds });
     }
 
     /// Tells a step to all who listen.
@@ -92,29 +103,29 @@ impl Slot {
 }
 
 impl Running {
+    fn new(slot: &Arc<Slot>) -> Running {
+        // Unless the attempt gets to its end.
+        let outcome = Progress::Failed { message: "interrupted: the server is stopping".into() };
+        Running { slot: slot.clone(), outcome }
+    }
+
     pub(super) fn slot(&self) -> &Arc<Slot> {
-        &self.0
+        &self.slot
     }
 
     /// Ends the attempt and tells the outcome.
-    pub(super) fn end(self, outcome: &Progress) {
-        self.release(outcome);
-    }
-
-    fn release(&self, outcome: &Progress) {
-        let mut memory = self.0.memory();
-        memory.running = false;
-        for listener in memory.listeners.drain(..) {
-            let _ = listener.try_send(outcome.clone());
-        }
+    pub(super) fn end(mut self, outcome: Progress) {
+        self.outcome = outcome;
     }
 }
 
 /// Also when the attempt was interrupted: nobody waits for ever.
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.0.is_running() {
-            self.release(&Progress::Failed { message: "interrupted: the server is stopping".into() });
+        let mut memory = self.slot.memory();
+        memory.running = false;
+        for listener in memory.listeners.drain(..) {
+            let _ = listener.try_send(self.outcome.clone());
         }
     }
 }
@@ -142,7 +153,7 @@ mod tests {
             slot.tell("step".into());
         }
         let outcome = Progress::Done { message: "done".into(), path: "p".into() };
-        running.end(&outcome);
+        running.end(outcome.clone());
         assert!(!slot.is_running());
         for listener in [&mut first, &mut second] {
             let mut last = None;

@@ -63,6 +63,9 @@ pub(super) struct Failed {
     pub(super) message: String,
     /// How many in a row.
     pub(super) failures: u32,
+    /// How many of them make the next wait longer: those in which the CA was asked for something.
+    #[serde(default)]
+    pub(super) backed_off: u32,
     /// Not before then, unless somebody asks for it.
     pub(super) next_attempt: Timestamp,
 }
@@ -107,7 +110,14 @@ mod tests {
             current: Some(3),
             published: vec![Published { name: Name::parse("x.test").unwrap(), value: "v".into() }],
             missing: vec!["_acme-challenge.a.test. IN CNAME x.test.".into()],
-            failure: Some(Failed { at: 1, step: "order".into(), message: "no".into(), failures: 2, next_attempt: 9 }),
+            failure: Some(Failed {
+                at: 1,
+                step: "order".into(),
+                message: "no".into(),
+                failures: 2,
+                backed_off: 1,
+                next_attempt: 9,
+            }),
         };
         let text = serde_json::to_string(&state).unwrap();
         assert_eq!(serde_json::from_str::<Issuance>(&text).unwrap(), state);

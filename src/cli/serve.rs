@@ -39,7 +39,10 @@ pub(super) fn run(arguments: Arguments, path: &Path) -> Result<(), Failure> {
     start_logging(arguments.log_level)?;
     let config = Config::read(path)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    Ok(runtime.block_on(crate::server::run(config))?)
+    let outcome = runtime.block_on(crate::server::run(config));
+    // A look-up of a CA's address that hangs in the system's resolver cannot be cancelled: it is left behind.
+    runtime.shutdown_background();
+    Ok(outcome?)
 }
 
 fn start_logging(level: Option<LogLevel>) -> Result<(), Failure> {

@@ -43,7 +43,7 @@ pub struct LabelRecord {
 /// What the ACME client keeps: text, of which only `acme` knows the form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Document {
-    /// Key: name of the CA.
+    /// Key: name of the CA, a space, URL of its directory.
     CaAccount,
     /// Key: name of the certificate. The step that its issuance has reached, and the last failure.
     Issuance,

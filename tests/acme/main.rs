@@ -3,7 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_days;
 mod delegation;
+mod faulty;
 mod house;
 mod issuance;
 mod trouble;

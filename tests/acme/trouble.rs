@@ -90,7 +90,7 @@ async fn an_account_that_the_ca_forgot_is_made_again() {
     // Pebble picks its ports: the account is made to be one of the second CA, which does not know it.
     let store = house.folder.path().join("data/acmezone.db");
     let moved = rusqlite::Connection::open(store).unwrap().execute(
-        "UPDATE document SET body = replace(body, ?, ?) WHERE body LIKE '%credentials%'",
+        "UPDATE document SET key = replace(key, ?1, ?2), body = replace(body, ?1, ?2) WHERE kind = 'ca-account'",
         [first.directory_url(), second.directory_url()].map(|url| url.trim_end_matches("/dir").to_owned()),
     );
     assert_eq!(moved, Ok(1));

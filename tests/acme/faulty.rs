@@ -1,0 +1,139 @@
+//! A CA with bad days: HTTPS in front of Pebble, which is told what to answer instead.
+
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{Request, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum_server::tls_rustls::RustlsConfig;
+use http_body_util::Full;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::house::Ca;
+use crate::support::{Pebble, Tls};
+
+/// What the CA does instead of its work.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    Answer {
+        status: u16,
+        content_type: &'static str,
+        retry_after: &'static str,
+        body: &'static str,
+    },
+    /// Does what it is asked, and then this comes back.
+    AnswerAfterwards {
+        status: u16,
+        body: &'static str,
+    },
+    /// Says nothing.
+    Silence,
+}
+
+type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
+
+#[derive(Clone)]
+struct Front {
+    pebble: String,
+    client: Client<Connector, Full<Bytes>>,
+    fault: Arc<Mutex<Option<(&'static str, Fault)>>>,
+    hits: Arc<Mutex<usize>>,
+}
+
+pub struct FaultyCa {
+    port: u16,
+    tls: Tls,
+    front: Front,
+}
+
+impl FaultyCa {
+    /// Stands in front of Pebble, which makes the URLs of its answers from the host that it is asked for.
+    pub fn before(pebble: &Pebble) -> FaultyCa {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(pebble.root_pem_path()).unwrap()).unwrap();
+        let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let connector =
+            hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().build();
+        let front = Front {
+            pebble: pebble.directory_url().trim_end_matches("/dir").to_owned(),
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            fault: Arc::default(),
+            hits: Arc::default(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let (port, tls) = (listener.local_addr().unwrap().port(), Tls::new(&[]));
+        let files = (tls.certificate_path(), tls.key_path());
+        let router = axum::Router::new().fallback(answer).with_state(front.clone());
+        tokio::spawn(async move {
+            let tls = RustlsConfig::from_pem_file(files.0, files.1).await.unwrap();
+            let server = axum_server::from_tcp_rustls(listener, tls).unwrap();
+            server.serve(router.into_make_service()).await.unwrap();
+        });
+        FaultyCa { port, tls, front }
+    }
+
+    pub fn ca(&self) -> Ca {
+        Ca { directory: format!("https://localhost:{}/dir", self.port), root: self.tls.root_path(), more: "" }
+    }
+
+    /// From now on, requests whose path begins with `path` meet the fault.
+    pub fn fail(&self, path: &'static str, fault: Fault) {
+        *self.front.hits.lock().unwrap() = 0;
+        *self.front.fault.lock().unwrap() = Some((path, fault));
+    }
+
+    pub fn heal(&self) {
+        *self.front.fault.lock().unwrap() = None;
+    }
+
+    /// How many requests have met the fault.
+    pub fn hits(&self) -> usize {
+        *self.front.hits.lock().unwrap()
+    }
+}
+
+async fn answer(State(front): State<Front>, request: Request<Body>) -> Response {
+    let path = request.uri().path();
+    let fault = front.fault.lock().unwrap().clone();
+    let fault = fault.filter(|(start, _)| path.starts_with(start)).map(|(_, fault)| fault);
+    if fault.is_some() {
+        *front.hits.lock().unwrap() += 1;
+    }
+    match fault {
+        None => front.pass_on(request).await,
+        Some(Fault::Silence) => std::future::pending().await,
+        Some(Fault::Answer { status, content_type, retry_after, body }) => {
+            let headers = [(header::CONTENT_TYPE, content_type), (header::RETRY_AFTER, retry_after)];
+            (StatusCode::from_u16(status).unwrap(), headers, body).into_response()
+        }
+        Some(Fault::AnswerAfterwards { status, body }) => {
+            front.pass_on(request).await;
+            (StatusCode::from_u16(status).unwrap(), body).into_response()
+        }
+    }
+}
+
+impl Front {
+    async fn pass_on(&self, request: Request<Body>) -> Response {
+        let (mut parts, body) = request.into_parts();
+        // HTTP/2 has the host in the URI, HTTP/1 in a header.
+        let host = parts.uri.authority().map(|host| host.as_str().parse().unwrap());
+        if let Some(host) = host {
+            parts.headers.insert(header::HOST, host);
+        }
+        parts.uri = format!("{}{}", self.pebble, parts.uri.path()).parse::<Uri>().unwrap();
+        parts.version = axum::http::Version::HTTP_11;
+        let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+        let answer = self.client.request(Request::from_parts(parts, Full::new(body))).await;
+        answer.unwrap().map(Body::new)
+    }
+}
