@@ -4,6 +4,6 @@ mod records;
 mod sqlite;
 mod writer;
 
-pub use records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Snapshot, Store, StoreError};
+pub use records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
 pub use sqlite::Sqlite;
 pub use writer::{Actor, Policy, RegisterLabel, Registration, UpdateError, Writer, WriterHandle, now};

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::account::{Account, Grant};
-use crate::zone::{Label, Name, Timestamp, TxtSet};
+use crate::zone::{Change, Label, Name, Timestamp, TxtSet};
 
 /// How many commits there have been; never falls, also not over a restart.
 pub type Revision = u64;
@@ -49,14 +49,6 @@ pub enum Document {
     Issuance,
     /// Key: name of the certificate, `/`, version. Private key and chain.
     Certificate,
-}
-
-/// Everything that is served from memory.
-#[derive(Debug, Default)]
-pub struct Snapshot {
-    pub revision: Revision,
-    pub labels: Vec<LabelRecord>,
-    pub values: Vec<(Name, TxtSet)>,
 }
 
 /// Typed reads and writes inside one transaction. Reads see the writes made before them.
@@ -109,8 +101,9 @@ pub trait Job {
 /// When `transact` returns `Ok`, everything that its jobs kept survives a power cut; when it returns an error,
 /// nothing of it has happened. Jobs run in order, each sees what the ones before it kept.
 pub trait Store: Send + 'static {
-    /// Reads what is served from memory.
-    fn snapshot(&mut self) -> Result<Snapshot, StoreError>;
+    /// Shows everything that is served from memory, name by name: all that are registered, then all values. A million
+    /// of them are never in memory twice.
+    fn load(&mut self, show: &mut dyn FnMut(Change)) -> Result<Revision, StoreError>;
 
     /// Runs the jobs in one transaction and commits it durably; the revision after it.
     fn transact(&mut self, jobs: &mut [&mut dyn Job]) -> Result<Revision, StoreError>;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
-use super::records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Snapshot, Store, StoreError};
+use super::records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
 use crate::account::{Account, AllowFrom, CredentialHash, Grant};
-use crate::zone::{Held, Label, Name, Timestamp, TxtSet, TxtValue};
+use crate::zone::{Change, Held, Label, Name, Timestamp, TxtSet, TxtValue};
 
 /// One step per schema version, from the one before; never edited once released.
 const MIGRATIONS: &[&str] = &["
@@ -35,12 +35,12 @@ const MIGRATIONS: &[&str] = &["
     CREATE INDEX label_account ON label (account) WHERE account IS NOT NULL;
     CREATE UNIQUE INDEX label_domain ON label (domain, zone) WHERE domain IS NOT NULL;
     CREATE TABLE txt (
-        id      INTEGER PRIMARY KEY AUTOINCREMENT, -- rises with age: the smallest of a name is its oldest
         name    TEXT NOT NULL,
+        id      INTEGER NOT NULL,           -- the smallest of a name is its oldest
         value   BLOB NOT NULL,
-        expires INTEGER NOT NULL            -- seconds since 1970
-    ) STRICT;
-    CREATE INDEX txt_name ON txt (name);
+        expires INTEGER NOT NULL,           -- seconds since 1970
+        PRIMARY KEY (name, id)
+    ) STRICT, WITHOUT ROWID;
     CREATE INDEX txt_expires ON txt (expires);
     CREATE TABLE document (
         kind TEXT NOT NULL,
@@ -107,30 +107,43 @@ impl Sqlite {
 }
 
 impl Store for Sqlite {
-    fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
+    fn load(&mut self, show: &mut dyn FnMut(Change)) -> Result<Revision, StoreError> {
         let transaction = self.connection.transaction()?;
         let revision = transaction.query_row("SELECT number FROM revision", [], |row| row.get::<_, i64>(0))?;
-        let mut labels = Vec::new();
-        let mut statement = transaction.prepare("SELECT label, zone, account, domain FROM label")?;
+        let mut statement =
+            transaction.prepare("SELECT label, zone FROM label WHERE account IS NOT NULL OR domain IS NOT NULL")?;
         let mut rows = statement.query([])?;
+        let mut origin = Name::root();
+        let mut origin_text = String::from(".");
         while let Some(row) = rows.next()? {
-            labels.push(label_record(row)?);
+            let zone = row.get_ref(1)?.as_str().map_err(damaged)?;
+            if zone != origin_text {
+                (origin, origin_text) = (name(zone)?, zone.to_owned());
+            }
+            let label = row.get_ref(0)?.as_str().map_err(damaged)?;
+            show(Change::Registered { name: origin.child(label.as_bytes()).map_err(damaged)? });
         }
         drop(rows);
         drop(statement);
-        let mut values: Vec<(Name, Vec<Held>)> = Vec::new();
         let mut statement = transaction.prepare("SELECT name, value, expires FROM txt ORDER BY name, id")?;
         let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let name = name(row.get_ref(0)?.as_str().map_err(damaged)?)?;
-            let held = held(row.get_ref(1)?.as_blob().map_err(damaged)?, row.get(2)?)?;
-            match values.last_mut() {
-                Some((last, set)) if *last == name => set.push(held),
-                _ => values.push((name, vec![held])),
+        let (mut of, mut values) = (String::new(), Vec::new());
+        let mut show_values = |of: &str, values: &mut Vec<Held>| -> Result<(), StoreError> {
+            if !values.is_empty() {
+                show(Change::Txt { name: name(of)?, set: TxtSet::from_held(std::mem::take(values)) });
             }
+            Ok(())
+        };
+        while let Some(row) = rows.next()? {
+            let text = row.get_ref(0)?.as_str().map_err(damaged)?;
+            if text != of {
+                show_values(&of, &mut values)?;
+                text.clone_into(&mut of);
+            }
+            values.push(held(row.get_ref(1)?.as_blob().map_err(damaged)?, row.get(2)?)?);
         }
-        let values = values.into_iter().map(|(name, held)| (name, TxtSet::from_held(held))).collect();
-        Ok(Snapshot { revision: revision as u64, labels, values })
+        show_values(&of, &mut values)?;
+        Ok(revision as u64)
     }
 
     fn transact(&mut self, jobs: &mut [&mut dyn Job]) -> Result<Revision, StoreError> {
@@ -242,16 +255,18 @@ impl Records for InTransaction<'_> {
     fn put_txt(&mut self, name: &Name, set: &TxtSet) -> Result<(), StoreError> {
         let name = name.to_string();
         let mut wanted = set.held();
-        let mut delete = self.0.prepare_cached("DELETE FROM txt WHERE id = ?")?;
+        let mut last = 0;
+        let mut delete = self.0.prepare_cached("DELETE FROM txt WHERE name = ? AND id = ?")?;
         for (id, held) in self.rows_of(&name)? {
+            last = id;
             match wanted.split_first() {
                 Some((first, rest)) if *first == held => wanted = rest,
-                _ => drop(delete.execute([id])?),
+                _ => drop(delete.execute(params![name, id])?),
             }
         }
-        let mut insert = self.0.prepare_cached("INSERT INTO txt (name, value, expires) VALUES (?, ?, ?)")?;
-        for held in wanted {
-            insert.execute(params![name, held.value.octets(), held.expires as i64])?;
+        let mut insert = self.0.prepare_cached("INSERT INTO txt (name, id, value, expires) VALUES (?, ?, ?, ?)")?;
+        for (id, held) in (last + 1..).zip(wanted) {
+            insert.execute(params![name, id, held.value.octets(), held.expires as i64])?;
         }
         Ok(())
     }

@@ -111,16 +111,8 @@ pub fn now() -> Timestamp {
 impl Writer {
     /// Loads the store into `live` and starts the writer's thread.
     pub fn start(mut store: impl Store, live: Arc<Live>, policy: Policy) -> Result<(Writer, WriterHandle), StoreError> {
-        let snapshot = store.snapshot()?;
-        let mut changes = Vec::with_capacity(snapshot.labels.len() + snapshot.values.len());
-        for LabelRecord { grant, holder } in snapshot.labels {
-            if holder != Holder::Nobody {
-                let name = grant.name().map_err(|error| StoreError::Damaged(error.to_string()))?;
-                changes.push(Change::Registered { name });
-            }
-        }
-        changes.extend(snapshot.values.into_iter().map(|(name, set)| Change::Txt { name, set }));
-        live.publish(changes, snapshot.revision as u32);
+        let revision = store.load(&mut |change| live.publish([change], 0))?;
+        live.publish([], revision as u32);
         let (queue, waiting) = mpsc::channel(QUEUE);
         let shown = live.clone();
         let thread = std::thread::Builder::new()

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::record::{Located, Place, Record, ZoneProblem, rdata_is_sound, rtype};
 use super::{Label, Name};
 
@@ -31,7 +33,7 @@ impl Node {
 #[derive(Clone, Debug)]
 pub struct Zone {
     origin: Name,
-    nodes: HashMap<Name, Node>,
+    nodes: HashMap<Name, Node, RandomState>,
     soa: Soa,
     /// Whether any name below the origin has NS records.
     has_cuts: bool,
@@ -78,7 +80,7 @@ impl Zone {
     /// Builds a zone from the records of its master file. Every violation is reported, not only the first.
     pub fn from_records(origin: Name, records: Vec<Located>) -> Result<Zone, Vec<ZoneProblem>> {
         let mut problems = Vec::new();
-        let mut nodes: HashMap<Name, Node> = HashMap::new();
+        let mut nodes: HashMap<Name, Node, RandomState> = HashMap::default();
         let mut places: HashMap<(Name, u16), Place> = HashMap::new();
         for Located { record, place } in records {
             let mut refuse = |message: String| problems.push(ZoneProblem { place, message });
@@ -242,7 +244,7 @@ fn add(node: &mut Node, record: Record) -> Result<(), String> {
     Ok(())
 }
 
-fn add_empty_non_terminals(nodes: &mut HashMap<Name, Node>, origin: &Name) {
+fn add_empty_non_terminals(nodes: &mut HashMap<Name, Node, RandomState>, origin: &Name) {
     let owners: Vec<Name> = nodes.keys().cloned().collect();
     for owner in owners {
         let mut at = owner;

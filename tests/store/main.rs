@@ -9,7 +9,7 @@ use acmezone::store::{
     Actor, Document, Holder, Job, Kept, LabelRecord, Policy, Records, RegisterLabel, Registration, Sqlite, Store,
     StoreError, UpdateError, Writer, WriterHandle, now,
 };
-use acmezone::zone::{Edit, Label, Live, Name, TxtSet, TxtValue, Update, Zone, Zones};
+use acmezone::zone::{Change, Edit, Label, Live, Name, TxtSet, TxtValue, Update, Zone, Zones};
 use uuid::Uuid;
 
 fn name(text: &str) -> Name {
@@ -79,10 +79,10 @@ fn what_was_committed_is_there_after_reopening() {
     .unwrap();
     drop(store);
     let mut store = open(folder.path());
-    let snapshot = store.snapshot().unwrap();
-    assert_eq!(snapshot.revision, revision);
-    assert_eq!(snapshot.labels, std::slice::from_ref(&record));
-    assert_eq!(snapshot.values, [(name("one.auth.example.org"), values.clone())]);
+    let mut shown = Vec::new();
+    assert_eq!(store.load(&mut |change| shown.push(change)).unwrap(), revision);
+    let one = name("one.auth.example.org");
+    assert_eq!(shown, [Change::Registered { name: one.clone() }, Change::Txt { name: one, set: values.clone() }]);
     holder.grants = vec![record.grant.clone()];
     transact(&mut store, |records| {
         assert_eq!(records.account(holder.username)?, Some(holder.clone()));
