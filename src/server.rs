@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::acme::{Issuer, OwnListeners};
-use crate::answer::Ttls;
+use crate::answer::{COOKIE_SECRET, Cookies, Ttls};
 use crate::config::Config;
 use crate::door::acmedns;
 use crate::door::admin::{self, AdminState, AdminToken, ZoneFacts};
@@ -103,7 +103,8 @@ impl Server {
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let ttls = Ttls { txt: config.dns.txt_ttl, negative: config.dns.negative_ttl };
-        listen::serve(sockets.dns, Answerer { live, ttls }, &tasks, &stop).map_err(StartError::one)?;
+        let answerer = Answerer { live, ttls, cookies: Arc::new(cookies(&config).map_err(StartError::one)?) };
+        listen::serve(sockets.dns, answerer, &tasks, &stop).map_err(StartError::one)?;
         for listener in sockets.api {
             serve_http(listener, api_router.clone(), api_tls.clone(), &tasks, &stop);
         }
@@ -280,6 +281,13 @@ fn check_labels(live: &Live) -> Result<(), StartError> {
         })
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(StartError { problems }) }
+}
+
+/// The cookies of the configured secrets, or of one that nobody else has and that ends with the process.
+fn cookies(_config: &Config) -> Result<Cookies, getrandom::Error> {
+    let mut random = [0; COOKIE_SECRET];
+    getrandom::fill(&mut random)?;
+    Ok(Cookies::new(&random, &[]))
 }
 
 fn serve_http(

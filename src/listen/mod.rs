@@ -11,6 +11,7 @@ mod mmsg;
 mod tcp;
 mod udp;
 
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ pub use http::{TlsError, serve as serve_http, tls};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answer::{Transport, Ttls, Verdict, answer};
+use crate::answer::{Context, Cookies, Transport, Ttls, Verdict, answer};
 use crate::store::now;
 use crate::zone::Live;
 
@@ -29,12 +30,15 @@ use crate::zone::Live;
 pub struct Answerer {
     pub live: Arc<Live>,
     pub ttls: Ttls,
+    pub cookies: Arc<Cookies>,
 }
 
 impl Answerer {
-    fn answer(&self, packet: &[u8], transport: Transport, out: &mut Vec<u8>) -> Verdict {
+    fn answer(&self, packet: &[u8], client: IpAddr, transport: Transport, out: &mut Vec<u8>) -> Verdict {
+        let context =
+            Context { ttls: self.ttls, cookies: &self.cookies, client, transport, now: now(), limited: &|| false };
         // A panic would be a bug; it must cost one answer, not the thread that answers everybody.
-        let answered = catch_unwind(AssertUnwindSafe(|| answer(&self.live, self.ttls, packet, transport, now(), out)));
+        let answered = catch_unwind(AssertUnwindSafe(|| answer(&self.live, &context, packet, out)));
         answered.unwrap_or_else(|_| {
             tracing::error!(packet = ?packet, "answering a packet panicked: please report this line");
             Verdict::Silence

@@ -62,7 +62,7 @@ fn receive(
                 continue; // cannot be answered
             }
             let Some(reply) = replies.next() else { break };
-            match answerer.answer(packet, Transport::Udp, reply) {
+            match answerer.answer(packet, peer.address.ip(), Transport::Udp, reply) {
                 Verdict::Reply => replies.push(peer),
                 Verdict::Silence => {}
                 Verdict::Rare => drop(hand_over.try_send((packet.to_vec(), peer))),
