@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::acme::{Issuer, OwnListeners};
 use crate::answer::{COOKIE_SECRET, Cookies, Ttls};
-use crate::config::Config;
+use crate::config::{Config, CookieSecret};
 use crate::door::acmedns;
 use crate::door::admin::{self, AdminState, AdminToken, ZoneFacts};
 use crate::listen::{self, Answerer, DnsSockets};
@@ -103,7 +103,8 @@ impl Server {
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let ttls = Ttls { txt: config.dns.txt_ttl, negative: config.dns.negative_ttl };
-        let answerer = Answerer { live, ttls, cookies: Arc::new(cookies(&config).map_err(StartError::one)?) };
+        let cookies = Arc::new(cookies(&config.dns.cookie_secret).map_err(StartError::one)?);
+        let answerer = Answerer { live, ttls, cookies };
         listen::serve(sockets.dns, answerer, &tasks, &stop).map_err(StartError::one)?;
         for listener in sockets.api {
             serve_http(listener, api_router.clone(), api_tls.clone(), &tasks, &stop);
@@ -284,7 +285,11 @@ fn check_labels(live: &Live) -> Result<(), StartError> {
 }
 
 /// The cookies of the configured secrets, or of one that nobody else has and that ends with the process.
-fn cookies(_config: &Config) -> Result<Cookies, getrandom::Error> {
+fn cookies(secrets: &[CookieSecret]) -> Result<Cookies, getrandom::Error> {
+    if let [signing, others @ ..] = secrets {
+        let others: Vec<_> = others.iter().map(|secret| *secret.reveal()).collect();
+        return Ok(Cookies::new(signing.reveal(), &others));
+    }
     let mut random = [0; COOKIE_SECRET];
     getrandom::fill(&mut random)?;
     Ok(Cookies::new(&random, &[]))
