@@ -1,5 +1,5 @@
-//! The configuration, resolved and typed. `file.rs`, `rate_limit.rs`, `zones.rs` and `issuance.rs` read the TOML as written, with the
-//! tables of `read.rs` and the values of `value.rs`.
+//! The configuration, resolved and typed. `file.rs`, `rate_limit.rs`, `zones.rs` and `issuance.rs` read the TOML as
+//! written, with the tables of `read.rs` and the values of `value.rs`.
 
 mod file;
 mod issuance;
