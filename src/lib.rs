@@ -29,12 +29,12 @@
 //! | `account/` | who may change what: accounts, grants, credentials, `allowfrom` | zone |
 //! | `config/` | the TOML as written, every problem with its place; [`config::Config`], resolved and typed | zone, account |
 //! | `store/` | [`store::Store`], whose comments are the contract; [`store::Writer`]: authorise, check, commit, publish; `sqlite.rs` | zone, account |
-//! | `answer/` | octets in, octets out: query, lookup, encoding | zone |
+//! | `answer/` | octets in, octets out: query, cookies, lookup, encoding | zone |
 //! | `resolve.rs` | following CNAMEs, asking a given server | zone |
 //! | `api.rs` | what the admin API and its client say to each other | zone |
 //! | `acme/` | the embedded ACME client: orders, renewal, export of PEM files | zone, account, config, store, resolve, api |
 //! | `door/` | protocol in, `Update` out: `acmedns.rs`, `admin/` | zone, account, config, store, api, acme |
-//! | `listen/` | sockets only: `udp.rs`, `tcp.rs`, `http.rs`, `handler.rs` for the rare messages | zone, answer, config, store |
+//! | `listen/` | sockets, and how much leaves through them: `udp.rs`, `tcp.rs`, `http.rs`, `limit.rs`, `handler.rs` for the rare messages | zone, answer, config, store |
 //! | `server.rs` | the composition root: [`server::Server::start`], for the binary and for every test | everything above |
 //! | `client.rs` | typed client of the admin API | zone, config, api |
 //! | `cli/` | one file per noun of the command line | zone, config, api, client, server |

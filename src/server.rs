@@ -12,17 +12,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::acme::{Issuer, OwnListeners};
-use crate::answer::Ttls;
-use crate::config::Config;
+use crate::answer::{COOKIE_SECRET, Cookies, Ttls};
+use crate::config::{Config, CookieSecret, RateLimit};
 use crate::door::acmedns;
 use crate::door::admin::{self, AdminState, AdminToken, ZoneFacts};
-use crate::listen::{self, Answerer, DnsSockets};
+use crate::listen::{self, Answerer, DnsSockets, Limiter, LimiterSettings};
 use crate::resolve::Resolver;
 use crate::store::{Policy, Sqlite, StoreError, Writer, WriterHandle};
 use crate::zone::{Live, Zones};
 
 /// How often expired values are taken out of store and memory.
 const SWEEP: Duration = Duration::from_secs(60);
+/// 2 to this power networks have a bucket in the rate limiter: one megabyte.
+const LIMITER_TABLE: u8 = 16;
 /// How long tasks may take to end when the server stops.
 const STOPPING: Duration = Duration::from_secs(10);
 
@@ -103,7 +105,9 @@ impl Server {
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let ttls = Ttls { txt: config.dns.txt_ttl, negative: config.dns.negative_ttl };
-        listen::serve(sockets.dns, Answerer { live, ttls }, &tasks, &stop).map_err(StartError::one)?;
+        let cookies = Arc::new(cookies(&config.dns.cookie_secret).map_err(StartError::one)?);
+        let answerer = Answerer { live, ttls, cookies, limiter: Arc::new(limiter(&config.dns.rate_limit)) };
+        listen::serve(sockets.dns, answerer, &tasks, &stop).map_err(StartError::one)?;
         for listener in sockets.api {
             serve_http(listener, api_router.clone(), api_tls.clone(), &tasks, &stop);
         }
@@ -282,6 +286,28 @@ fn check_labels(live: &Live) -> Result<(), StartError> {
         })
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(StartError { problems }) }
+}
+
+/// The cookies of the configured secrets, or of one that nobody else has and that ends with the process.
+fn cookies(secrets: &[CookieSecret]) -> Result<Cookies, getrandom::Error> {
+    if let [signing, others @ ..] = secrets {
+        let others: Vec<_> = others.iter().map(|secret| *secret.reveal()).collect();
+        return Ok(Cookies::new(signing.reveal(), &others));
+    }
+    let mut random = [0; COOKIE_SECRET];
+    getrandom::fill(&mut random)?;
+    Ok(Cookies::new(&random, &[]))
+}
+
+fn limiter(limit: &RateLimit) -> Limiter {
+    Limiter::new(LimiterSettings {
+        per_second: limit.answers_per_second,
+        ipv4_prefix: limit.ipv4_prefix,
+        ipv6_prefix: limit.ipv6_prefix,
+        exempt: limit.exempt.clone(),
+        dry_run: limit.dry_run,
+        table_bits: LIMITER_TABLE,
+    })
 }
 
 fn serve_http(

@@ -1,7 +1,8 @@
 //! Writes an answer: header, the question as it came, records with compressed names, OPT; and cuts it when it is too
 //! long.
 
-use super::query::{Edns, HEADER, Rcode};
+use super::cookie;
+use super::query::{COOKIE_OPTION, HEADER, Rcode};
 use crate::zone::{MAX_NAME, rtype};
 
 /// UDP payload that this server offers, and the most it sends (RFC 9715).
@@ -10,6 +11,8 @@ pub const UDP_PAYLOAD: u16 = 1232;
 pub const UDP_PLAIN: u16 = 512;
 
 const OPT_LEN: usize = 11;
+/// The COOKIE option of an answer: code, length, both cookies (RFC 7873 section 4).
+const COOKIE_LEN: usize = 4 + cookie::REPLY;
 /// How many places of labels are remembered for compression; more is not needed for the answers given here.
 const MEMORY: usize = 48;
 
@@ -28,6 +31,21 @@ pub enum Section {
     Additional = 3,
 }
 
+/// The OPT record of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opt {
+    /// DO comes back as it came (RFC 3225 section 3).
+    pub dnssec_ok: bool,
+    /// Client and server cookie.
+    pub cookie: Option<[u8; cookie::REPLY]>,
+}
+
+impl Opt {
+    fn len(&self) -> usize {
+        OPT_LEN + if self.cookie.is_some() { COOKIE_LEN } else { 0 }
+    }
+}
+
 /// The answer did not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
@@ -39,7 +57,7 @@ pub struct Encoder<'a> {
     max: usize,
     /// End of the question.
     start: usize,
-    edns: Option<Edns>,
+    opt: Option<Opt>,
     counts: [u16; 4],
     labels: [u16; MEMORY],
     remembered: usize,
@@ -48,20 +66,20 @@ pub struct Encoder<'a> {
 impl<'a> Encoder<'a> {
     /// Begins the answer to a message: its id, opcode, RD and CD come back (RFC 1035 4.1.1, RFC 4035 3.1.6), the
     /// question octet for octet. `max` is the longest answer that may be sent.
-    pub fn new(out: &'a mut Vec<u8>, packet: &[u8], question: &[u8], edns: Option<Edns>, max: usize) -> Encoder<'a> {
+    pub fn new(out: &'a mut Vec<u8>, packet: &[u8], question: &[u8], opt: Option<Opt>, max: usize) -> Encoder<'a> {
         out.clear();
         out.extend_from_slice(&packet[..2]);
         out.push(0x80 | packet[2] & 0x79); // QR, opcode, RD
         out.push(packet[3] & 0x10); // CD
         out.extend_from_slice(&[0; 8]);
         out.extend_from_slice(question);
-        let reserved = if edns.is_some() { OPT_LEN } else { 0 };
+        let reserved = opt.map_or(0, |opt| opt.len());
         let start = out.len();
         let mut encoder = Encoder {
             out,
             max: max.saturating_sub(reserved),
             start,
-            edns,
+            opt,
             counts: [u16::from(!question.is_empty()), 0, 0, 0],
             labels: [0; MEMORY],
             remembered: 0,
@@ -126,12 +144,29 @@ impl<'a> Encoder<'a> {
     pub fn end(self, rcode: Rcode) {
         let [questions, answers, authorities, mut additionals] = self.counts;
         self.out[3] |= (rcode.0 & 0x0f) as u8;
-        if let Some(edns) = self.edns {
+        if let Some(opt) = self.opt {
             additionals += 1;
-            let do_bit = if edns.dnssec_ok { 0x80 } else { 0 };
+            let do_bit = if opt.dnssec_ok { 0x80 } else { 0 };
             let payload = UDP_PAYLOAD.to_be_bytes();
             let extended = (rcode.0 >> 4) as u8;
-            self.out.extend_from_slice(&[0, 0, rtype::OPT as u8, payload[0], payload[1], extended, 0, do_bit, 0, 0, 0]);
+            let rdlength = (opt.len() - OPT_LEN) as u8;
+            self.out.extend_from_slice(&[
+                0,
+                0,
+                rtype::OPT as u8,
+                payload[0],
+                payload[1],
+                extended,
+                0,
+                do_bit,
+                0,
+                0,
+                rdlength,
+            ]);
+            if let Some(cookie) = opt.cookie {
+                self.out.extend_from_slice(&[0, COOKIE_OPTION as u8, 0, cookie::REPLY as u8]);
+                self.out.extend_from_slice(&cookie);
+            }
         }
         for (index, count) in [questions, answers, authorities, additionals].into_iter().enumerate() {
             self.out[4 + 2 * index..6 + 2 * index].copy_from_slice(&count.to_be_bytes());

@@ -2,17 +2,21 @@
 //!
 //! UDP, TCP and every later transport call [`answer`]; so their answers cannot differ but in length.
 
+mod cookie;
 mod encode;
 mod lookup;
 mod query;
 
+pub use cookie::{CookieState, Cookies, SECRET as COOKIE_SECRET};
 pub use encode::{UDP_PAYLOAD, UDP_PLAIN};
 pub use query::{HEADER, Rcode};
 
 #[cfg(test)]
 mod tests;
 
-use encode::{Encoder, Full, Offset, QUESTION, Section};
+use std::net::IpAddr;
+
+use encode::{Encoder, Full, Offset, Opt, QUESTION, Section};
 use lookup::{Found, lookup};
 use query::{Edns, LowerName, Message, Query};
 
@@ -39,6 +43,30 @@ pub enum Transport {
     Tcp,
 }
 
+/// What an answer depends on besides the message and what is served.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    pub ttls: Ttls,
+    pub cookies: &'a Cookies,
+    /// Where the message came from.
+    pub client: IpAddr,
+    pub transport: Transport,
+    pub now: Timestamp,
+    /// Whether the client has had enough answers for now, so that it gets nothing but TC. Asked at most once for a
+    /// message: over UDP, if there is no valid cookie, and before anything is looked up. Never asked about what is
+    /// no longer than that empty answer anyway.
+    pub limited: &'a dyn Fn() -> bool,
+}
+
+impl Context<'_> {
+    /// The OPT record of the answer, and what the query's cookie is worth.
+    fn opt(&self, edns: Edns<'_>) -> (Opt, Option<CookieState>) {
+        let checked = edns.cookie.map(|cookie| self.cookies.check(self.client, cookie, self.now));
+        let opt = Opt { dnssec_ok: edns.dnssec_ok, cookie: checked.map(|(_, reply)| reply) };
+        (opt, checked.map(|(state, _)| state))
+    }
+}
+
 /// What is to be done with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -51,18 +79,10 @@ pub enum Verdict {
 }
 
 /// Answers one message of a stranger. `out` is overwritten.
-pub fn answer(
-    live: &Live,
-    ttls: Ttls,
-    packet: &[u8],
-    transport: Transport,
-    now: Timestamp,
-    out: &mut Vec<u8>,
-) -> Verdict {
+pub fn answer(live: &Live, context: &Context<'_>, packet: &[u8], out: &mut Vec<u8>) -> Verdict {
     match query::read(packet) {
-        Message::Query(query) => answer_query(live, ttls, packet, &query, transport, now, out),
-        Message::CookieOnly(edns) => Encoder::new(out, packet, &[], Some(edns), limit(transport, Some(edns)))
-            .end(if edns.version == 0 { Rcode::NOERROR } else { Rcode::BADVERS }),
+        Message::Query(query) => answer_query(live, context, packet, &query, out),
+        Message::CookieOnly(edns) => answer_cookie(context, packet, edns, out),
         Message::Refuse(rcode) => refuse(packet, rcode, out),
         Message::Silence => return Verdict::Silence,
         Message::Rare => return Verdict::Rare,
@@ -75,24 +95,27 @@ pub fn refuse(packet: &[u8], rcode: Rcode, out: &mut Vec<u8>) {
     Encoder::new(out, packet, &[], None, HEADER).end(rcode);
 }
 
+/// Answers the question for a server cookie (RFC 7873 section 5.4).
+fn answer_cookie(context: &Context<'_>, packet: &[u8], edns: Edns<'_>, out: &mut Vec<u8>) {
+    let (opt, cookie) = context.opt(edns);
+    Encoder::new(out, packet, &[], Some(opt), limit(context.transport, Some(edns))).end(match cookie {
+        _ if edns.version != 0 => Rcode::BADVERS,
+        Some(CookieState::Invalid) => Rcode::BADCOOKIE,
+        _ => Rcode::NOERROR,
+    });
+}
+
 /// Octets that the answer may have: what the requestor takes, between 512 and 1232 over UDP (RFC 6891 section 6.2.5).
-fn limit(transport: Transport, edns: Option<Edns>) -> usize {
+fn limit(transport: Transport, edns: Option<Edns<'_>>) -> usize {
     match transport {
         Transport::Tcp => usize::from(u16::MAX),
         Transport::Udp => usize::from(edns.map_or(UDP_PLAIN, |edns| edns.payload.clamp(UDP_PLAIN, UDP_PAYLOAD))),
     }
 }
 
-fn answer_query(
-    live: &Live,
-    ttls: Ttls,
-    packet: &[u8],
-    query: &Query<'_>,
-    transport: Transport,
-    now: Timestamp,
-    out: &mut Vec<u8>,
-) {
-    let mut encoder = Encoder::new(out, packet, query.question, query.edns, limit(transport, query.edns));
+fn answer_query(live: &Live, context: &Context<'_>, packet: &[u8], query: &Query<'_>, out: &mut Vec<u8>) {
+    let (opt, cookie) = query.edns.map(|edns| context.opt(edns)).unzip();
+    let mut encoder = Encoder::new(out, packet, query.question, opt, limit(context.transport, query.edns));
     if query.edns.is_some_and(|edns| edns.version != 0) {
         return encoder.end(Rcode::BADVERS);
     }
@@ -104,7 +127,13 @@ fn answer_query(
         rtype::OPT => return encoder.end(Rcode::FORMERR), // RFC 6891 section 6.1.1
         _ => {}
     }
+    let known = cookie.flatten() == Some(CookieState::Valid);
+    if context.transport == Transport::Udp && !known && (context.limited)() {
+        encoder.truncate();
+        return encoder.end(Rcode::NOERROR);
+    }
     let zones = live.zones();
+    let Context { ttls, now, .. } = *context;
     let mut answering = Answering { zones: &zones, live, ttls, now, encoder: &mut encoder };
     let rcode = answering.follow(query).unwrap_or_else(|Full| {
         answering.encoder.truncate();

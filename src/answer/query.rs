@@ -2,6 +2,7 @@
 //!
 //! The header is checked first: nothing below it is looked at unless the counts are those of a query.
 
+use super::cookie::Cookie;
 use crate::zone::{MAX_NAME, rtype};
 
 /// Octets of the header (RFC 1035 section 4.1.1).
@@ -15,7 +16,7 @@ const OPCODE_NOTIFY: u8 = 4;
 const OPCODE_UPDATE: u8 = 5;
 
 /// RFC 7873 section 4.
-const COOKIE_OPTION: u16 = 10;
+pub const COOKIE_OPTION: u16 = 10;
 
 /// A response code (RFC 1035 section 4.1.1, RFC 6891 section 6.1.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,16 +31,19 @@ impl Rcode {
     pub const REFUSED: Rcode = Rcode(5);
     pub const NOTAUTH: Rcode = Rcode(9);
     pub const BADVERS: Rcode = Rcode(16);
+    /// RFC 7873 section 8.
+    pub const BADCOOKIE: Rcode = Rcode(23);
 }
 
 /// The OPT record of a query (RFC 6891 section 6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Edns {
+pub struct Edns<'a> {
     /// Octets that the requestor can take over UDP, as it said.
     pub payload: u16,
     pub version: u8,
     /// DNSSEC OK (RFC 3225).
     pub dnssec_ok: bool,
+    pub cookie: Option<Cookie<'a>>,
 }
 
 /// A well-formed query with exactly one question.
@@ -49,7 +53,7 @@ pub struct Query<'a> {
     pub question: &'a [u8],
     pub qtype: u16,
     pub qclass: u16,
-    pub edns: Option<Edns>,
+    pub edns: Option<Edns<'a>>,
     /// QNAME in lower case.
     pub name: LowerName,
 }
@@ -60,7 +64,7 @@ pub struct Query<'a> {
 pub enum Message<'a> {
     Query(Query<'a>),
     /// A question-less query with a COOKIE option (RFC 7873 section 5.4).
-    CookieOnly(Edns),
+    CookieOnly(Edns<'a>),
     /// Not for this room: UPDATE, NOTIFY, or signed by TSIG. Has exactly one question (or zone) in the header.
     Rare,
     /// No answer: not even a header, or itself an answer.
@@ -141,21 +145,20 @@ fn read_query(packet: &[u8], answers: u16, authorities: u16, additionals: u16) -
 fn read_cookie_only(packet: &[u8], additionals: u16) -> Option<Message<'_>> {
     let tail = read_additionals(packet, HEADER, additionals)?;
     match tail.edns {
-        Some(edns) if tail.cookie => Some(Message::CookieOnly(edns)),
+        Some(edns) if edns.cookie.is_some() => Some(Message::CookieOnly(edns)),
         _ => None,
     }
 }
 
 #[derive(Default)]
-struct Additionals {
-    edns: Option<Edns>,
-    cookie: bool,
+struct Additionals<'a> {
+    edns: Option<Edns<'a>>,
     signed: bool,
 }
 
 /// Looks for OPT and TSIG; other records are skipped. Every record takes octets of the packet, so the count cannot
 /// make this longer than the packet is.
-fn read_additionals(packet: &[u8], mut at: usize, count: u16) -> Option<Additionals> {
+fn read_additionals(packet: &[u8], mut at: usize, count: u16) -> Option<Additionals<'_>> {
     let mut found = Additionals::default();
     for index in 0..count {
         let record = record_at(packet, at)?;
@@ -168,8 +171,8 @@ fn read_additionals(packet: &[u8], mut at: usize, count: u16) -> Option<Addition
                     payload: record.class,
                     version: (record.ttl >> 16) as u8,
                     dnssec_ok: record.ttl & 0x8000 != 0,
+                    cookie: read_cookie(record.rdata)?,
                 });
-                found.cookie = has_cookie(record.rdata)?;
             }
             // RFC 8945 section 5.1: the last record
             rtype::TSIG if index + 1 == count => found.signed = true,
@@ -181,18 +184,16 @@ fn read_additionals(packet: &[u8], mut at: usize, count: u16) -> Option<Addition
     Some(found)
 }
 
-/// Whether the options hold a COOKIE of legal length (RFC 7873 section 4); `None` if they are malformed.
-fn has_cookie(mut options: &[u8]) -> Option<bool> {
-    let mut cookie = false;
+/// The first COOKIE of the options, which is the only one that counts (RFC 7873 section 5.2); `None` if they are
+/// malformed.
+fn read_cookie(mut options: &[u8]) -> Option<Option<Cookie<'_>>> {
+    let mut cookie = None;
     while !options.is_empty() {
         let code = u16_at(options, 0)?;
         let len = usize::from(u16_at(options, 2)?);
-        options.get(4..4 + len)?;
-        if code == COOKIE_OPTION {
-            if !(len == 8 || (16..=40).contains(&len)) {
-                return None; // RFC 7873 section 5.2.2: FORMERR
-            }
-            cookie = true;
+        let value = options.get(4..4 + len)?;
+        if code == COOKIE_OPTION && cookie.is_none() {
+            cookie = Some(Cookie::read(value)?);
         }
         options = &options[4 + len..];
     }

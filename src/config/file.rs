@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::issuance::{cas, certificates};
+use super::rate_limit::rate_limit;
 use super::read::{At, Complaint, List, Reader, Span, Table, listed, nearest, text_of, values};
 use super::value::{
-    domain_name, duration, holds_certificate, holds_private_key, host_name, is_loopback, listen_address, relative,
-    resolver_address,
+    cookie_secret, domain_name, duration, holds_certificate, holds_private_key, host_name, is_loopback, listen_address,
+    relative, resolver_address,
 };
 use super::zones::zones;
 use super::{Admin, Api, Config, ConfigError, Dns, Registration, Resolver, TlsFiles};
@@ -23,6 +24,8 @@ const VERSION: i64 = 1;
 const DATA_DIR: &str = "data";
 /// A day, in seconds: the most that a resolver should keep anything of a server whose values change at any time.
 const MAX_TTL: u64 = 86_400;
+/// The secret that is in use, the one before and the one to come; each costs a hash for a bad cookie.
+const MAX_SECRETS: usize = 3;
 /// Ten years of 365 days, in seconds.
 const MAX_LIFETIME: u64 = 3_650 * 86_400;
 
@@ -135,6 +138,16 @@ fn dns(top: &mut Table, reader: &mut Reader) -> Listening<Dns> {
     dns.negative_ttl = ttl(between("negative_ttl", 0, MAX_TTL)).unwrap_or(dns.negative_ttl);
     dns.txt_ttl = ttl(between("txt_ttl", 0, MAX_TTL)).unwrap_or(dns.txt_ttl);
     dns.value_lifetime = between("value_lifetime", 60, MAX_LIFETIME).unwrap_or(dns.value_lifetime);
+    if let Some(secrets) = table.strings("cookie_secret", reader, cookie_secret) {
+        reader.distinct(&secrets.items, |_| "this cookie secret".into());
+        if secrets.written > MAX_SECRETS {
+            let complaint = Complaint::new(format!("there are {} cookie secrets", secrets.written));
+            let help = format!("at most {MAX_SECRETS} are of use: the one in use, the one before, the one to come");
+            reader.refuse(&secrets.span, complaint.help(help));
+        }
+        dns.cookie_secret = values(&secrets.items);
+    }
+    dns.rate_limit = rate_limit(&mut table, reader);
     table.finish(reader);
     Listening::new(dns, &defaults, listen.map(|listen| listen.items))
 }

@@ -1,8 +1,9 @@
-//! The configuration, resolved and typed. `file.rs`, `zones.rs` and `issuance.rs` read the TOML as written, with the
-//! tables of `read.rs` and the values of `value.rs`.
+//! The configuration, resolved and typed. `file.rs`, `rate_limit.rs`, `zones.rs` and `issuance.rs` read the TOML as
+//! written, with the tables of `read.rs` and the values of `value.rs`.
 
 mod file;
 mod issuance;
+mod rate_limit;
 mod read;
 mod report;
 #[cfg(test)]
@@ -10,10 +11,13 @@ mod tests;
 mod value;
 mod zones;
 
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use report::{ConfigError, Problem};
+use zeroize::Zeroizing;
 
 use crate::zone::{Name, Zone};
 
@@ -44,6 +48,40 @@ pub struct Dns {
     pub txt_ttl: u32,
     /// How long a value is served unless it is refreshed, seconds. Default 7 days.
     pub value_lifetime: u64,
+    /// The first makes DNS cookies, all verify them. Empty: one is made up at the start.
+    pub cookie_secret: Vec<CookieSecret>,
+    pub rate_limit: RateLimit,
+}
+
+/// A secret that DNS cookies are made with (RFC 9018 section 4.4). Wiped from memory when dropped, never in `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CookieSecret(Zeroizing<[u8; 16]>);
+
+impl CookieSecret {
+    pub fn reveal(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for CookieSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CookieSecret(…)")
+    }
+}
+
+/// `[dns.rate_limit]`: answers over UDP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimit {
+    /// For one network; 0: no limit. Default 1000.
+    pub answers_per_second: u32,
+    /// Length of the prefix that makes a network. Default 24.
+    pub ipv4_prefix: u8,
+    /// Default 56.
+    pub ipv6_prefix: u8,
+    /// Never limited. Default: loopback.
+    pub exempt: Vec<IpNet>,
+    /// Tells in the log what would be limited, and limits nothing.
+    pub dry_run: bool,
 }
 
 /// `[api]`: the acme-dns compatible update API.
@@ -131,7 +169,30 @@ pub struct Certificate {
 impl Default for Dns {
     fn default() -> Dns {
         let every_address = [(Ipv4Addr::UNSPECIFIED, 53).into(), (Ipv6Addr::UNSPECIFIED, 53).into()];
-        Dns { listen: every_address.into(), negative_ttl: 1, txt_ttl: 1, value_lifetime: 7 * 86_400 }
+        Dns {
+            listen: every_address.into(),
+            negative_ttl: 1,
+            txt_ttl: 1,
+            value_lifetime: 7 * 86_400,
+            cookie_secret: Vec::new(),
+            rate_limit: RateLimit::default(),
+        }
+    }
+}
+
+impl Default for RateLimit {
+    fn default() -> RateLimit {
+        let loopback = [
+            IpNet::from(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+            Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
+        ];
+        RateLimit {
+            answers_per_second: 1_000,
+            ipv4_prefix: 24,
+            ipv6_prefix: 56,
+            exempt: loopback.into(),
+            dry_run: false,
+        }
     }
 }
 

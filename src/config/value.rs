@@ -1,11 +1,15 @@
 //! What the strings of the file mean: addresses, durations, names, URLs, paths to PEM files. Pure but for the last.
 
+use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use zeroize::Zeroizing;
+
+use super::CookieSecret;
 use super::read::{Complaint, octets_of};
 use crate::zone::Name;
 
@@ -36,6 +40,34 @@ pub(super) fn resolver_address(text: &str) -> Result<SocketAddr, Complaint> {
         Err(_) => Err(Complaint::new(format!("`{text}` is not an IP address"))
             .help("write \"192.0.2.1\", \"192.0.2.1:5353\" or \"[2001:db8::1]:5353\"")),
     }
+}
+
+/// A network as CIDR, with no bits beyond its prefix.
+pub(super) fn network(text: &str) -> Result<IpNet, Complaint> {
+    let refuse = |why: &str| Complaint::new(format!("`{text}` is not a network{why}"));
+    let network = text.parse::<IpNet>().map_err(|_| match text.parse::<IpAddr>() {
+        Ok(address) => refuse(": it has no length of a prefix").help(format!("write \"{}\"", IpNet::from(address))),
+        Err(_) => refuse("").help("write \"192.0.2.0/24\" or \"2001:db8::/56\""),
+    })?;
+    match network {
+        IpNet::V6(mapped) if mapped.addr().to_ipv4_mapped().is_some() => {
+            Err(refuse(": it is IPv4 in the form of IPv6").help("write it as IPv4, such as \"192.0.2.0/24\""))
+        }
+        network if network.trunc() != network => {
+            Err(refuse(": it has bits beyond its prefix").help(format!("write \"{}\"", network.trunc())))
+        }
+        network => Ok(network),
+    }
+}
+
+/// A secret of 128 bits in hexadecimal. It is not repeated in the complaint.
+pub(super) fn cookie_secret(text: &str) -> Result<CookieSecret, Complaint> {
+    let hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let secret = u128::from_str_radix(text, 16).ok().filter(|_| hex);
+    secret.map(|secret| CookieSecret(Zeroizing::new(secret.to_be_bytes()))).ok_or_else(|| {
+        Complaint::new("a cookie secret is 32 hexadecimal digits")
+            .help("make one with `openssl rand -hex 16`, the same for all servers of the zone")
+    })
 }
 
 /// Whether only this host reaches the address.

@@ -2,27 +2,30 @@
 //!
 //! The loops are our own. hickory's listeners parse before anything can be checked (a 12-octet packet makes them
 //! allocate 11 MB), and cannot send ready-made octets. What [`answer`] does not take, UPDATE and signed messages, goes
-//! to hickory's parser and our `handler`, after the header has been checked.
+//! to hickory's parser and our `handler.rs`, after the header has been checked.
 
 mod bind;
 mod handler;
 mod http;
+mod limit;
 mod mmsg;
 mod prompt;
 mod tcp;
 mod udp;
 
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use bind::{BindError, DnsSockets, bind_tcp};
 pub use handler::Rare;
 pub use http::{TlsError, serve as serve_http, tls};
+pub use limit::{Limiter, Settings as LimiterSettings};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answer::{Transport, Ttls, Verdict, answer};
-use crate::store::now;
+use crate::answer::{Context, Cookies, Transport, Ttls, Verdict, answer};
 use crate::zone::Live;
 
 /// What every DNS listener needs to answer.
@@ -30,17 +33,33 @@ use crate::zone::Live;
 pub struct Answerer {
     pub live: Arc<Live>,
     pub ttls: Ttls,
+    pub cookies: Arc<Cookies>,
+    pub limiter: Arc<Limiter>,
 }
 
 impl Answerer {
-    fn answer(&self, packet: &[u8], transport: Transport, out: &mut Vec<u8>) -> Verdict {
+    fn answer(&self, packet: &[u8], client: IpAddr, transport: Transport, out: &mut Vec<u8>) -> Verdict {
+        let now = now_millis();
+        let context = Context {
+            ttls: self.ttls,
+            cookies: &self.cookies,
+            client,
+            transport,
+            now: now / 1_000,
+            limited: &|| self.limiter.limits(client, now),
+        };
         // A panic would be a bug; it must cost one answer, not the thread that answers everybody.
-        let answered = catch_unwind(AssertUnwindSafe(|| answer(&self.live, self.ttls, packet, transport, now(), out)));
+        let answered = catch_unwind(AssertUnwindSafe(|| answer(&self.live, &context, packet, out)));
         answered.unwrap_or_else(|_| {
             tracing::error!(packet = ?packet, "answering a packet panicked: please report this line");
             Verdict::Silence
         })
     }
+}
+
+/// Milliseconds since 1970; one look at the clock serves the answer and the limiter.
+fn now_millis() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Serves all sockets until `stop` is cancelled; the tasks are tracked by `tasks`.
@@ -59,4 +78,53 @@ pub fn serve(
         tasks.spawn(tcp::serve(listener, answerer.clone(), rare.clone(), tasks.clone(), stop.clone()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zone::Zones;
+
+    /// Answers from a server without zones: REFUSED, unless they are limited.
+    fn answerer(per_second: u32) -> Answerer {
+        let limiter = LimiterSettings {
+            per_second,
+            ipv4_prefix: 24,
+            ipv6_prefix: 56,
+            exempt: Vec::new(),
+            dry_run: false,
+            table_bits: 8,
+        };
+        Answerer {
+            live: Arc::new(Live::new(Zones::new([]))),
+            ttls: Ttls { txt: 1, negative: 1 },
+            cookies: Arc::new(Cookies::new(&[1; 16], &[])),
+            limiter: Arc::new(Limiter::new(limiter)),
+        }
+    }
+
+    #[test]
+    fn the_limit_is_for_udp_without_a_valid_cookie() {
+        let answerer = answerer(1);
+        let ask = |client: &str, transport, cookie: &[u8]| {
+            let question = [0, 0, 16, 0, 1]; // . TXT
+            let opt = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 4 + cookie.len() as u8, 0, 10, 0, cookie.len() as u8];
+            let packet = [&[1, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1][..], &question, &opt, cookie].concat();
+            let mut out = Vec::new();
+            assert_eq!(answerer.answer(&packet, client.parse().unwrap(), transport, &mut out), Verdict::Reply);
+            let limited = match (out[2] & 0x02, out[3] & 0x0f) {
+                (0, 5) => false,
+                (2, 0) => true,
+                other => panic!("neither REFUSED nor an empty TC: {other:?}"),
+            };
+            (limited, out[out.len() - 24..].to_vec())
+        };
+        let (limited, cookie) = ask("192.0.2.1", Transport::Udp, &[5; 8]);
+        assert!(!limited);
+        assert!((0..20).any(|_| ask("192.0.2.2", Transport::Udp, &[5; 8]).0), "one a second");
+        assert!((0..20).all(|_| !ask("192.0.2.1", Transport::Udp, &cookie).0), "a valid cookie");
+        assert!((0..20).any(|_| ask("192.0.2.2", Transport::Udp, &cookie).0), "somebody else's cookie");
+        assert!((0..20).all(|_| !ask("192.0.2.2", Transport::Tcp, &[5; 8]).0), "TCP");
+        assert!(answerer.limiter.limited() > 1);
+    }
 }

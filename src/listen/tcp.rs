@@ -94,7 +94,7 @@ async fn exchange(
             Ok(first) => first?,
         };
         timeout(MESSAGE, read_message(&mut stream, first, &mut message)).await??;
-        match answerer.answer(&message, Transport::Tcp, &mut reply) {
+        match answerer.answer(&message, peer.ip(), Transport::Tcp, &mut reply) {
             Verdict::Reply => {}
             // A peer that sends no queries has no business here.
             Verdict::Silence => return Ok(()),

@@ -60,7 +60,7 @@ fn receive(
             if peer.address.port() == 0 {
                 return false; // cannot be answered
             }
-            match answerer.answer(packet, Transport::Udp, reply) {
+            match answerer.answer(packet, peer.address.ip(), Transport::Udp, reply) {
                 Verdict::Reply => true,
                 Verdict::Silence => false,
                 Verdict::Rare => {
