@@ -211,8 +211,10 @@ fn claim(config: &Config) -> Result<(File, Sockets), StartError> {
 /// Makes the folder (mode 0700) if it is missing and locks it for this process.
 fn lock_data_dir(data_dir: &Path) -> Result<File, String> {
     let failed = |error: io::Error| format!("cannot use the data folder {}: {error}", data_dir.display());
-    if !data_dir.exists() {
-        DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
+    match fs::metadata(data_dir) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(format!("cannot use the data folder {}: it is not a folder", data_dir.display())),
+        Err(_) => DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?,
     }
     close_to_others(data_dir)?;
     let path = data_dir.join("lock");

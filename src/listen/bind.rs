@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::mmsg::enable_packet_info;
+
 /// The DNS sockets, bound.
 #[derive(Debug)]
 pub struct DnsSockets {
@@ -63,6 +65,7 @@ fn bind_udp(address: SocketAddr) -> Result<UdpSocket, BindError> {
         let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
         // Room for bursts while the thread is busy; the kernel may give less.
         let _ = socket.set_recv_buffer_size(4 << 20);
+        enable_packet_info(&socket, address.ip())?;
         socket.bind(&address.into())?;
         Ok(socket.into())
     };

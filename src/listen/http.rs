@@ -48,7 +48,7 @@ pub fn tls(files: &TlsFiles) -> Result<RustlsConfig, TlsError> {
     Ok(RustlsConfig::from_config(Arc::new(config)))
 }
 
-/// Serves a router until `stop` is cancelled; then finishes what is under way.
+/// Serves a router until `stop` is cancelled; then finishes what is under way. Plain text is HTTP/1.1 alone.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -73,7 +73,8 @@ pub async fn serve(
                 server.serve(service).await
             }
             None => {
-                let mut server = axum_server::from_tcp(listener)?.handle(handle);
+                // To tell the versions apart, hyper would wait for the first octets without a deadline.
+                let mut server = axum_server::from_tcp(listener)?.handle(handle).http1_only();
                 limit(&mut server);
                 server.serve(service).await
             }

@@ -31,9 +31,10 @@ pub struct Peer {
     pub local: Option<Local>,
 }
 
-/// Asks the kernel to tell the local address of each packet, if the socket is bound to a wildcard address.
-pub fn enable_packet_info(socket: &UdpSocket) -> io::Result<()> {
-    let (level, option) = match socket.local_addr()?.ip() {
+/// Asks the kernel to tell the local address of each packet, if `address`, which the socket is to be bound to, is a
+/// wildcard. Must be done before: a packet that has come already is not told about.
+pub fn enable_packet_info(socket: &impl AsRawFd, address: IpAddr) -> io::Result<()> {
+    let (level, option) = match address {
         address if !address.is_unspecified() => return Ok(()),
         IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO),
         IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
@@ -305,7 +306,7 @@ mod tests {
     /// Sends a packet to `target` and answers it from a wildcard socket; the address the answer came from.
     fn echo(wildcard: &str, target: IpAddr) -> SocketAddr {
         let server = UdpSocket::bind(wildcard).unwrap();
-        enable_packet_info(&server).unwrap();
+        enable_packet_info(&server, server.local_addr().unwrap().ip()).unwrap();
         let client = UdpSocket::bind(if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
         client.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
         client.send_to(b"ping", (target, server.local_addr().unwrap().port())).unwrap();

@@ -25,7 +25,6 @@ pub fn serve(
     tasks: &TaskTracker,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    mmsg::enable_packet_info(&socket)?;
     let socket = Arc::new(socket);
     let (hand_over, waiting) = mpsc::channel(RARE_WAITING);
     tasks.spawn(handle_rare(socket.clone(), rare, waiting));

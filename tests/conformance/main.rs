@@ -1,0 +1,67 @@
+//! What the server says on the wire: the real process, raw octets in, judged by another implementation.
+
+mod battery;
+mod malformed;
+mod size;
+mod stream;
+mod visible;
+mod zones;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use support::{Acmezone, Query, RawDns, Reply};
+
+/// The zone of the quick start.
+const ZONE: &str = "auth.example.org";
+
+/// How a message travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Via {
+    Udp,
+    Tcp,
+}
+
+const BOTH: [Via; 2] = [Via::Udp, Via::Tcp];
+
+/// A server with the zone of the quick start.
+fn quick_start() -> Acmezone {
+    Acmezone::start(&zone_table(ZONE, &shipped("auth.example.org.zone")))
+}
+
+/// A zone file that comes with the source.
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("zones").join(name)
+}
+
+fn zone_table(origin: &str, file: &Path) -> String {
+    format!("[[zone]]\norigin = \"{origin}\"\nfile = \"{}\"\n", file.display())
+}
+
+fn dns(server: &Acmezone) -> RawDns {
+    RawDns::new(server.dns)
+}
+
+/// The octets that come back for a message.
+#[track_caller]
+fn exchange(server: &Acmezone, via: Via, message: &[u8]) -> Vec<u8> {
+    let reply = match via {
+        Via::Udp => dns(server).udp(message),
+        Via::Tcp => dns(server).tcp(message),
+    };
+    reply.unwrap_or_else(|| panic!("no answer over {via:?} to {message:02x?}"))
+}
+
+#[track_caller]
+fn ask(server: &Acmezone, via: Via, query: &Query) -> Reply {
+    let reply = Reply::parse(&exchange(server, via, &query.bytes()));
+    assert_eq!(reply.header.id(), query.id);
+    reply
+}
+
+/// A value of the form that DNS-01 has: 43 characters.
+fn value(number: usize) -> String {
+    format!("{number:0>43}")
+}
