@@ -3,6 +3,7 @@
 mod doors;
 mod issuance;
 mod samples;
+mod streams;
 mod syntax;
 mod zones;
 
