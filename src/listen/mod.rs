@@ -8,15 +8,22 @@ mod bind;
 mod handler;
 mod http;
 mod mmsg;
+mod places;
+mod stream;
 mod tcp;
+mod tls;
 mod udp;
 
+use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 pub use bind::{BindError, DnsSockets, bind_tcp};
 pub use handler::Rare;
-pub use http::{TlsError, serve as serve_http, tls};
+pub use http::{serve as serve_http, tls};
+pub use places::Caps;
+use rustls::ServerConfig;
+pub use tls::{TlsError, dot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -42,9 +49,17 @@ impl Answerer {
     }
 }
 
+/// Listeners of DNS over TLS, and what to show to those who come.
+pub struct Dot {
+    pub listeners: Vec<TcpListener>,
+    pub config: Arc<ServerConfig>,
+}
+
 /// Serves all sockets until `stop` is cancelled; the tasks are tracked by `tasks`.
 pub fn serve(
     sockets: DnsSockets,
+    dot: Option<Dot>,
+    caps: Caps,
     answerer: Answerer,
     tasks: &TaskTracker,
     stop: &CancellationToken,
@@ -53,9 +68,16 @@ pub fn serve(
     for socket in sockets.udp {
         udp::serve(socket, answerer.clone(), rare.clone(), tasks, stop.clone())?;
     }
+    let streams = tcp::Streams::new(answerer, rare, caps, bind::raise_file_limit(), tasks, stop);
     for listener in sockets.tcp {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        tasks.spawn(tcp::serve(listener, answerer.clone(), rare.clone(), tasks.clone(), stop.clone()));
+        tasks.spawn(streams.clone().serve(listener, None));
+    }
+    if let Some(dot) = dot {
+        for listener in dot.listeners {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            tasks.spawn(streams.clone().serve(listener, Some(dot.config.clone())));
+        }
     }
     Ok(())
 }
