@@ -1,5 +1,6 @@
 //! The server itself, as a process of the real binary in a folder of its own.
 
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -85,12 +86,7 @@ impl Acmezone {
     #[track_caller]
     pub fn restart(&mut self) {
         self.kill();
-        let mut process = Subprocess::start("acmezone", self.command(&["serve"]));
-        let (api, admin) = (self.api, self.admin);
-        process.wait_until(START, "the server to listen", || {
-            TcpStream::connect(api).and_then(|_| TcpStream::connect(admin)).ok()
-        });
-        self.process = Some(process);
+        self.run_as(Subprocess::start("acmezone", self.command(&["serve"])));
     }
 
     /// SIGKILL: no warning, nothing is finished.
@@ -103,8 +99,11 @@ impl Acmezone {
         self.process.as_mut().expect("the server was started")
     }
 
-    /// Replaces the process by one started differently, to be killed with this server.
-    pub fn run_as(&mut self, process: Subprocess) {
+    /// Takes a process that was started differently, to be killed with this server; returns when it answers.
+    #[track_caller]
+    pub fn run_as(&mut self, mut process: Subprocess) {
+        let api = self.api;
+        process.wait_until(START, "the server to answer", || is_healthy(api).ok().filter(|healthy| *healthy));
         self.process = Some(process);
     }
 
@@ -124,6 +123,16 @@ impl Acmezone {
     pub fn update(&self, account: &Registered, txt: &str) -> Answer {
         http::request(self.api, "POST", "/update", &account.headers(), account.body(txt).as_bytes())
     }
+}
+
+/// That a connection is taken is not enough: the addresses are bound before the store is opened, and served last.
+fn is_healthy(api: SocketAddr) -> io::Result<bool> {
+    let mut stream = TcpStream::connect(api)?;
+    stream.set_read_timeout(Some(Duration::from_millis(200)))?;
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut status = [0; 12];
+    stream.read_exact(&mut status)?;
+    Ok(status == *b"HTTP/1.1 200")
 }
 
 impl Registered {
