@@ -11,13 +11,27 @@ use rustls::pki_types::pem::PemObject;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 
-use crate::support::{Acmezone, Finished, Query, RawDns, Reply, Rtype, Tls, debian, free_port, run};
+use crate::support::{Acmezone, Finished, Query, RawDns, Reply, Rtype, Subprocess, Tls, debian, free_port, run};
 use crate::{ZONE, shipped, zone_table};
 
 struct Dot {
     server: Acmezone,
     address: SocketAddr,
     tls: Tls,
+}
+
+/// The API speaks HTTPS here, so this waits for the server and holds it by itself. The process goes before its folder.
+struct Running {
+    process: Subprocess,
+    dot: Dot,
+}
+
+impl std::ops::Deref for Running {
+    type Target = Dot;
+
+    fn deref(&self) -> &Dot {
+        &self.dot
+    }
 }
 
 /// Not started yet.
@@ -38,17 +52,17 @@ fn prepared() -> Dot {
     Dot { server, address, tls }
 }
 
-/// Everything is there when the first query is answered.
-fn start(dot: &mut Dot) {
-    dot.server.restart();
-    let reply = RawDns::new(dot.server.dns).timeout(Duration::from_secs(10)).tcp(&Query::new(ZONE, Rtype::SOA).bytes());
-    assert!(reply.is_some(), "{}", dot.server.log());
+/// Returns when the first query is answered: then everything is there.
+fn start(dot: Dot) -> Running {
+    let mut process = Subprocess::start("acmezone", dot.server.command(&["serve"]));
+    let dns = RawDns::new(dot.server.dns);
+    let query = Query::new(ZONE, Rtype::SOA).bytes();
+    process.wait_until(Duration::from_secs(10), "the server to answer", || dns.tcp(&query));
+    Running { process, dot }
 }
 
-fn started() -> Dot {
-    let mut dot = prepared();
-    start(&mut dot);
-    dot
+fn started() -> Running {
+    start(prepared())
 }
 
 type Stream = StreamOwned<ClientConnection, TcpStream>;
@@ -183,21 +197,21 @@ fn a_stop_says_goodbye() {
     stream.write_all(&framed(&Query::new(ZONE, Rtype::SOA).bytes())).unwrap();
     receive(&mut stream).unwrap();
     let half = TcpStream::connect(dot.address).unwrap();
-    dot.server.process().signal(libc::SIGTERM);
+    dot.process.signal(libc::SIGTERM);
     assert_eq!(stream.read(&mut [0]).expect("close_notify"), 0);
-    assert_eq!(dot.server.process().wait(Duration::from_secs(3)).code(), Some(0));
+    assert_eq!(dot.process.wait(Duration::from_secs(3)).code(), Some(0));
     drop(half);
 }
 
 #[test]
 fn the_port_in_use_names_its_holder_and_the_status_names_the_port() {
-    let mut dot = prepared();
+    let dot = prepared();
     let holder = TcpListener::bind(dot.address).unwrap();
     let text = dot.server.cli(&["serve"]).expect_failure().output();
     let expected = format!("[dns] tls_listen: cannot listen on TCP {}: the port is in use by", dot.address);
     assert!(text.contains(&expected) && text.contains(&format!("process {}", std::process::id())), "{text}");
     drop(holder);
-    start(&mut dot);
+    let dot = start(dot);
     let text = dot.server.cli(&["status"]).expect_success().stdout;
     assert!(text.contains(&format!("DNS over TLS:       {}", dot.address)), "{text}");
     let text = dot.server.cli(&["--json", "status"]).expect_success().stdout;
