@@ -18,6 +18,8 @@ pub struct Status {
     pub data_dir: String,
     pub started: jiff::Timestamp,
     pub dns: Vec<SocketAddr>,
+    #[serde(default)]
+    pub dns_tls: Vec<SocketAddr>,
     pub api: Vec<SocketAddr>,
     pub admin: SocketAddr,
     pub zones: usize,

@@ -16,7 +16,7 @@ use crate::answer::{COOKIE_SECRET, Cookies, Ttls};
 use crate::config::{Config, CookieSecret, RateLimit};
 use crate::door::acmedns;
 use crate::door::admin::{self, AdminState, AdminToken, ZoneFacts};
-use crate::listen::{self, Answerer, DnsSockets, Limiter, LimiterSettings};
+use crate::listen::{self, Answerer, Caps, DnsSockets, Dot, Limiter, LimiterSettings};
 use crate::resolve::Resolver;
 use crate::store::{Policy, Sqlite, StoreError, Writer, WriterHandle};
 use crate::zone::{Live, Zones};
@@ -47,6 +47,8 @@ impl StartError {
 pub struct Addresses {
     /// UDP and TCP.
     pub dns: Vec<SocketAddr>,
+    /// DNS over TLS.
+    pub dns_tls: Vec<SocketAddr>,
     pub api: Vec<SocketAddr>,
     pub admin: SocketAddr,
 }
@@ -75,6 +77,7 @@ impl Server {
         let (lock, sockets) = claim(&config)?;
         let addresses = sockets.addresses().map_err(StartError::one)?;
         let api_tls = config.api.tls.as_ref().map(listen::tls).transpose().map_err(StartError::one)?;
+        let dot = dot(&config, sockets.dns_tls)?;
 
         let live = Arc::new(Live::new(Zones::new(config.zones.iter().map(|zone| zone.zone.clone()))));
         let policy = Policy {
@@ -95,6 +98,7 @@ impl Server {
             data_dir: config.data_dir.clone(),
             started,
             dns: addresses.dns.clone(),
+            dns_tls: addresses.dns_tls.clone(),
             api: addresses.api.clone(),
             admin: addresses.admin,
             zones: config.zones.iter().map(|zone| ZoneFacts::new(zone, config.api.zone.as_ref())).collect(),
@@ -105,9 +109,10 @@ impl Server {
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let ttls = Ttls { txt: config.dns.txt_ttl, negative: config.dns.negative_ttl };
+        let caps = Caps { connections: config.dns.tcp_connections, per_prefix: config.dns.tcp_connections_per_prefix };
         let cookies = Arc::new(cookies(&config.dns.cookie_secret).map_err(StartError::one)?);
         let answerer = Answerer { live, ttls, cookies, limiter: Arc::new(limiter(&config.dns.rate_limit)) };
-        listen::serve(sockets.dns, answerer, &tasks, &stop).map_err(StartError::one)?;
+        listen::serve(sockets.dns, dot, caps, answerer, &tasks, &stop).map_err(StartError::one)?;
         for listener in sockets.api {
             serve_http(listener, api_router.clone(), api_tls.clone(), &tasks, &stop);
         }
@@ -115,7 +120,7 @@ impl Server {
         tasks.spawn(sweep(writer, stop.clone()));
         tasks.spawn(issuer.run(stop.clone()));
         tracing::info!(
-            dns = ?addresses.dns, api = ?addresses.api, admin = %addresses.admin, zones = config.zones.len(),
+            dns = ?addresses.dns, dns_tls = ?addresses.dns_tls, api = ?addresses.api, admin = %addresses.admin, zones = config.zones.len(),
             certificates = config.certificates.len(), "ready"
         );
         Ok(Handle { addresses, stop, tasks, writer: Some(writer_thread), _lock: lock })
@@ -179,15 +184,18 @@ fn install_tls_provider() {
 /// Everything bound, before anything is served.
 struct Sockets {
     dns: DnsSockets,
+    dns_tls: Vec<TcpListener>,
     api: Vec<TcpListener>,
     admin: TcpListener,
 }
 
 impl Sockets {
     fn addresses(&self) -> io::Result<Addresses> {
+        let of = |listeners: &[TcpListener]| listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>();
         Ok(Addresses {
             dns: self.dns.addresses()?,
-            api: self.api.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?,
+            dns_tls: of(&self.dns_tls)?,
+            api: of(&self.api)?,
             admin: self.admin.local_addr()?,
         })
     }
@@ -199,17 +207,28 @@ fn claim(config: &Config) -> Result<(File, Sockets), StartError> {
     let mut keep = |problem: String| problems.push(problem);
     let lock = lock_data_dir(&config.data_dir).map_err(&mut keep).ok();
     let dns = DnsSockets::bind(&config.dns.listen).map_err(|error| keep(error.to_string())).ok();
-    let api: Vec<TcpListener> = config
-        .api
-        .listen
-        .iter()
-        .filter_map(|address| listen::bind_tcp(*address).map_err(|error| keep(format!("[api] {error}"))).ok())
-        .collect();
-    let admin = listen::bind_tcp(config.admin.listen).map_err(|error| keep(format!("[admin] {error}"))).ok();
+    let mut bind = |addresses: &[SocketAddr], what: &str| -> Vec<TcpListener> {
+        let bound = addresses.iter().map(|address| listen::bind_tcp(*address));
+        bound.filter_map(|bound| bound.map_err(|error| keep(format!("{what} {error}"))).ok()).collect()
+    };
+    let dns_tls = bind(&config.dns.tls_listen, "[dns] tls_listen:");
+    let api = bind(&config.api.listen, "[api]");
+    let admin = bind(&[config.admin.listen], "[admin]").pop();
     match (lock, dns, admin) {
-        (Some(lock), Some(dns), Some(admin)) if problems.is_empty() => Ok((lock, Sockets { dns, api, admin })),
+        (Some(lock), Some(dns), Some(admin)) if problems.is_empty() => Ok((lock, Sockets { dns, dns_tls, api, admin })),
         _ => Err(StartError { problems }),
     }
+}
+
+/// DNS over TLS with the certificate of the API, if there is an address for it.
+fn dot(config: &Config, listeners: Vec<TcpListener>) -> Result<Option<Dot>, StartError> {
+    if listeners.is_empty() {
+        return Ok(None);
+    }
+    let files = config.api.tls.as_ref();
+    let files = files.ok_or_else(|| StartError::one("DNS over TLS needs a certificate: [api] has no `tls`"))?;
+    let config = listen::dot(files).map_err(StartError::one)?.into();
+    Ok(Some(Dot { listeners, config }))
 }
 
 /// Makes the folder (mode 0700) if it is missing and locks it for this process.

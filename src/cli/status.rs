@@ -16,6 +16,7 @@ pub(super) async fn run(client: &Client, out: &mut Output) -> Result<(), Failure
         ("configuration", status.config),
         ("data", status.data_dir),
         ("DNS", output::list(&status.dns)),
+        ("DNS over TLS", output::list(&status.dns_tls)),
         ("update API", output::list(&status.api)),
         ("admin API", status.admin.to_string()),
         ("zones", status.zones.to_string()),

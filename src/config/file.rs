@@ -28,6 +28,8 @@ const MAX_TTL: u64 = 86_400;
 const MAX_SECRETS: usize = 3;
 /// Ten years of 365 days, in seconds.
 const MAX_LIFETIME: u64 = 3_650 * 86_400;
+/// Connections that one process may have.
+const MAX_CONNECTIONS: usize = 65_536;
 
 pub(super) fn read(path: &Path) -> Result<Config, ConfigError> {
     let text = text_of(path).map_err(|problem| ConfigError { problems: vec![*problem] })?;
@@ -56,7 +58,10 @@ fn everything(path: &Path, mut top: Table, reader: &mut Reader) -> Option<Config
     let certificates = certificates(&mut top, &ca_names, reader);
     top.finish(reader);
 
-    compare(&dns.listen, &api.listen, &admin.listen, reader);
+    compare(&dns, &api.listen, &admin.listen, reader);
+    if !api.encrypted {
+        refuse_unencrypted(&dns.tls, reader);
+    }
     let zone = labels_zone(&api, &origins, reader);
     Some(Config {
         file: path.into(),
@@ -93,6 +98,10 @@ fn check_version(top: &mut Table, reader: &mut Reader) -> Option<()> {
 struct Listening<T> {
     config: T,
     listen: Vec<(SocketAddr, Option<Span>)>,
+    /// Only `[dns]` has such addresses.
+    tls: Vec<(SocketAddr, Option<Span>)>,
+    /// `[api]` has `tls`, well or badly.
+    encrypted: bool,
     zone: Option<At<Name>>,
 }
 
@@ -102,13 +111,13 @@ impl<T> Listening<T> {
             None => defaults.iter().map(|address| (*address, None)).collect(),
             Some(written) => written.into_iter().map(|at| (at.value, Some(at.span))).collect(),
         };
-        Listening { config, listen, zone: None }
+        Listening { config, listen, tls: Vec::new(), encrypted: false, zone: None }
     }
 }
 
 /// Addresses to listen on; `Some` if the key is written.
-fn listen(table: &mut Table, reader: &mut Reader) -> Option<List<SocketAddr>> {
-    let listen = table.strings("listen", reader, listen_address)?;
+fn listen(key: &'static str, table: &mut Table, reader: &mut Reader) -> Option<List<SocketAddr>> {
+    let listen = table.strings(key, reader, listen_address)?;
     // port 0 is another port each time
     reader.distinct(listen.items.iter().filter(|at| at.value.port() != 0), |address| format!("the address {address}"));
     Some(listen)
@@ -118,13 +127,28 @@ fn dns(top: &mut Table, reader: &mut Reader) -> Listening<Dns> {
     let mut dns = Dns::default();
     let defaults = dns.listen.clone();
     let Some(mut table) = top.table("dns", "[dns]", reader) else { return Listening::new(dns, &defaults, None) };
-    let listen = listen(&mut table, reader);
+    let listen = listen("listen", &mut table, reader);
     if let Some(listen) = &listen {
         if listen.written == 0 {
             reader.refuse(&listen.span, Complaint::new("a DNS server needs an address to listen on"));
         }
         dns.listen = values(&listen.items);
     }
+    let tls = self::listen("tls_listen", &mut table, reader).map(|listen| listen.items).unwrap_or_default();
+    dns.tls_listen = values(&tls);
+    let mut connections = |key, default| {
+        let Some(At { value, span }) = table.integer(key, reader) else { return default };
+        match usize::try_from(value) {
+            Ok(number @ 1..=MAX_CONNECTIONS) => number,
+            _ => {
+                let complaint = format!("`{key}` is from 1 to {MAX_CONNECTIONS}, not {value}");
+                reader.refuse(&span, Complaint::new(complaint));
+                default
+            }
+        }
+    };
+    dns.tcp_connections = connections("tcp_connections", dns.tcp_connections);
+    dns.tcp_connections_per_prefix = connections("tcp_connections_per_prefix", dns.tcp_connections_per_prefix);
     let mut between = |key, least: u64, most: u64| {
         let At { value, span } = table.seconds(key, reader, duration)?;
         if (least..=most).contains(&value) {
@@ -149,13 +173,14 @@ fn dns(top: &mut Table, reader: &mut Reader) -> Listening<Dns> {
     }
     dns.rate_limit = rate_limit(&mut table, reader);
     table.finish(reader);
-    Listening::new(dns, &defaults, listen.map(|listen| listen.items))
+    let tls = tls.into_iter().map(|at| (at.value, Some(at.span))).collect();
+    Listening { tls, ..Listening::new(dns, &defaults, listen.map(|listen| listen.items)) }
 }
 
 fn api(top: &mut Table, base: &Path, reader: &mut Reader) -> Listening<Api> {
     let mut api = Api::default();
     let Some(mut table) = top.table("api", "[api]", reader) else { return Listening::new(api, &[], None) };
-    let listen = listen(&mut table, reader).map(|listen| listen.items);
+    let listen = listen("listen", &mut table, reader).map(|listen| listen.items);
     api.listen = values(listen.as_deref().unwrap_or_default());
     if let Some(at) = table.string("registration", reader, registration) {
         api.registration = at.value;
@@ -187,7 +212,7 @@ fn api(top: &mut Table, base: &Path, reader: &mut Reader) -> Listening<Api> {
             ),
         );
     }
-    Listening { zone, ..Listening::new(api, &[], listen) }
+    Listening { zone, encrypted, ..Listening::new(api, &[], listen) }
 }
 
 fn registration(text: &str) -> Result<Registration, Complaint> {
@@ -245,9 +270,18 @@ fn resolver(top: &mut Table, reader: &mut Reader) -> Resolver {
     Resolver { nameservers: values(&nameservers) }
 }
 
+/// DNS over TLS without a certificate.
+fn refuse_unencrypted(tls: &[(SocketAddr, Option<Span>)], reader: &mut Reader) {
+    if let Some((address, Some(span))) = tls.first() {
+        let complaint = Complaint::new(format!("DNS over TLS on {address} needs a certificate"));
+        let help = "it is that of the API: give [api] `tls = { certificate = \"…\", private_key = \"…\" }`";
+        reader.refuse(span, complaint.help(help));
+    }
+}
+
 /// Ports that two doors cannot share.
 fn compare(
-    dns: &[(SocketAddr, Option<Span>)],
+    dns: &Listening<Dns>,
     api: &[(SocketAddr, Option<Span>)],
     admin: &[(SocketAddr, Option<Span>)],
     reader: &mut Reader,
@@ -268,10 +302,19 @@ fn compare(
             refuse(admin, "[admin]", api, "[api]");
         }
     }
-    let doors = api.iter().map(|address| ("[api]", address)).chain(admin.iter().map(|address| ("[admin]", address)));
-    for (what, door) in doors.filter(|(_, door)| door.0.port() != 0) {
-        if let Some(dns) = dns.iter().find(|dns| dns.0.port() == door.0.port() && overlap(dns.0, door.0)) {
-            refuse(door, what, dns, "[dns]");
+    type Named<'a> = (&'static str, &'a (SocketAddr, Option<Span>));
+    fn named<'a>(what: &'static str, list: &'a [(SocketAddr, Option<Span>)]) -> Vec<Named<'a>> {
+        list.iter().map(|address| (what, address)).collect()
+    }
+    let udp_and_tcp = named("[dns]", &dns.listen);
+    let tls = named("[dns] tls_listen", &dns.tls);
+    let doors = [named("[api]", api), named("[admin]", admin)].concat();
+    for (doors, others) in [(&doors, &udp_and_tcp), (&doors, &tls), (&tls, &udp_and_tcp)] {
+        for (what, door) in doors.iter().filter(|(_, door)| door.0.port() != 0) {
+            let same = |(_, other): &&Named<'_>| other.0.port() == door.0.port() && overlap(other.0, door.0);
+            if let Some((with, other)) = others.iter().find(same) {
+                refuse(door, what, other, with);
+            }
         }
     }
 }

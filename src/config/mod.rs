@@ -42,6 +42,12 @@ pub struct Config {
 pub struct Dns {
     /// UDP and TCP. Default: `0.0.0.0:53` and `[::]:53`.
     pub listen: Vec<SocketAddr>,
+    /// DNS over TLS, with the certificate of the API. Default: none.
+    pub tls_listen: Vec<SocketAddr>,
+    /// Connections at a time, over TCP and TLS. Default 1024.
+    pub tcp_connections: usize,
+    /// Of these, from one network: /24 of IPv4, /56 of IPv6. Default 64.
+    pub tcp_connections_per_prefix: usize,
     /// Upper bound for the TTL of negative answers, seconds. Default 1.
     pub negative_ttl: u32,
     /// TTL of TXT values, seconds. Default 1.
@@ -171,6 +177,9 @@ impl Default for Dns {
         let every_address = [(Ipv4Addr::UNSPECIFIED, 53).into(), (Ipv6Addr::UNSPECIFIED, 53).into()];
         Dns {
             listen: every_address.into(),
+            tls_listen: Vec::new(),
+            tcp_connections: 1024,
+            tcp_connections_per_prefix: 64,
             negative_ttl: 1,
             txt_ttl: 1,
             value_lifetime: 7 * 86_400,

@@ -103,6 +103,24 @@ pub fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
     bind().map_err(|error| failed("TCP", address, &error))
 }
 
+/// Lets this process have as many files open as it may, and says how many; `None` if that cannot be told.
+pub fn raise_file_limit() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a whole rlimit, which is written.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+        return None;
+    }
+    if limit.rlim_cur == limit.rlim_max {
+        return Some(limit.rlim_cur);
+    }
+    let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+    // SAFETY: the pointer is to a whole rlimit, which is read.
+    match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } {
+        0 => Some(raised.rlim_cur),
+        _ => Some(limit.rlim_cur),
+    }
+}
+
 fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +9,10 @@ use axum::Router;
 use axum_server::tls_rustls::RustlsConfig;
 use axum_server::{Address, Handle, Server};
 use hyper_util::rt::TokioTimer;
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
 
 use super::prompt::Prompt;
+use super::tls::{self, TlsError};
 use crate::config::TlsFiles;
 
 /// How long the header of a request may take to arrive.
@@ -25,28 +22,9 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Streams of one HTTP/2 connection at a time.
 const STREAMS: u32 = 100;
 
-/// Why the certificate of the API cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot use {path}: {reason}")]
-pub struct TlsError {
-    pub path: String,
-    pub reason: String,
-}
-
-/// Reads certificate chain and key for TLS 1.2 and 1.3.
+/// Reads certificate chain and key, for HTTP.
 pub fn tls(files: &TlsFiles) -> Result<RustlsConfig, TlsError> {
-    let unusable = |path: &Path, reason: String| TlsError { path: path.display().to_string(), reason };
-    let chain = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| unusable(&files.certificate, error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_file(&files.private_key)
-        .map_err(|error| unusable(&files.private_key, error.to_string()))?;
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|error| unusable(&files.certificate, error.to_string()))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(RustlsConfig::from_config(Arc::new(config)))
+    Ok(RustlsConfig::from_config(Arc::new(tls::read(files, &[b"h2", b"http/1.1"])?)))
 }
 
 /// Serves a router until `stop` is cancelled; then finishes what is under way. Plain text is HTTP/1.1 alone.

@@ -9,19 +9,25 @@ mod handler;
 mod http;
 mod limit;
 mod mmsg;
+mod places;
 mod prompt;
+mod stream;
 mod tcp;
+mod tls;
 mod udp;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use bind::{BindError, DnsSockets, bind_tcp};
 pub use handler::Rare;
-pub use http::{TlsError, serve as serve_http, tls};
+pub use http::{serve as serve_http, tls};
 pub use limit::{Limiter, Settings as LimiterSettings};
+pub use places::Caps;
+use rustls::ServerConfig;
+pub use tls::{TlsError, dot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -62,9 +68,17 @@ fn now_millis() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
+/// Listeners of DNS over TLS, and what to show to those who come.
+pub struct Dot {
+    pub listeners: Vec<TcpListener>,
+    pub config: Arc<ServerConfig>,
+}
+
 /// Serves all sockets until `stop` is cancelled; the tasks are tracked by `tasks`.
 pub fn serve(
     sockets: DnsSockets,
+    dot: Option<Dot>,
+    caps: Caps,
     answerer: Answerer,
     tasks: &TaskTracker,
     stop: &CancellationToken,
@@ -73,9 +87,16 @@ pub fn serve(
     for socket in sockets.udp {
         udp::serve(socket, answerer.clone(), rare.clone(), tasks, stop.clone())?;
     }
+    let streams = tcp::Streams::new(answerer, rare, caps, bind::raise_file_limit(), tasks, stop);
     for listener in sockets.tcp {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        tasks.spawn(tcp::serve(listener, answerer.clone(), rare.clone(), tasks.clone(), stop.clone()));
+        tasks.spawn(streams.clone().serve(listener, None));
+    }
+    if let Some(dot) = dot {
+        for listener in dot.listeners {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            tasks.spawn(streams.clone().serve(listener, Some(dot.config.clone())));
+        }
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! TCP (RFC 7766): own accept loop with a cap on connections, deadlines, and an orderly end.
+//! DNS over TCP (RFC 7766) and over TLS (RFC 7858): accepts connections, as many as there are places for, and hands
+//! them over to `stream.rs`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,128 +7,155 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_server::net::xfer::Protocol;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::places::{Caps, Place, Places};
+use super::stream::{self, Answers, Limits};
 use super::{Answerer, Rare};
 use crate::answer::{Transport, Verdict};
 
-/// Connections at a time on one listener.
-const CONNECTIONS: usize = 1024;
-/// How long a connection may be idle between two messages (RFC 7766 section 6.2.3).
-const IDLE: Duration = Duration::from_secs(10);
-/// How long one message may take to arrive, or its answer to leave.
-const MESSAGE: Duration = Duration::from_secs(5);
-/// Pause when the system has no more file descriptors.
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Pause when the system has no more file descriptors or memory.
 const EXHAUSTED: Duration = Duration::from_millis(50);
+/// One of so many file descriptors may be a connection: the rest is for the store, the API and who is leaving.
+const OF_FILES: u64 = 2;
 
-/// Accepts connections until `stop` is cancelled.
-pub async fn serve(
-    listener: TcpListener,
+/// All DNS streams of the process.
+#[derive(Clone)]
+pub struct Streams {
     answerer: Answerer,
     rare: Arc<Rare>,
+    limits: Limits,
+    places: Arc<Places>,
     tasks: TaskTracker,
     stop: CancellationToken,
-) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let accept = async {
-            let place = places.clone().acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = accept => accepted,
-        };
-        match accepted {
-            (Ok(place), Ok((stream, peer))) => {
-                tasks.spawn(connection(stream, peer, answerer.clone(), rare.clone(), stop.clone(), place));
-            }
-            (Err(_closed), _) => return,
-            (_, Err(error)) => {
-                tracing::debug!(%error, "accepting over TCP");
-                tokio::time::sleep(EXHAUSTED).await;
+}
+
+impl Streams {
+    /// `files`: how many files the process may have open.
+    pub fn new(
+        answerer: Answerer,
+        rare: Arc<Rare>,
+        caps: Caps,
+        files: Option<u64>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Streams {
+        let caps = within(caps, files);
+        let (tasks, stop) = (tasks.clone(), stop.clone());
+        Streams { answerer, rare, limits: Limits::default(), places: Places::new(caps), tasks, stop }
+    }
+
+    /// Accepts connections until the server stops; with TLS if there is a configuration for it.
+    pub async fn serve(self, listener: TcpListener, tls: Option<Arc<ServerConfig>>) {
+        let tls = tls.map(TlsAcceptor::from);
+        loop {
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    // Without a place it is closed at once.
+                    let Some(place) = self.places.take(peer.ip(), &self.stop) else { continue };
+                    let (streams, tls) = (self.clone(), tls.clone());
+                    self.tasks.spawn(async move {
+                        if let Err(error) = streams.connection(stream, peer, tls, place).await {
+                            tracing::debug!(%error, %peer, "DNS connection");
+                        }
+                    });
+                }
+                // A connection that was gone before it was accepted, and the like: the next one may be well.
+                Err(error) if !is_exhausted(&error) => tracing::debug!(%error, "accepting over TCP"),
+                Err(error) => {
+                    tracing::debug!(%error, "accepting over TCP");
+                    self.places.make_room();
+                    tokio::time::sleep(EXHAUSTED).await;
+                }
             }
         }
     }
+
+    async fn connection(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        tls: Option<TlsAcceptor>,
+        place: Place,
+    ) -> io::Result<()> {
+        // Answers are written as a whole; none of it should wait for an acknowledgement.
+        stream.set_nodelay(true)?;
+        let asked = Asked { answerer: self.answerer.clone(), rare: self.rare.clone(), peer };
+        let Some(tls) = tls else {
+            return stream::serve(stream, &asked, self.limits.clone(), &place, &self.stop).await;
+        };
+        let handshake = tokio::select! {
+            // also when the server stops: there is no query yet
+            () = place.leave().cancelled() => return Ok(()),
+            handshake = timeout(HANDSHAKE, tls.accept(stream)) => handshake,
+        };
+        stream::serve(handshake??, &asked, self.limits.clone(), &place, &self.stop).await
+    }
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
+/// Who answers a connection's messages.
+struct Asked {
     answerer: Answerer,
     rare: Arc<Rare>,
-    stop: CancellationToken,
-    _place: OwnedSemaphorePermit,
-) {
-    if let Err(error) = exchange(stream, peer, &answerer, &rare, &stop).await {
-        tracing::debug!(%error, %peer, "TCP connection");
-    }
-}
-
-/// Answers message after message, until the peer closes, is idle for too long, or the server stops.
-async fn exchange(
-    stream: TcpStream,
     peer: SocketAddr,
-    answerer: &Answerer,
-    rare: &Rare,
-    stop: &CancellationToken,
-) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut stream = BufReader::new(stream);
-    let mut message = Vec::new();
-    let mut reply = Vec::new();
-    loop {
-        let first = tokio::select! {
-            // what has arrived already is answered before the end
-            biased;
-            first = timeout(IDLE, stream.read_u8()) => first,
-            () = stop.cancelled() => return Ok(()),
-        };
-        let first = match first {
-            Err(_idle) => return Ok(()),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-            Ok(first) => first?,
-        };
-        timeout(MESSAGE, read_message(&mut stream, first, &mut message)).await??;
-        match answerer.answer(&message, peer.ip(), Transport::Tcp, &mut reply) {
-            Verdict::Reply => {}
-            // A peer that sends no queries has no business here.
-            Verdict::Silence => return Ok(()),
-            Verdict::Rare => match rare.handle(message.clone(), peer, Protocol::Tcp).await {
-                Some(answer) => reply = answer,
-                None => return Ok(()),
-            },
-        }
-        timeout(MESSAGE, write_message(stream.get_mut(), &reply)).await??;
+}
+
+impl Answers for Asked {
+    fn answer(&self, message: &[u8], out: &mut Vec<u8>) -> Verdict {
+        self.answerer.answer(message, self.peer.ip(), Transport::Tcp, out)
+    }
+
+    fn rare(&self, message: Vec<u8>) -> impl Future<Output = Option<Vec<u8>>> + Send + 'static + use<> {
+        let (rare, peer) = (self.rare.clone(), self.peer);
+        async move { rare.handle(message, peer, Protocol::Tcp).await }
     }
 }
 
-/// Reads the rest of a message after the first octet of its length. Memory grows with what arrives, not with what the
-/// length promises.
-async fn read_message(stream: &mut BufReader<TcpStream>, first: u8, message: &mut Vec<u8>) -> io::Result<()> {
-    let len = u16::from_be_bytes([first, stream.read_u8().await?]);
-    message.clear();
-    let read = stream.take(len.into()).read_to_end(message).await?;
-    if read < usize::from(len) { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+/// The system has no more descriptors or memory: trying again at once would only keep it busy.
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
-/// Length and message leave in one segment (RFC 7766 section 8).
-async fn write_message(stream: &mut TcpStream, reply: &[u8]) -> io::Result<()> {
-    // `answer` writes at most 65,535 octets.
-    let len = (reply.len().min(usize::from(u16::MAX)) as u16).to_be_bytes();
-    let mut parts = [io::IoSlice::new(&len), io::IoSlice::new(reply)];
-    let mut rest: &mut [io::IoSlice<'_>] = &mut parts;
-    while !rest.is_empty() {
-        let written = stream.write_vectored(rest).await?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        io::IoSlice::advance_slices(&mut rest, written);
+/// Fewer connections if the process could not have that many files open.
+fn within(caps: Caps, files: Option<u64>) -> Caps {
+    let most = files.map_or(usize::MAX, |files| usize::try_from(files / OF_FILES).unwrap_or(usize::MAX)).max(1);
+    if most < caps.connections {
+        tracing::warn!(
+            asked = caps.connections,
+            given = most,
+            "fewer TCP connections than configured: the limit of open files (RLIMIT_NOFILE) is low"
+        );
     }
-    Ok(())
+    Caps { connections: caps.connections.min(most), ..caps }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_everything_else() {
+        let caps = Caps { connections: 1024, per_prefix: 64 };
+        assert_eq!(within(caps, None), caps);
+        assert_eq!(within(caps, Some(65_536)), caps);
+        assert_eq!(within(caps, Some(1024)), Caps { connections: 512, ..caps });
+        assert_eq!(within(caps, Some(0)).connections, 1);
+    }
+
+    #[test]
+    fn only_a_lack_of_something_makes_the_listener_pause() {
+        assert!(is_exhausted(&io::Error::from_raw_os_error(libc::EMFILE)));
+        assert!(!is_exhausted(&io::Error::from_raw_os_error(libc::ECONNABORTED)));
+    }
 }

@@ -1,9 +1,11 @@
 //! What the server says on the wire: the real process, raw octets in, judged by another implementation.
 
 mod battery;
+mod connections;
 mod malformed;
 mod size;
 mod stream;
+mod tls;
 mod visible;
 mod zones;
 

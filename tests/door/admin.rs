@@ -73,6 +73,7 @@ pub async fn serve_admin(folder: &TempDir, writer: Writer) -> (SocketAddr, PathB
         data_dir: folder.path().into(),
         started: jiff::Timestamp::now(),
         dns: Vec::new(),
+        dns_tls: Vec::new(),
         api: Vec::new(),
         admin: "127.0.0.1:8054".parse().unwrap(),
         zones: vec![facts("auth.example.org", true), facts("_acme-challenge.example.net", false)],

@@ -4,6 +4,7 @@ mod dns;
 mod doors;
 mod issuance;
 mod samples;
+mod streams;
 mod syntax;
 mod zones;
 

@@ -99,7 +99,7 @@ error: unknown key `colour` in [dns]
   |
 9 | colour = "red"
   | ^^^^^^
-  = help: known here: `listen`, `negative_ttl`, `txt_ttl`, `value_lifetime`, `cookie_secret`, `rate_limit`
+  = help: known here: `listen`, `tls_listen`, `tcp_connections`, `tcp_connections_per_prefix`, `negative_ttl`, `txt_ttl`, `value_lifetime`, `cookie_secret`, `rate_limit`
 
 error: unknown table `dsn`
   --> acmezone.toml:10:2

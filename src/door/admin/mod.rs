@@ -54,6 +54,7 @@ pub struct Facts {
     pub started: jiff::Timestamp,
     /// Addresses that are bound.
     pub dns: Vec<SocketAddr>,
+    pub dns_tls: Vec<SocketAddr>,
     pub api: Vec<SocketAddr>,
     pub admin: SocketAddr,
     /// In the order of the configuration.
@@ -118,6 +119,7 @@ async fn status(State(state): State<AdminState>) -> Result<Json<Status>, Failure
         data_dir: facts.data_dir.display().to_string(),
         started: facts.started,
         dns: facts.dns.clone(),
+        dns_tls: facts.dns_tls.clone(),
         api: facts.api.clone(),
         admin: facts.admin,
         zones: facts.zones.len(),
