@@ -2,7 +2,7 @@
 //!
 //! The loops are our own. hickory's listeners parse before anything can be checked (a 12-octet packet makes them
 //! allocate 11 MB), and cannot send ready-made octets. What [`answer`] does not take, UPDATE and signed messages, goes
-//! to hickory's parser and our [`handler`], after the header has been checked.
+//! to hickory's parser and our [`Rare`], after the header has been checked.
 
 mod bind;
 mod handler;
