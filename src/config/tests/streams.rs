@@ -50,7 +50,7 @@ error: [api] on 127.0.0.1:853 and [dns] tls_listen on 127.0.0.1:853 have the sam
    |
 10 | listen = ["127.0.0.1:853"]
    |           ^^^^^^^^^^^^^^^
-   = help: [dns] tls_listen is in line 8
+  = help: [dns] tls_listen is in line 8
 "#
     );
 }
