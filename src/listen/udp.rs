@@ -32,12 +32,14 @@ pub fn serve(
         let (socket, stop) = (socket.clone(), stop.clone());
         move || receive(&socket, &answerer, &hand_over, &stop)
     };
-    std::thread::Builder::new().name("dns-udp".into()).spawn(thread)?;
+    let thread = std::thread::Builder::new().name("dns-udp".into()).spawn(thread)?;
     tasks.spawn(async move {
         stop.cancelled().await;
         // SAFETY: the descriptor is open, `socket` owns it. For an unconnected UDP socket the call fails with ENOTCONN,
         // but wakes the thread that waits in recvmmsg.
         unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RD) };
+        // The address is free for the next server only when the thread has let go of the socket.
+        let _ = tokio::task::spawn_blocking(|| thread.join()).await;
     });
     Ok(())
 }
