@@ -62,9 +62,13 @@ pub(super) fn octets_of(file: &Path) -> Result<Vec<u8>, String> {
     })
 }
 
-/// The text of a file; the reason with its place if it cannot be read or is not UTF-8.
+/// The text of a file without a byte order mark, which would be counted in places; the reason with its place if it
+/// cannot be read or is not UTF-8.
 pub(super) fn text_of(file: &Path) -> Result<String, Box<Problem>> {
-    let octets = octets_of(file).map_err(|why| Problem::of_file(file, why))?;
+    let mut octets = octets_of(file).map_err(|why| Problem::of_file(file, why))?;
+    if octets.starts_with("\u{feff}".as_bytes()) {
+        octets.drain(..'\u{feff}'.len_utf8());
+    }
     String::from_utf8(octets).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(error.as_bytes());
@@ -85,7 +89,7 @@ pub(super) struct Reader<'t> {
 
 impl<'t> Reader<'t> {
     pub fn new(file: &'t Path, text: &'t str) -> Reader<'t> {
-        Reader { file, text: text.strip_prefix('\u{feff}').unwrap_or(text), own: Vec::new(), named: Vec::new() }
+        Reader { file, text, own: Vec::new(), named: Vec::new() }
     }
 
     /// The TOML document, `None` if its syntax is wrong.

@@ -125,14 +125,20 @@ impl Acmezone {
     }
 }
 
-/// That a connection is taken is not enough: the addresses are bound before the store is opened, and served last.
+/// That a connection is taken is not enough: the addresses are bound before the store is opened, and served last. A
+/// server of HTTPS says with an alert that it does not understand us.
 fn is_healthy(api: SocketAddr) -> io::Result<bool> {
     let mut stream = TcpStream::connect(api)?;
     stream.set_read_timeout(Some(Duration::from_millis(200)))?;
     stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut status = [0; 12];
-    stream.read_exact(&mut status)?;
-    Ok(status == *b"HTTP/1.1 200")
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer[..1])?;
+    const ALERT: u8 = 21; // RFC 8446 section 5.1
+    if answer[0] == ALERT {
+        return Ok(true);
+    }
+    stream.read_exact(&mut answer[1..])?;
+    Ok(answer == *b"HTTP/1.1 200")
 }
 
 impl Registered {

@@ -418,6 +418,18 @@ fn a_file_that_cannot_be_read_is_said_so() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_column() {
+    let folder = folder();
+    fs::write(folder.path().join("latin1.toml"), b"\xef\xbb\xbf# caf\xe9\n").unwrap();
+    let error = Config::read(&folder.path().join("latin1.toml")).unwrap_err().to_string();
+    assert!(error.contains("latin1.toml:1:6\n  |\n1 | # caf\u{fffd}\n  |      ^\n"), "{error}");
+    fs::write(folder.path().join("bad.zone"), "\u{feff}@ 300 IN A none\n").unwrap();
+    let text = "version = 1\n[[zone]]\norigin = \"auth.example.org\"\nfile = \"bad.zone\"\n";
+    let error = read_in(folder.path(), text).unwrap_err();
+    assert!(error.contains("bad.zone:1:12\n  |\n1 | @ 300 IN A none\n  |            ^^^^\n"), "{error}");
+}
+
+#[test]
 fn everything_is_read() {
     let folder = folder();
     let config = read_in(

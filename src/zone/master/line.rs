@@ -27,16 +27,26 @@ impl fmt::Display for RecordLine<'_> {
         let dot = if self.owner.is_root() { "" } else { "." };
         let rtype = Rtype::from_int(self.rtype);
         write!(f, "{}{dot} {} IN {rtype} ", self.owner, self.ttl)?;
-        let mut parser = Parser::from_ref(self.rdata);
-        match AllRecordData::<&[u8], ParsedName<&[u8]>>::parse_any_rdata(rtype, &mut parser) {
-            Ok(AllRecordData::Unknown(_)) | Err(_) => self.generic(f),
-            Ok(data) if parser.remaining() == 0 => write!(f, "{}", data.display_zonefile(DisplayKind::Simple)),
-            Ok(_) => self.generic(f),
+        match self.own_form(rtype) {
+            Some(text) => f.write_str(&text),
+            None => self.generic(f),
         }
     }
 }
 
 impl RecordLine<'_> {
+    /// The form of this type; `None` if it has none, or if a reader would not find the same octets in it: of some
+    /// types the `domain` crate writes what it does not read, such as `nodefaultalpn`.
+    fn own_form(&self, rtype: Rtype) -> Option<String> {
+        let mut parser = Parser::from_ref(self.rdata);
+        let text = match AllRecordData::<&[u8], ParsedName<&[u8]>>::parse_any_rdata(rtype, &mut parser) {
+            Ok(AllRecordData::Unknown(_)) | Err(_) => return None,
+            Ok(data) => data.display_zonefile(DisplayKind::Simple).to_string(),
+        };
+        let read = super::read(&format!(". 0 IN {rtype} {text}"), &Name::root()).ok()?;
+        matches!(read.as_slice(), [only] if *only.record.rdata == *self.rdata).then_some(text)
+    }
+
     /// The form that fits every type (RFC 3597 section 5).
     fn generic(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, r"\# {}", self.rdata.len())?;
@@ -68,6 +78,22 @@ mod tests {
     fn the_root_has_one_dot() {
         let line = RecordLine { owner: &Name::root(), ttl: 1, rtype: rtype::NS, rdata: b"\x01a\x00" }.to_string();
         assert_eq!(line, ". 1 IN NS a.");
+    }
+
+    #[test]
+    fn every_line_can_be_read_again() {
+        let long = [&[250][..], &[b'x'; 250]].concat();
+        let odd: [(u16, &[u8]); 5] = [
+            (rtype::HTTPS, b"\0\x01\0\0\x02\0\0"),          // no-default-alpn
+            (rtype::HTTPS, b"\0\x01\0\xfd\xe8\0\x03x\"y"),  // a private key with a quote in its value
+            (rtype::HTTPS, b"\0\x01\0\0\x01\0\x04\x03a,b"), // an ALPN with a comma in it
+            (rtype::CAA, b"\0\x05issue ca; x=\"\\\0\xff"),
+            (rtype::TXT, &long),
+        ];
+        for (rtype, rdata) in odd {
+            let read = super::super::read(&line(rtype, rdata), &Name::root()).unwrap();
+            assert_eq!((read[0].record.rtype, &*read[0].record.rdata), (rtype, rdata));
+        }
     }
 
     #[test]

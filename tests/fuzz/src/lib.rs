@@ -1,0 +1,5 @@
+//! What several fuzz targets need.
+
+pub mod house;
+pub mod place;
+pub mod world;
