@@ -4,11 +4,11 @@
 //! touch few cache lines. Each name is one block of octets that never changes; a change puts another block in its
 //! place. Readers hold a lock only to find the block, never while they answer.
 
-use std::hash::BuildHasher;
-use std::sync::{PoisonError, RwLock};
+use std::borrow::Borrow;
+use std::hash::{Hash, Hasher};
 
+use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use triomphe::ThinArc;
 
 use super::txt::{Held, Timestamp, TxtSet, TxtValue};
@@ -17,11 +17,8 @@ use super::{MAX_NAME, Name};
 /// Locks; a power of two. With as many, a writer is hardly ever in the way of a reader.
 const SHARDS: usize = 64;
 
-/// All dynamic names. Any number of readers, one writer.
-pub(super) struct Names {
-    shards: Box<[RwLock<HashTable<Existing>>]>,
-    hasher: RandomState,
-}
+/// All dynamic names. Any number of readers, one writer. A map without values: the block that is the key has it all.
+pub(super) struct Names(DashMap<Existing, (), RandomState>);
 
 /// What is known of a name besides its octets and values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,6 +97,27 @@ impl Existing {
     }
 }
 
+/// Found by its name alone, whatever is known of it.
+impl Borrow<[u8]> for Existing {
+    fn borrow(&self) -> &[u8] {
+        self.name()
+    }
+}
+
+impl Hash for Existing {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.name().hash(hasher);
+    }
+}
+
+impl PartialEq for Existing {
+    fn eq(&self, other: &Existing) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Existing {}
+
 impl std::fmt::Debug for Existing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Existing").field("name", &Name::from_wire(self.name())).field("state", &self.state()).finish()
@@ -123,14 +141,12 @@ pub(super) fn encoded(set: &TxtSet) -> Vec<u8> {
 
 impl Names {
     pub(super) fn new() -> Names {
-        Names { shards: (0..SHARDS).map(|_| RwLock::default()).collect(), hasher: RandomState::default() }
+        Names(DashMap::with_hasher_and_shard_amount(RandomState::default(), SHARDS))
     }
 
     /// The name (lower-case wire form) as it is now.
     pub(super) fn get(&self, name: &[u8]) -> Option<Existing> {
-        let hash = self.hasher.hash_one(name);
-        let shard = self.shard(hash).read().unwrap_or_else(PoisonError::into_inner);
-        shard.find(hash, |held| held.name() == name).cloned()
+        self.0.get(name).map(|held| held.key().clone())
     }
 
     /// Puts a name into this state, or takes it out if nothing makes it exist. `values` are `encoded`; `None` leaves
@@ -143,30 +159,17 @@ impl Names {
         let exists = state.registered || state.below > 0 || !values.is_empty();
         // Made before the lock is taken: readers wait for a pointer, not for a copy.
         let after = exists.then(|| Existing::new(name.as_wire(), state, values));
-
-        let hash = self.hasher.hash_one(name.as_wire());
-        let hash_of = |held: &Existing| self.hasher.hash_one(held.name());
-        let mut shard = self.shard(hash).write().unwrap_or_else(PoisonError::into_inner);
-        match (shard.entry(hash, |held| held.name() == name.as_wire(), hash_of), after) {
-            (hashbrown::hash_table::Entry::Occupied(mut place), Some(after)) => *place.get_mut() = after,
-            (hashbrown::hash_table::Entry::Occupied(place), None) => drop(place.remove()),
-            (hashbrown::hash_table::Entry::Vacant(place), Some(after)) => drop(place.insert(after)),
-            (hashbrown::hash_table::Entry::Vacant(_), None) => {}
+        match after.map(|after| self.0.entry(after)) {
+            Some(Entry::Occupied(place)) => drop(place.replace_entry(())),
+            Some(Entry::Vacant(place)) => drop(place.insert(())),
+            None => drop(self.0.remove(name.as_wire())),
         }
         (before.is_some(), exists)
     }
 
-    /// Every name, shard by shard: a copy of what is there when its turn comes.
+    /// Every name, as it is when its turn comes.
     pub(super) fn iter(&self) -> impl Iterator<Item = Existing> {
-        self.shards.iter().flat_map(|shard| {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            shard.iter().cloned().collect::<Vec<_>>()
-        })
-    }
-
-    fn shard(&self, hash: u64) -> &RwLock<HashTable<Existing>> {
-        // The table uses the lowest and the highest bits.
-        &self.shards[(hash >> 32) as usize % SHARDS]
+        self.0.iter().map(|held| held.key().clone())
     }
 }
 

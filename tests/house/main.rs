@@ -37,7 +37,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("reqwest", &["client"]),
     ("axum", &["door/", "listen/http.rs", "server.rs"]),
     ("libc", &["listen/"]),
-    ("dashmap", &["zone/live.rs"]),
+    ("dashmap", &["zone/names.rs"]),
 ];
 
 fn sources() -> BTreeMap<String, String> {
