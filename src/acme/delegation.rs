@@ -104,7 +104,7 @@ pub(super) async fn locate(
 }
 
 fn zone_of(live: &Live, name: &Name) -> Result<std::sync::Arc<Zone>, DelegationError> {
-    live.zones().find(name.as_wire()).cloned().ok_or_else(|| DelegationError::NoZone(name.clone()))
+    live.zones().find(&name.key()).cloned().ok_or_else(|| DelegationError::NoZone(name.clone()))
 }
 
 async fn missing_cname(
@@ -139,12 +139,12 @@ fn elsewhere(zone: &Zone, answer: Answer<crate::resolve::Authority>) -> Option<S
 /// What the parent of our zone must hold: the NS records, and addresses for the servers inside the zone (glue).
 fn delegation_records(zone: &Zone) -> Vec<String> {
     let mut records = Vec::new();
-    let apex = zone.node(zone.origin().as_wire());
+    let apex = zone.node(&zone.origin().key());
     let servers = apex.and_then(|node| node.rrset(rtype::NS)).map_or(&[][..], |set| &set.rdata);
     let mut glue = Vec::new();
     for server in servers.iter().filter_map(|rdata| Name::from_wire(rdata).ok()) {
         records.push(format!("{}. IN NS {server}.", zone.origin()));
-        let Some(node) = zone.node(server.as_wire()) else { continue };
+        let Some(node) = zone.node(&server.key()) else { continue };
         for set in &node.rrsets {
             for rdata in &set.rdata {
                 if let Ok(octets) = <[u8; 4]>::try_from(&rdata[..])

@@ -67,15 +67,13 @@ impl<'a> Encoder<'a> {
     /// Begins the answer to a message: its id, opcode, RD and CD come back (RFC 1035 4.1.1, RFC 4035 3.1.6), the
     /// question octet for octet. `max` is the longest answer that may be sent.
     pub fn new(out: &'a mut Vec<u8>, packet: &[u8], question: &[u8], opt: Option<Opt>, max: usize) -> Encoder<'a> {
+        let flags = [0x80 | packet[2] & 0x79, packet[3] & 0x10]; // QR, opcode, RD; CD
         out.clear();
-        out.extend_from_slice(&packet[..2]);
-        out.push(0x80 | packet[2] & 0x79); // QR, opcode, RD
-        out.push(packet[3] & 0x10); // CD
-        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(&[packet[0], packet[1], flags[0], flags[1], 0, 0, 0, 0, 0, 0, 0, 0]);
         out.extend_from_slice(question);
         let reserved = opt.map_or(0, |opt| opt.len());
         let start = out.len();
-        let mut encoder = Encoder {
+        Encoder {
             out,
             max: max.saturating_sub(reserved),
             start,
@@ -83,11 +81,7 @@ impl<'a> Encoder<'a> {
             counts: [u16::from(!question.is_empty()), 0, 0, 0],
             labels: [0; MEMORY],
             remembered: 0,
-        };
-        if !question.is_empty() {
-            encoder.remember(HEADER, start - 4);
         }
-        encoder
     }
 
     /// Sets AA (RFC 1035 section 4.1.1).
@@ -231,6 +225,9 @@ impl<'a> Encoder<'a> {
 
     /// Writes a name (uncompressed wire form), its longest known suffix as a pointer (RFC 1035 section 4.1.4).
     fn name(&mut self, wire: &[u8]) -> Result<(), Full> {
+        if self.remembered == 0 && self.counts[0] == 1 {
+            self.remember(HEADER, self.start - 4);
+        }
         let begin = self.out.len();
         let mut rest = wire;
         while let Some((&len, _)) = rest.split_first().filter(|(len, _)| **len != 0) {

@@ -1,7 +1,7 @@
 //! Finds what a zone says about a name: RFC 1034 section 4.3.2 with the wildcards of RFC 4592, over the static zones
 //! and the TXT values together.
 
-use crate::zone::{Existing, Live, Name, Node, RrSet, Timestamp, Zone, Zones, rtype};
+use crate::zone::{Existing, Key, Name, Node, RrSet, Timestamp, View, Zone, Zones, rtype};
 
 /// What there is at a name.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub enum Found<'a> {
     },
     /// Values of the live map, and what the zone file has of TXT at the same name.
     Txt {
-        values: Existing,
+        values: Existing<'a>,
         rrset: Option<&'a RrSet>,
     },
     /// The name has records, and the question was for all of them (RFC 8482).
@@ -38,21 +38,19 @@ pub enum Found<'a> {
     },
 }
 
-/// Looks up a name (lower-case wire form) and type at the moment `now`.
-pub fn lookup<'a>(zones: &'a Zones, live: &Live, name: &[u8], qtype: u16, now: Timestamp) -> Found<'a> {
-    let Some(zone) = authority(zones, name, qtype) else { return Found::OutOfZone };
-    if let Some(cut) = zone.cut_above(name)
-        && let Some(nameservers) = zone.node(cut.as_wire()).and_then(|node| node.rrset(rtype::NS))
-    {
+/// Looks up a name and type at the moment `now`.
+pub fn lookup<'a>(view: &'a View<'_>, key: &Key<'_>, qtype: u16, now: Timestamp) -> Found<'a> {
+    let Some(zone) = authority(view.zones(), key, qtype) else { return Found::OutOfZone };
+    if let Some((cut, nameservers)) = zone.cut_above(key.name()) {
         // The DS RRset is the parent's (RFC 4035 section 3.1.4.1).
-        if qtype != rtype::DS || cut.as_wire() != name {
+        if qtype != rtype::DS || cut.as_wire() != key.name() {
             return Found::Referral { zone, cut, nameservers };
         }
     }
-    let node = zone.node(name);
-    let existing = live.existing(name);
+    let node = zone.node(key);
+    let existing = view.existing(key);
     match (node, existing) {
-        (None, None) => match wildcard(zone, live, name) {
+        (None, None) => match wildcard(zone, view, key) {
             Some(node) => at_node(zone, node, None, qtype, now),
             None => Found::NxDomain { zone },
         },
@@ -65,19 +63,25 @@ static EMPTY: Node = Node { rrsets: Vec::new() };
 
 /// The zone that answers: the one with the longest origin; for the DS RRset of an origin the parent, if it is here too
 /// and delegates.
-fn authority<'a>(zones: &'a Zones, name: &[u8], qtype: u16) -> Option<&'a Zone> {
-    let zone = zones.find(name)?;
+fn authority<'a>(zones: &'a Zones, key: &Key<'_>, qtype: u16) -> Option<&'a Zone> {
+    let zone = zones.find(key)?;
     if qtype == rtype::DS
-        && zone.origin().as_wire() == name
-        && let Some(parent) = zone.origin().parent_wire().and_then(|above| zones.find(above))
-        && parent.cut_above(name).is_some()
+        && zone.origin().as_wire() == key.name()
+        && let Some(parent) = key.parent().and_then(|above| zones.find(&above))
+        && parent.cut_above(key.name()).is_some()
     {
         return Some(parent);
     }
     Some(zone)
 }
 
-fn at_node<'a>(zone: &'a Zone, node: &'a Node, existing: Option<Existing>, qtype: u16, now: Timestamp) -> Found<'a> {
+fn at_node<'a>(
+    zone: &'a Zone,
+    node: &'a Node,
+    existing: Option<Existing<'a>>,
+    qtype: u16,
+    now: Timestamp,
+) -> Found<'a> {
     let values = existing.filter(|existing| existing.live(now).next().is_some());
     match qtype {
         rtype::ANY if values.is_some() || !node.rrsets.is_empty() => return Found::Any,
@@ -98,17 +102,15 @@ fn at_node<'a>(zone: &'a Zone, node: &'a Node, existing: Option<Existing>, qtype
 }
 
 /// The source of synthesis: `*.<closest encloser>`, if that name exists (RFC 4592 section 3.3.1).
-fn wildcard<'a>(zone: &'a Zone, live: &Live, name: &[u8]) -> Option<&'a Node> {
-    let mut encloser = name;
-    // Stops at the origin at the latest: `name` lies below it, and it exists.
-    loop {
-        encloser = encloser.get(1 + usize::from(*encloser.first()?)..)?;
-        if zone.node(encloser).is_some() || live.existing(encloser).is_some() {
-            break;
-        }
+fn wildcard<'a>(zone: &'a Zone, view: &View<'_>, key: &Key<'_>) -> Option<&'a Node> {
+    // Stops at the origin at the latest: the name lies below it, and it exists.
+    let mut encloser = key.parent()?;
+    while zone.node(&encloser).is_none() && view.existing(&encloser).is_none() {
+        encloser = encloser.parent()?;
     }
+    let encloser = encloser.name();
     let mut source = [0u8; crate::zone::MAX_NAME];
     source[..2].copy_from_slice(b"\x01*");
     source.get_mut(2..2 + encloser.len())?.copy_from_slice(encloser);
-    zone.node(&source[..2 + encloser.len()])
+    zone.node(&Key::new(&source[..2 + encloser.len()]))
 }

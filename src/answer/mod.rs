@@ -20,7 +20,7 @@ use encode::{Encoder, Full, Offset, Opt, QUESTION, Section};
 use lookup::{Found, lookup};
 use query::{Edns, LowerName, Message, Query};
 
-use crate::zone::{Live, Timestamp, Zone, Zones, rtype};
+use crate::zone::{Live, RrSet, Timestamp, View, Zone, rtype};
 
 /// Longest chain of CNAMEs followed inside our zones; resolvers give up at about that many.
 const MAX_CNAMES: usize = 8;
@@ -80,8 +80,13 @@ pub enum Verdict {
 
 /// Answers one message of a stranger. `out` is overwritten.
 pub fn answer(live: &Live, context: &Context<'_>, packet: &[u8], out: &mut Vec<u8>) -> Verdict {
-    match query::read(packet) {
-        Message::Query(query) => answer_query(live, context, packet, &query, out),
+    let mut name = LowerName::new();
+    reply(&live.view(), context, packet, &query::read(packet, &mut name), out)
+}
+
+fn reply(view: &View<'_>, context: &Context<'_>, packet: &[u8], message: &Message<'_>, out: &mut Vec<u8>) -> Verdict {
+    match *message {
+        Message::Query(ref query) => answer_query(view, context, packet, query, out),
         Message::CookieOnly(edns) => answer_cookie(context, packet, edns, out),
         Message::Refuse(rcode) => refuse(packet, rcode, out),
         Message::Silence => return Verdict::Silence,
@@ -113,7 +118,7 @@ fn limit(transport: Transport, edns: Option<Edns<'_>>) -> usize {
     }
 }
 
-fn answer_query(live: &Live, context: &Context<'_>, packet: &[u8], query: &Query<'_>, out: &mut Vec<u8>) {
+fn answer_query(view: &View<'_>, context: &Context<'_>, packet: &[u8], query: &Query<'_>, out: &mut Vec<u8>) {
     let (opt, cookie) = query.edns.map(|edns| context.opt(edns)).unzip();
     let mut encoder = Encoder::new(out, packet, query.question, opt, limit(context.transport, query.edns));
     if query.edns.is_some_and(|edns| edns.version != 0) {
@@ -132,9 +137,8 @@ fn answer_query(live: &Live, context: &Context<'_>, packet: &[u8], query: &Query
         encoder.truncate();
         return encoder.end(Rcode::NOERROR);
     }
-    let zones = live.zones();
     let Context { ttls, now, .. } = *context;
-    let mut answering = Answering { zones: &zones, live, ttls, now, encoder: &mut encoder };
+    let mut answering = Answering { view, ttls, now, encoder: &mut encoder };
     let rcode = answering.follow(query).unwrap_or_else(|Full| {
         answering.encoder.truncate();
         Rcode::NOERROR
@@ -142,52 +146,60 @@ fn answer_query(live: &Live, context: &Context<'_>, packet: &[u8], query: &Query
     encoder.end(rcode);
 }
 
-struct Answering<'e, 'o, 'z> {
-    zones: &'z Zones,
-    live: &'z Live,
+struct Answering<'e, 'o, 'v> {
+    view: &'v View<'v>,
     ttls: Ttls,
     now: Timestamp,
     encoder: &'e mut Encoder<'o>,
 }
 
-impl<'z> Answering<'_, '_, 'z> {
+impl<'v> Answering<'_, '_, 'v> {
     /// Writes what there is at the name asked for, and at the end of the CNAMEs that begin there.
     fn follow(&mut self, query: &Query<'_>) -> Result<Rcode, Full> {
-        let mut name = query.name.clone();
+        let found = lookup(self.view, &query.key, query.qtype, self.now);
+        if !matches!(found, Found::OutOfZone | Found::Referral { .. }) {
+            self.encoder.authoritative();
+        }
+        match found {
+            Found::Cname { zone, cname } => self.chase(query, zone, cname),
+            Found::OutOfZone => Ok(Rcode::REFUSED),
+            Found::Referral { zone, cut, nameservers } => {
+                self.refer(zone, cut.as_wire(), nameservers)?;
+                Ok(Rcode::NOERROR)
+            }
+            found => self.last(found, QUESTION),
+        }
+    }
+
+    /// Writes a CNAME and what follows it, as long as that is ours.
+    fn chase(&mut self, query: &Query<'_>, mut zone: &'v Zone, mut cname: &'v RrSet) -> Result<Rcode, Full> {
         let mut owner = QUESTION;
         let mut seen: [&[u8]; MAX_CNAMES] = [&[]; MAX_CNAMES];
         for hop in 0..=MAX_CNAMES {
-            let found = lookup(self.zones, self.live, name.as_wire(), query.qtype, self.now);
-            if hop == 0 && !matches!(found, Found::OutOfZone | Found::Referral { .. }) {
-                self.encoder.authoritative();
-            }
-            let Found::Cname { zone, cname } = found else {
-                return self.last(found, owner, hop);
-            };
             // A CNAME RRset has exactly one record: `Zone::from_records` saw to it.
-            let target: &'z [u8] = &cname.rdata[0];
-            let at = self.write(zone, owner, cname)?;
-            let next = LowerName::new(target);
-            let been_there = next.as_wire() == query.name.as_wire()
+            let target: &'v [u8] = &cname.rdata[0];
+            owner = self.write(zone, owner, cname)?;
+            let mut next = LowerName::new();
+            let next = next.set(target);
+            let been_there = next.name() == query.key.name()
                 || seen[..hop].iter().any(|earlier| earlier.eq_ignore_ascii_case(target));
             if hop == MAX_CNAMES || been_there {
                 break;
             }
             seen[hop] = target;
-            name = next;
-            owner = at;
+            match lookup(self.view, &next, query.qtype, self.now) {
+                Found::Cname { zone: its, cname: another } => (zone, cname) = (its, another),
+                found => return self.last(found, owner),
+            }
         }
         Ok(Rcode::NOERROR)
     }
 
-    /// Writes what is no CNAME.
-    fn last(&mut self, found: Found<'z>, owner: Offset, hop: usize) -> Result<Rcode, Full> {
+    /// Writes what is there at the end.
+    fn last(&mut self, found: Found<'v>, owner: Offset) -> Result<Rcode, Full> {
         match found {
-            Found::OutOfZone if hop == 0 => return Ok(Rcode::REFUSED),
-            // The CNAME leads to somebody else's name: the resolver goes on by itself.
-            Found::OutOfZone | Found::Cname { .. } => {}
-            Found::Referral { .. } if hop > 0 => {}
-            Found::Referral { zone, cut, nameservers } => self.refer(zone, cut.as_wire(), nameservers)?,
+            // Somebody else's name: the resolver goes on by itself.
+            Found::OutOfZone | Found::Cname { .. } | Found::Referral { .. } => {}
             Found::RrSet { zone, rrset } => {
                 self.write(zone, owner, rrset)?;
             }
@@ -212,7 +224,7 @@ impl<'z> Answering<'_, '_, 'z> {
     }
 
     /// Writes an RRset into the answer section; where the RDATA of its last record is.
-    fn write(&mut self, zone: &Zone, owner: Offset, rrset: &crate::zone::RrSet) -> Result<Offset, Full> {
+    fn write(&mut self, zone: &Zone, owner: Offset, rrset: &RrSet) -> Result<Offset, Full> {
         if rrset.rtype == rtype::SOA {
             return self.soa(zone, Section::Answer, zone.soa().ttl);
         }
@@ -236,23 +248,24 @@ impl<'z> Answering<'_, '_, 'z> {
         let Some(served) = rdata.get_mut(..soa.rdata.len()) else { return Err(Full) };
         served.copy_from_slice(&soa.rdata);
         let at = served.len() - 20;
-        served[at..at + 4].copy_from_slice(&soa.served_serial(self.live.revision()).to_be_bytes());
+        served[at..at + 4].copy_from_slice(&soa.served_serial(self.view.revision()).to_be_bytes());
         self.encoder.named_record(section, zone.origin().as_wire(), rtype::SOA, ttl, served)
     }
 
     /// Writes a referral: NS in authority, without AA, and the addresses that the zone has of the name servers. Those
     /// below the cut are glue that must not be missing (RFC 9471).
-    fn refer(&mut self, zone: &Zone, cut: &[u8], nameservers: &crate::zone::RrSet) -> Result<(), Full> {
+    fn refer(&mut self, zone: &Zone, cut: &[u8], nameservers: &RrSet) -> Result<(), Full> {
         for rdata in &nameservers.rdata {
             self.encoder.named_record(Section::Authority, cut, rtype::NS, nameservers.ttl, rdata)?;
         }
         for must_fit in [true, false] {
             for target in &nameservers.rdata {
-                let name = LowerName::new(target);
-                if name.as_wire().ends_with(cut) != must_fit {
+                let mut name = LowerName::new();
+                let name = name.set(target);
+                if name.name().ends_with(cut) != must_fit {
                     continue;
                 }
-                let Some(node) = zone.node(name.as_wire()) else { continue };
+                let Some(node) = zone.node(&name) else { continue };
                 for glue in [rtype::A, rtype::AAAA].into_iter().filter_map(|address| node.rrset(address)) {
                     let mark = self.encoder.mark();
                     for rdata in &glue.rdata {

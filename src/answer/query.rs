@@ -3,7 +3,7 @@
 //! The header is checked first: nothing below it is looked at unless the counts are those of a query.
 
 use super::cookie::Cookie;
-use crate::zone::{MAX_NAME, rtype};
+use crate::zone::{Key, MAX_NAME, rtype};
 
 /// Octets of the header (RFC 1035 section 4.1.1).
 pub const HEADER: usize = 12;
@@ -55,12 +55,11 @@ pub struct Query<'a> {
     pub qclass: u16,
     pub edns: Option<Edns<'a>>,
     /// QNAME in lower case.
-    pub name: LowerName,
+    pub key: Key<'a>,
 }
 
 /// What a message turned out to be.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "lives on the stack for one answer; a box would allocate")]
 pub enum Message<'a> {
     Query(Query<'a>),
     /// A question-less query with a COOKIE option (RFC 7873 section 5.4).
@@ -73,25 +72,21 @@ pub enum Message<'a> {
     Refuse(Rcode),
 }
 
-/// A name in lower-case wire form on the stack.
-#[derive(Clone, Debug)]
-pub struct LowerName {
-    octets: [u8; MAX_NAME],
-    len: u8,
-}
+/// Room for a name in lower-case wire form, on the stack.
+#[derive(Debug)]
+pub struct LowerName([u8; MAX_NAME]);
 
 impl LowerName {
-    /// `wire` must be a whole uncompressed name; at most 255 octets of it are taken.
-    pub fn new(wire: &[u8]) -> LowerName {
-        let mut octets = [0; MAX_NAME];
-        let len = wire.len().min(MAX_NAME);
-        octets[..len].copy_from_slice(&wire[..len]);
-        octets[..len].make_ascii_lowercase();
-        LowerName { octets, len: len as u8 }
+    pub fn new() -> LowerName {
+        LowerName([0; MAX_NAME])
     }
 
-    pub fn as_wire(&self) -> &[u8] {
-        &self.octets[..usize::from(self.len)]
+    /// `wire` must be a whole uncompressed name; at most 255 octets of it are taken.
+    pub fn set(&mut self, wire: &[u8]) -> Key<'_> {
+        let octets = &mut self.0[..wire.len().min(MAX_NAME)];
+        octets.copy_from_slice(&wire[..octets.len()]);
+        octets.make_ascii_lowercase();
+        Key::new(octets)
     }
 }
 
@@ -99,8 +94,8 @@ fn u16_at(packet: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes([*packet.get(at)?, *packet.get(at + 1)?]))
 }
 
-/// Sorts a message: opcode first, then the number of questions (RFC 9619), then what follows.
-pub fn read(packet: &[u8]) -> Message<'_> {
+/// Sorts a message: opcode first, then the number of questions (RFC 9619), then what follows. `name` is room for QNAME.
+pub fn read<'a>(packet: &'a [u8], name: &'a mut LowerName) -> Message<'a> {
     let (Some(&flags), true) = (packet.get(2), packet.len() >= HEADER) else { return Message::Silence };
     if flags & 0x80 != 0 {
         return Message::Silence; // QR: an answer is never answered
@@ -115,13 +110,14 @@ pub fn read(packet: &[u8]) -> Message<'_> {
     }
     let read = match questions {
         0 if answers == 0 && authorities == 0 => read_cookie_only(packet, additionals),
-        1 => read_query(packet, answers, authorities, additionals),
+        1 => read_query(packet, name, [answers, authorities, additionals]),
         _ => None,
     };
     read.unwrap_or(Message::Refuse(Rcode::FORMERR))
 }
 
-fn read_query(packet: &[u8], answers: u16, authorities: u16, additionals: u16) -> Option<Message<'_>> {
+fn read_query<'a>(packet: &'a [u8], name: &'a mut LowerName, counts: [u16; 3]) -> Option<Message<'a>> {
+    let [answers, authorities, additionals] = counts;
     let name_len = crate::zone::wire_len(&packet[HEADER..])?;
     let question = packet.get(HEADER..HEADER + name_len + 4)?;
     let qtype = u16_at(question, name_len)?;
@@ -138,8 +134,8 @@ fn read_query(packet: &[u8], answers: u16, authorities: u16, additionals: u16) -
     if tail.signed {
         return Some(Message::Rare);
     }
-    let name = LowerName::new(&question[..name_len]);
-    Some(Message::Query(Query { question, qtype, qclass, edns: tail.edns, name }))
+    let key = name.set(&question[..name_len]);
+    Some(Message::Query(Query { question, qtype, qclass, edns: tail.edns, key }))
 }
 
 fn read_cookie_only(packet: &[u8], additionals: u16) -> Option<Message<'_>> {

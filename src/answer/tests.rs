@@ -9,7 +9,7 @@ use domain::base::iana::Rtype;
 use domain::base::{Message, ParsedName, UnknownRecordData};
 
 use super::*;
-use crate::zone::{Change, Name, TxtSet, TxtValue, Zone, master};
+use crate::zone::{Change, Name, TxtSet, TxtValue, Zone, Zones, master};
 
 const ZONE: &str = r#"
 $TTL 1h

@@ -301,7 +301,7 @@ impl Writer {
         if zone.cut_above(name.as_wire()).is_some() {
             return Err(taken("it is delegated away in the zone file"));
         }
-        if zone.node(name.as_wire()).is_some() {
+        if zone.node(&name.key()).is_some() {
             return Err(taken("the zone file has this name"));
         }
         Ok(name)

@@ -1,46 +1,57 @@
-//! What is served at this moment: static zones behind one atomic pointer, TXT values in a concurrent map.
+//! What is served at this moment: static zones behind one atomic pointer, TXT values in a concurrent table.
 //!
 //! Many readers, one writer: `publish` is called by the store's writer alone, after the commit.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
-use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::names::{Existing, Names, State, encoded};
-use super::{ACME_CHALLENGE, Change, Name, TxtSet, Zone};
+use super::{ACME_CHALLENGE, Change, Key, Name, TxtSet, Zone};
 
 /// All zones of the server, found by origin.
 #[derive(Debug, Default)]
-pub struct Zones(HashMap<Name, Arc<Zone>, RandomState>);
+pub struct Zones(HashTable<Arc<Zone>>);
 
 impl Zones {
+    /// Of two zones with one origin the second is kept.
     pub fn new(zones: impl IntoIterator<Item = Zone>) -> Zones {
-        Zones(zones.into_iter().map(|zone| (zone.origin().clone(), Arc::new(zone))).collect())
+        let hash = |zone: &Arc<Zone>| zone.origin().key().hash();
+        let mut table = HashTable::new();
+        for zone in zones.into_iter().map(Arc::new) {
+            let same = |held: &Arc<Zone>| held.origin() == zone.origin();
+            match table.entry(hash(&zone), same, hash) {
+                Entry::Occupied(mut held) => *held.get_mut() = zone,
+                Entry::Vacant(free) => drop(free.insert(zone)),
+            }
+        }
+        Zones(table)
     }
 
-    /// The zone that `name` (lower-case wire form) lies in: the one with the longest origin.
-    pub fn find(&self, name: &[u8]) -> Option<&Arc<Zone>> {
-        let mut at = name;
+    /// The zone that a name lies in: the one with the longest origin.
+    pub fn find(&self, key: &Key<'_>) -> Option<&Arc<Zone>> {
+        let mut at = *key;
         loop {
-            if let Some(zone) = self.0.get(at) {
+            if let Some(zone) = self.at(&at) {
                 return Some(zone);
             }
-            match *at.first()? {
-                0 => return None,
-                len => at = at.get(1 + usize::from(len)..)?,
-            }
+            at = at.parent()?;
         }
     }
 
+    fn at(&self, origin: &Key<'_>) -> Option<&Arc<Zone>> {
+        self.0.find(origin.hash(), |zone| zone.origin().as_wire() == origin.name())
+    }
+
     pub fn get(&self, origin: &Name) -> Option<&Arc<Zone>> {
-        self.0.get(origin)
+        self.at(&origin.key())
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Zone>> {
-        self.0.values()
+        self.0.iter()
     }
 }
 
@@ -75,17 +86,15 @@ impl Live {
         self.zones.load()
     }
 
+    /// What is served, for as long as one or a few answers take.
+    pub fn view(&self) -> View<'_> {
+        View { live: self, zones: self.zones(), epoch: crossbeam_epoch::pin() }
+    }
+
     /// How many commits the dynamic part has seen; what is added to the serial of each zone file, so that the
     /// served SERIAL moves with every change (RFC 1035 section 3.3.13, serial arithmetic of RFC 1982).
     pub fn revision(&self) -> u32 {
         self.revision.load(Ordering::Acquire)
-    }
-
-    /// The dynamic name (lower-case wire form), following `_acme-challenge.<label>` to `<label>`; `None` if it does
-    /// not exist.
-    pub fn existing(&self, name: &[u8]) -> Option<Existing> {
-        let label = below_acme_challenge(name).and_then(|label| self.names.get(label));
-        label.filter(Existing::is_registered).or_else(|| self.names.get(name))
     }
 
     /// The one name under which values for `name` are kept, if challenge values may be put there at all: a
@@ -100,14 +109,14 @@ impl Live {
             return Ok(name.clone());
         }
         let zones = self.zones();
-        let zone = zones.find(name.as_wire()).ok_or_else(|| NotAChallengeName::OutOfZone(name.clone()))?;
-        if let Some(cut) = zone.cut_above(name.as_wire()) {
+        let zone = zones.find(&name.key()).ok_or_else(|| NotAChallengeName::OutOfZone(name.clone()))?;
+        if let Some((cut, _)) = zone.cut_above(name.as_wire()) {
             return Err(NotAChallengeName::BelowCut { name: name.clone(), cut: cut.clone() });
         }
         if zone.is_challenge_zone() && name == zone.origin() {
             return Ok(name.clone());
         }
-        if zone.node(name.as_wire()).is_some_and(|node| !node.rrsets.is_empty()) {
+        if zone.node(&name.key()).is_some_and(|node| !node.rrsets.is_empty()) {
             return Err(NotAChallengeName::Static(name.clone()));
         }
         if below_acme_challenge(name.as_wire()).is_some() {
@@ -118,39 +127,45 @@ impl Live {
 
     /// Whether `name` is a registered label.
     pub fn is_registered(&self, name: &Name) -> bool {
-        self.names.get(name.as_wire()).is_some_and(|existing| existing.is_registered())
+        self.view().held(&name.key()).is_some_and(|existing| existing.is_registered())
     }
 
     /// Registered names that the zone files, as they are now, leave no place for, with the reason.
     pub fn conflicts(&self) -> Vec<(Name, &'static str)> {
-        let zones = self.zones();
+        let view = self.view();
         let reason = |name: &Name| {
-            let Some(zone) = zones.find(name.as_wire()) else {
+            let Some(zone) = view.zones.find(&name.key()) else {
                 return Some("no zone of the configuration contains it");
             };
             if name == zone.origin() {
                 Some("it is the origin of a zone")
             } else if zone.cut_above(name.as_wire()).is_some() {
                 Some("its zone file delegates it away")
-            } else if zone.node(name.as_wire()).is_some() {
+            } else if zone.node(&name.key()).is_some() {
                 Some("its zone file has records at or below it")
             } else {
                 None
             }
         };
-        let registered = self.names.iter().filter(Existing::is_registered).filter_map(|held| name_of(&held));
+        let registered = view.names().filter(Existing::is_registered).filter_map(name_of);
         registered.filter_map(|name| reason(&name).map(|reason| (name, reason))).collect()
+    }
+
+    /// The values at a name, expired ones included; `None` if the name does not exist.
+    pub fn txt_set(&self, name: &Name) -> Option<TxtSet> {
+        self.view().existing(&name.key()).map(|existing| existing.txt_set())
     }
 
     /// Names that hold values, with their sets; a copy of this moment, in no particular order.
     pub fn values(&self) -> Vec<(Name, TxtSet)> {
-        let held = self.names.iter().filter(Existing::has_values);
-        held.filter_map(|held| Some((name_of(&held)?, held.txt_set()))).collect()
+        let view = self.view();
+        let held = view.names().filter(Existing::has_values);
+        held.filter_map(|held| Some((name_of(held)?, held.txt_set()))).collect()
     }
 
     /// How many labels are registered.
     pub fn registered_count(&self) -> usize {
-        self.names.iter().filter(Existing::is_registered).count()
+        self.view().names().filter(Existing::is_registered).count()
     }
 
     /// Shows committed changes to every query from now on. For the store's writer alone.
@@ -170,7 +185,7 @@ impl Live {
     fn set(&self, name: &Name, change: impl FnOnce(&mut State), values: Option<&[u8]>) {
         let (before, after) = self.names.set(name, change, values);
         let zones = self.zones();
-        let Some(origin) = zones.find(name.as_wire()).map(|zone| zone.origin()) else { return };
+        let Some(origin) = zones.find(&name.key()).map(|zone| zone.origin()) else { return };
         let (mut at, mut changed) = (name.clone(), before != after);
         while changed && at != *origin {
             let Some(parent) = at.parent().filter(|parent| parent != origin) else { return };
@@ -184,8 +199,42 @@ impl Live {
     }
 }
 
+/// What is served, as one reader sees it: the zones stay the same, the dynamic names are those of the moment they are
+/// looked up. To be let go soon: what is replaced meanwhile cannot be freed.
+pub struct View<'a> {
+    live: &'a Live,
+    zones: Guard<Arc<Zones>>,
+    epoch: crossbeam_epoch::Guard,
+}
+
+impl View<'_> {
+    pub fn zones(&self) -> &Zones {
+        &self.zones
+    }
+
+    /// See [`Live::revision`].
+    pub fn revision(&self) -> u32 {
+        self.live.revision()
+    }
+
+    /// The dynamic name, following `_acme-challenge.<label>` to `<label>`; `None` if it does not exist.
+    pub fn existing(&self, key: &Key<'_>) -> Option<Existing<'_>> {
+        let label = below_acme_challenge(key.name()).and_then(|label| self.held(&Key::new(label)));
+        label.filter(Existing::is_registered).or_else(|| self.held(key))
+    }
+
+    /// The dynamic name as it is kept.
+    fn held(&self, key: &Key<'_>) -> Option<Existing<'_>> {
+        self.live.names.find(key, &self.epoch)
+    }
+
+    fn names(&self) -> impl Iterator<Item = Existing<'_>> {
+        self.live.names.iter(&self.epoch)
+    }
+}
+
 /// `None` cannot be: only names are kept.
-fn name_of(held: &Existing) -> Option<Name> {
+fn name_of(held: Existing<'_>) -> Option<Name> {
     Name::from_wire(held.name()).ok()
 }
 

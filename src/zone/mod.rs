@@ -1,5 +1,6 @@
 //! The vocabulary of the DNS, pure: names, records, zones, TXT sets, and what is asked for and decided about them.
 
+mod key;
 mod label;
 mod live;
 pub mod master;
@@ -11,8 +12,9 @@ mod update;
 #[expect(clippy::module_inception, reason = "a zone is what this room is about")]
 mod zone;
 
+pub use key::Key;
 pub use label::{Label, LabelError};
-pub use live::{Live, NotAChallengeName, Zones};
+pub use live::{Live, NotAChallengeName, View, Zones};
 pub use name::{MAX_NAME, Name, NameError, wire_len};
 pub use names::Existing;
 pub use record::{Located, Place, Record, ZoneProblem, rtype};

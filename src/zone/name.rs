@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use super::Key;
+
 /// An absolute domain name, kept in uncompressed wire form with ASCII letters in lower case.
 ///
 /// Equality, ordering and hashing are those of the wire octets, so that two names are equal exactly when the DNS
@@ -83,6 +85,11 @@ impl Name {
     /// The octets: length-prefixed labels in lower case and the root label.
     pub fn as_wire(&self) -> &[u8] {
         &self.0
+    }
+
+    /// For look-ups.
+    pub fn key(&self) -> Key<'_> {
+        Key::new(&self.0)
     }
 
     pub fn is_root(&self) -> bool {

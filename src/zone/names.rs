@@ -1,24 +1,35 @@
-//! The dynamic names in memory: one allocation for each, found with one hash.
+//! The dynamic names in memory: one allocation for each, found with one hash and no lock.
 //!
 //! Not a map of structures: a million labels with a value each have to fit beside each other, and an answer should
-//! touch few cache lines. Each name is one block of octets that never changes; a change puts another block in its
-//! place. Readers hold a lock only to find the block, never while they answer.
+//! wait for memory as seldom as can be. Each name is one block of octets that never changes; a change puts another block
+//! in its place. The table has eight octets for a name: where its block is, and sixteen bits of its hash, so that a
+//! look-up goes to the table once and to the block once. Readers take no lock and disturb nobody: a block or a table that
+//! was replaced is freed when no reader can still see it (epochs, by crossbeam). `DashMap`, which was here before,
+//! takes a lock twice per look-up and waits once more for memory.
 
-use std::borrow::Borrow;
-use std::hash::{Hash, Hasher};
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use dashmap::{DashMap, Entry};
-use foldhash::fast::RandomState;
-use triomphe::ThinArc;
+use crossbeam_epoch::{Atomic, Guard, Owned};
 
 use super::txt::{Held, Timestamp, TxtSet, TxtValue};
-use super::{MAX_NAME, Name};
+use super::{Key, MAX_NAME, Name};
 
-/// Locks; a power of two. With as many, a writer is hardly ever in the way of a reader.
-const SHARDS: usize = 64;
+/// All dynamic names. Any number of readers, one writer at a time.
+pub(super) struct Names {
+    /// Never null.
+    table: Atomic<Table>,
+    /// For the writer.
+    filled: Mutex<Filled>,
+}
 
-/// All dynamic names. Any number of readers, one writer. A map without values: the block that is the key has it all.
-pub(super) struct Names(DashMap<Existing, (), RandomState>);
+#[derive(Debug, Default)]
+struct Filled {
+    names: usize,
+    /// Slots that were emptied, over which a look-up has to go on.
+    gaps: usize,
+}
 
 /// What is known of a name besides its octets and values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,41 +40,53 @@ pub(super) struct State {
     pub registered: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Head {
-    state: State,
-    name_len: u8,
-}
+/// A dynamic name that exists, as it was when it was looked up: later changes do not touch it.
+///
+/// The octets of its block: `State::below` and the number of octets of all values, in the order of the machine; the
+/// length of the name; `State::registered`; the name; the values.
+#[derive(Clone, Copy)]
+pub struct Existing<'g>(&'g [u8]);
 
-/// A dynamic name that exists, as it was at one moment: later changes do not touch it. Cheap to clone.
-#[derive(Clone)]
-pub struct Existing(ThinArc<Head, u8>);
-
+/// Octets of a block before the name.
+const HEAD: usize = 8;
 /// Octets before the RDATA of each value: expiry and length.
 const VALUE_HEAD: usize = 10;
 
-impl Existing {
-    fn new(name: &[u8], state: State, values: &[u8]) -> Existing {
-        debug_assert!(name.len() <= MAX_NAME);
-        let octets = [name, values].concat();
-        Existing(ThinArc::from_header_and_slice(Head { state, name_len: name.len() as u8 }, &octets))
+impl<'g> Existing<'g> {
+    fn block(name: &[u8], state: State, values: &[u8]) -> Box<[u8]> {
+        debug_assert!(name.len() <= MAX_NAME && values.len() <= usize::from(u16::MAX));
+        let below = state.below.to_ne_bytes();
+        let length = (values.len() as u16).to_ne_bytes();
+        [&below[..], &length, &[name.len() as u8, u8::from(state.registered)], name, values].concat().into()
+    }
+
+    /// # Safety
+    ///
+    /// `block` points to a whole block that is not freed during `'g`.
+    unsafe fn at(block: *const u8) -> Existing<'g> {
+        // SAFETY: every block has a head, which says how long it is.
+        unsafe {
+            let head = &*block.cast::<[u8; HEAD]>();
+            Existing(std::slice::from_raw_parts(block, block_len(head)))
+        }
     }
 
     /// Lower-case wire form.
-    pub fn name(&self) -> &[u8] {
-        &self.0.slice[..usize::from(self.0.header.header.name_len)]
+    pub fn name(&self) -> &'g [u8] {
+        &self.0[HEAD..HEAD + usize::from(self.0[6])]
     }
 
     pub fn is_registered(&self) -> bool {
-        self.state().registered
+        self.0[7] != 0
     }
 
-    pub(super) fn state(&self) -> State {
-        self.0.header.header.state
+    fn state(&self) -> State {
+        let below = u32::from_ne_bytes([self.0[0], self.0[1], self.0[2], self.0[3]]);
+        State { below, registered: self.is_registered() }
     }
 
-    fn values(&self) -> &[u8] {
-        &self.0.slice[usize::from(self.0.header.header.name_len)..]
+    fn values(&self) -> &'g [u8] {
+        &self.0[HEAD + usize::from(self.0[6])..]
     }
 
     pub(super) fn has_values(&self) -> bool {
@@ -71,7 +94,7 @@ impl Existing {
     }
 
     /// The values with their expiry, each as the RDATA of a TXT record, oldest first.
-    fn records(&self) -> impl Iterator<Item = (Timestamp, &[u8])> {
+    fn records(&self) -> impl Iterator<Item = (Timestamp, &'g [u8])> + use<'g> {
         let mut rest = self.values();
         std::iter::from_fn(move || {
             let (head, tail) = rest.split_first_chunk::<VALUE_HEAD>()?;
@@ -83,7 +106,7 @@ impl Existing {
     }
 
     /// The RDATA of the TXT records served at `now`, oldest first.
-    pub fn live(&self, now: Timestamp) -> impl Iterator<Item = &[u8]> {
+    pub fn live(&self, now: Timestamp) -> impl Iterator<Item = &'g [u8]> + use<'g> {
         self.records().filter(move |(expires, _)| *expires > now).map(|(_, rdata)| rdata)
     }
 
@@ -97,34 +120,17 @@ impl Existing {
     }
 }
 
-/// Found by its name alone, whatever is known of it.
-impl Borrow<[u8]> for Existing {
-    fn borrow(&self) -> &[u8] {
-        self.name()
-    }
+fn block_len(head: &[u8; HEAD]) -> usize {
+    HEAD + usize::from(head[6]) + usize::from(u16::from_ne_bytes([head[4], head[5]]))
 }
 
-impl Hash for Existing {
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        self.name().hash(hasher);
-    }
-}
-
-impl PartialEq for Existing {
-    fn eq(&self, other: &Existing) -> bool {
-        self.name() == other.name()
-    }
-}
-
-impl Eq for Existing {}
-
-impl std::fmt::Debug for Existing {
+impl std::fmt::Debug for Existing<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Existing").field("name", &Name::from_wire(self.name())).field("state", &self.state()).finish()
     }
 }
 
-/// A set as the octets that an [`Existing`] keeps.
+/// A set as the octets that a block keeps.
 pub(super) fn encoded(set: &TxtSet) -> Vec<u8> {
     let mut octets = Vec::new();
     for Held { value, expires } in set.held() {
@@ -139,37 +145,196 @@ pub(super) fn encoded(set: &TxtSet) -> Vec<u8> {
     octets
 }
 
-impl Names {
-    pub(super) fn new() -> Names {
-        Names(DashMap::with_hasher_and_shard_amount(RandomState::default(), SHARDS))
+/// Open addressing with linear probing: a power of two of slots, of which at least a quarter holds nothing.
+///
+/// A slot holds nothing, or a gap where a block was taken out, or the address of a block below the tag of its hash.
+struct Table(Box<[AtomicU64]>);
+
+const NOTHING: u64 = 0;
+const GAP: u64 = 1;
+/// Linux gives no process an address of more bits that has not asked for it, not with five-level page tables either.
+const ADDRESS_BITS: u32 = 48;
+const TAG: u64 = u64::MAX << ADDRESS_BITS;
+/// Slots of the smallest table.
+const SMALLEST: usize = 64;
+
+/// The block that a slot points to.
+fn address(slot: u64) -> Option<*mut u8> {
+    let address = slot & !TAG;
+    (address > GAP).then(|| ptr::with_exposed_provenance_mut(address as usize))
+}
+
+impl Table {
+    fn new(slots: usize) -> Table {
+        Table((0..slots).map(|_| AtomicU64::new(NOTHING)).collect())
     }
 
-    /// The name (lower-case wire form) as it is now.
-    pub(super) fn get(&self, name: &[u8]) -> Option<Existing> {
-        self.0.get(name).map(|held| held.key().clone())
+    /// The slots in which a name of this hash may be, in the order of the search. The tag is of the other end of the
+    /// hash.
+    fn way(&self, hash: u64) -> impl Iterator<Item = &AtomicU64> {
+        let mask = self.0.len() - 1;
+        (0..self.0.len()).map(move |step| &self.0[(hash as usize).wrapping_add(step) & mask])
+    }
+
+    /// The slot of a name and what it points to.
+    ///
+    /// # Safety
+    ///
+    /// Blocks that are taken out during `'g` are not freed before its end.
+    unsafe fn find<'g>(&self, key: &Key<'_>) -> Option<(&AtomicU64, Existing<'g>)> {
+        for slot in self.way(key.hash()) {
+            let held = slot.load(Ordering::Acquire);
+            if held == NOTHING {
+                return None;
+            }
+            if (held ^ key.hash()) & TAG == 0
+                && let Some(block) = address(held)
+            {
+                // SAFETY: what a slot points to is a block; it stays, as the caller promises.
+                let existing = unsafe { Existing::at(block) };
+                if existing.name() == key.name() {
+                    return Some((slot, existing));
+                }
+            }
+        }
+        None
+    }
+
+    /// Puts a block whose name is not here into the first place for it; what was there.
+    fn insert(&self, hash: u64, block: Box<[u8]>) -> u64 {
+        for slot in self.way(hash) {
+            let held = slot.load(Ordering::Relaxed);
+            if address(held).is_none() {
+                slot.store(pointer(hash, block), Ordering::Release);
+                return held;
+            }
+        }
+        unreachable!("a quarter of the slots is free")
+    }
+}
+
+/// What a slot holds for a block.
+fn pointer(hash: u64, block: Box<[u8]>) -> u64 {
+    let address = Box::into_raw(block).cast::<u8>().expose_provenance() as u64;
+    assert!(address & TAG == 0, "an address of more than 48 bits");
+    address | hash & TAG
+}
+
+impl Names {
+    pub(super) fn new() -> Names {
+        Names { table: Atomic::new(Table::new(SMALLEST)), filled: Mutex::default() }
+    }
+
+    fn table<'g>(&self, guard: &'g Guard) -> &'g Table {
+        // SAFETY: the pointer is never null, and a table that is replaced is freed when no guard is left that saw it.
+        unsafe { self.table.load(Ordering::Acquire, guard).deref() }
+    }
+
+    /// The name as it is now.
+    pub(super) fn find<'g>(&self, key: &Key<'_>, guard: &'g Guard) -> Option<Existing<'g>> {
+        // SAFETY: blocks that are taken out are freed when no guard is left that saw them.
+        unsafe { self.table(guard).find(key) }.map(|(_, existing)| existing)
     }
 
     /// Puts a name into this state, or takes it out if nothing makes it exist. `values` are `encoded`; `None` leaves
-    /// them as they are. Whether it existed before, and does now. For the one writer.
+    /// them as they are. Whether it existed before, and does now.
     pub(super) fn set(&self, name: &Name, change: impl FnOnce(&mut State), values: Option<&[u8]>) -> (bool, bool) {
-        let before = self.get(name.as_wire());
-        let mut state = before.as_ref().map(Existing::state).unwrap_or_default();
+        let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = &crossbeam_epoch::pin();
+        let key = Key::new(name.as_wire());
+        // SAFETY: as in `find`.
+        let before = unsafe { self.table(guard).find(&key) };
+        let mut state = before.map(|(_, before)| before.state()).unwrap_or_default();
         change(&mut state);
-        let values = values.unwrap_or_else(|| before.as_ref().map_or(&[], Existing::values));
+        let values = values.unwrap_or_else(|| before.map_or(&[], |(_, before)| before.values()));
         let exists = state.registered || state.below > 0 || !values.is_empty();
-        // Made before the lock is taken: readers wait for a pointer, not for a copy.
-        let after = exists.then(|| Existing::new(name.as_wire(), state, values));
-        match after.map(|after| self.0.entry(after)) {
-            Some(Entry::Occupied(place)) => drop(place.replace_entry(())),
-            Some(Entry::Vacant(place)) => drop(place.insert(())),
-            None => drop(self.0.remove(name.as_wire())),
+        let block = exists.then(|| Existing::block(name.as_wire(), state, values));
+        match (before, block) {
+            (Some((slot, _)), block) => {
+                if block.is_none() {
+                    filled.names -= 1;
+                    filled.gaps += 1;
+                }
+                let held = slot.swap(block.map_or(GAP, |block| pointer(key.hash(), block)), Ordering::AcqRel);
+                free_later(held, guard);
+            }
+            (None, Some(block)) => {
+                self.make_room(&mut filled, guard);
+                if self.table(guard).insert(key.hash(), block) == GAP {
+                    filled.gaps -= 1;
+                }
+                filled.names += 1;
+            }
+            (None, None) => {}
         }
         (before.is_some(), exists)
     }
 
-    /// Every name, as it is when its turn comes.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Existing> {
-        self.0.iter().map(|held| held.key().clone())
+    /// Sees to it that one more name leaves a quarter of the slots free.
+    fn make_room(&self, filled: &mut Filled, guard: &Guard) {
+        let old = self.table(guard);
+        if (filled.names + filled.gaps + 1) * 4 <= old.0.len() * 3 {
+            return;
+        }
+        let new = Table::new(((filled.names + 1) * 2).next_power_of_two().max(SMALLEST));
+        for slot in &old.0 {
+            let held = slot.load(Ordering::Relaxed);
+            let Some(block) = address(held) else { continue };
+            // SAFETY: only this writer takes blocks out.
+            let hash = Key::new(unsafe { Existing::at(block) }.name()).hash();
+            if let Some(free) = new.way(hash).find(|slot| slot.load(Ordering::Relaxed) == NOTHING) {
+                free.store(held, Ordering::Relaxed);
+            }
+        }
+        filled.gaps = 0;
+        let old = self.table.swap(Owned::new(new), Ordering::AcqRel, guard);
+        // SAFETY: nobody who comes from now on can see it. The blocks live on in the new table.
+        unsafe { guard.defer_destroy(old) };
+    }
+
+    /// Every name, as it is when its turn comes. A name that comes or goes meanwhile may be left out or not.
+    pub(super) fn iter<'g>(&self, guard: &'g Guard) -> impl Iterator<Item = Existing<'g>> {
+        let blocks = self.table(guard).0.iter().filter_map(|slot| address(slot.load(Ordering::Acquire)));
+        // SAFETY: as in `find`.
+        blocks.map(|block| unsafe { Existing::at(block) })
+    }
+}
+
+/// Frees a block that was taken out, when no guard is left that saw it.
+fn free_later(held: u64, guard: &Guard) {
+    if let Some(block) = address(held) {
+        let block = Taken(block);
+        // SAFETY: nobody who comes from now on can see it; it was made by `pointer`, and is freed once.
+        unsafe { guard.defer_unchecked(move || block.free()) };
+    }
+}
+
+/// A block that is in no table any more.
+struct Taken(*mut u8);
+
+// SAFETY: it is the only pointer to plain octets.
+unsafe impl Send for Taken {}
+
+impl Taken {
+    /// # Safety
+    ///
+    /// Made by `pointer`, seen by nobody else, and freed once.
+    unsafe fn free(self) {
+        // SAFETY: the head says how long the box was.
+        drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(self.0, Existing::at(self.0).0.len())) });
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has it any more.
+        let table = unsafe { std::mem::replace(&mut self.table, Atomic::null()).into_owned() };
+        for slot in &table.0 {
+            if let Some(block) = address(slot.load(Ordering::Relaxed)) {
+                // SAFETY: as above.
+                unsafe { Taken(block).free() };
+            }
+        }
     }
 }
 
@@ -181,10 +346,17 @@ impl std::fmt::Debug for Names {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
 
     fn name(text: &str) -> Name {
         Name::parse(text).unwrap()
+    }
+
+    fn find<'g>(names: &Names, text: &str, guard: &'g Guard) -> Option<Existing<'g>> {
+        names.find(&Key::new(name(text).as_wire()), guard)
     }
 
     #[test]
@@ -195,10 +367,26 @@ mod tests {
         }
         let names = Names::new();
         names.set(&name("a.test"), |_| {}, Some(&encoded(&set)));
-        let held = names.get(name("A.test").as_wire()).unwrap();
+        let guard = &crossbeam_epoch::pin();
+        let held = find(&names, "A.test", guard).unwrap();
         assert_eq!(held.txt_set(), set);
         assert_eq!(held.live(7).next().unwrap(), b"\x03one");
         assert_eq!(held.live(20).count(), 0);
+    }
+
+    #[test]
+    fn the_fullest_set_comes_back_whole() {
+        let mut set = TxtSet::default();
+        for number in 0..super::super::MAX_VALUES {
+            set.add(
+                TxtValue::new(&[number as u8; super::super::MAX_SET_OCTETS / super::super::MAX_VALUES]).unwrap(),
+                9,
+            );
+        }
+        let names = Names::new();
+        names.set(&name("a.test"), |_| {}, Some(&encoded(&set)));
+        let guard = &crossbeam_epoch::pin();
+        assert_eq!(find(&names, "a.test", guard).unwrap().txt_set(), set);
     }
 
     #[test]
@@ -208,16 +396,81 @@ mod tests {
         assert_eq!(names.set(&name("a.test"), |state| state.registered = true, None), (true, true));
         assert_eq!(names.set(&name("a.test"), |state| state.below -= 1, None), (true, true));
         assert_eq!(names.set(&name("a.test"), |state| state.registered = false, None), (true, false));
-        assert!(names.get(name("a.test").as_wire()).is_none());
-        assert_eq!(names.iter().count(), 0);
+        let guard = &crossbeam_epoch::pin();
+        assert!(find(&names, "a.test", guard).is_none());
+        assert_eq!(names.iter(guard).count(), 0);
     }
 
     #[test]
-    fn a_snapshot_does_not_change() {
+    fn what_was_found_does_not_change() {
         let names = Names::new();
         names.set(&name("a.test"), |state| state.registered = true, None);
-        let before = names.get(name("a.test").as_wire()).unwrap();
+        let guard = &crossbeam_epoch::pin();
+        let before = find(&names, "a.test", guard).unwrap();
         names.set(&name("a.test"), |state| state.registered = false, None);
-        assert!(before.is_registered());
+        for number in 0..10_000 {
+            names.set(&name(&format!("{number}.test")), |state| state.registered = true, None);
+        }
+        assert!(before.is_registered() && before.name() == name("a.test").as_wire());
+    }
+
+    #[test]
+    fn names_that_come_and_go_agree_with_a_plain_map() {
+        let names = Names::new();
+        let mut plain = BTreeMap::new();
+        let mut state = 7u32;
+        for _ in 0..50_000 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let (number, registered) = ((state >> 8) % 700, state >> 31 == 1);
+            let name = name(&format!("{number}.test"));
+            names.set(&name, |state| state.registered = registered, None);
+            if registered {
+                plain.insert(name, ())
+            } else {
+                plain.remove(&name)
+            };
+        }
+        let guard = &crossbeam_epoch::pin();
+        let mut all: Vec<_> = names.iter(guard).map(|held| Name::from_wire(held.name()).unwrap()).collect();
+        all.sort();
+        assert!(all.iter().eq(plain.keys()), "{} names, {} in the plain map", all.len(), plain.len());
+        for number in 0..700 {
+            let known = plain.contains_key(&name(&format!("{number}.test")));
+            assert_eq!(find(&names, &format!("{number}.test"), guard).is_some(), known);
+        }
+        assert!(names.table(guard).0.len() <= 2_048, "gaps are used again");
+    }
+
+    /// Readers look while the writer makes names come and go and the table grow: whatever they find is whole.
+    #[test]
+    fn readers_see_whole_names_at_all_times() {
+        let names = Names::new();
+        let value = |number: usize| vec![number as u8; 10 + number % 50];
+        let stays = name("stays.test");
+        names.set(&stays, |state| state.registered = true, None);
+        let stop = &AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let guard = &crossbeam_epoch::pin();
+                        assert!(names.find(&Key::new(stays.as_wire()), guard).is_some());
+                        for number in 0..200 {
+                            let wanted = name(&format!("{number}.test"));
+                            let Some(held) = names.find(&Key::new(wanted.as_wire()), guard) else { continue };
+                            assert_eq!((held.name(), held.values()), (wanted.as_wire(), &value(number)[..]));
+                        }
+                    }
+                });
+            }
+            for round in 0..300 {
+                for number in 0..200 {
+                    let values = if (round + number) % 3 == 0 { Vec::new() } else { value(number) };
+                    names.set(&name(&format!("{number}.test")), |_| {}, Some(&values));
+                }
+                names.set(&name(&format!("more{round}.test")), |state| state.registered = true, None);
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 
 use super::record::{Located, Place, Record, ZoneProblem, rdata_is_sound, rtype};
-use super::{Label, Name};
+use super::{Key, Label, Name};
 
 /// All records of one owner and type (RFC 2181 section 5).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Node {
 #[derive(Clone, Debug)]
 pub struct Zone {
     origin: Name,
-    nodes: HashMap<Name, Node, RandomState>,
+    nodes: HashTable<(Name, Node)>,
     soa: Soa,
     /// Whether any name below the origin has NS records.
     has_cuts: bool,
@@ -80,7 +80,7 @@ impl Zone {
     /// Builds a zone from the records of its master file. Every violation is reported, not only the first.
     pub fn from_records(origin: Name, records: Vec<Located>) -> Result<Zone, Vec<ZoneProblem>> {
         let mut problems = Vec::new();
-        let mut nodes: HashMap<Name, Node, RandomState> = HashMap::default();
+        let mut nodes: HashMap<Name, Node> = HashMap::new();
         let mut places: HashMap<(Name, u16), Place> = HashMap::new();
         for Located { record, place } in records {
             let mut refuse = |message: String| problems.push(ZoneProblem { place, message });
@@ -132,7 +132,12 @@ impl Zone {
             Some(soa) if problems.is_empty() => {
                 add_empty_non_terminals(&mut nodes, &origin);
                 let has_cuts = nodes.iter().any(|(owner, node)| *owner != origin && node.rrset(rtype::NS).is_some());
-                Ok(Zone { origin, nodes, soa, has_cuts })
+                let hash = |(name, _): &(Name, Node)| name.key().hash();
+                let mut table = HashTable::with_capacity(nodes.len());
+                for node in nodes {
+                    table.insert_unique(hash(&node), node, hash);
+                }
+                Ok(Zone { origin, nodes: table, soa, has_cuts })
             }
             _ => Err(problems),
         }
@@ -171,35 +176,39 @@ impl Zone {
         &self.soa
     }
 
-    /// The node of exactly this name (lower-case wire form); `None` if no static record makes it exist.
-    pub fn node(&self, name: &[u8]) -> Option<&Node> {
-        self.nodes.get(name)
+    /// The node of exactly this name; `None` if no static record makes it exist.
+    pub fn node(&self, key: &Key<'_>) -> Option<&Node> {
+        self.named_node(key).map(|(_, node)| node)
+    }
+
+    fn named_node(&self, key: &Key<'_>) -> Option<&(Name, Node)> {
+        self.nodes.find(key.hash(), |(name, _)| name.as_wire() == key.name())
     }
 
     /// All static names with their RRsets, in no particular order.
     pub fn nodes(&self) -> impl Iterator<Item = (&Name, &Node)> {
-        self.nodes.iter()
+        self.nodes.iter().map(|(name, node)| (name, node))
     }
 
     /// The cut at or above `name` (lower-case wire form) and below the origin, nearest to the origin: names there
-    /// belong to another zone (RFC 1034 section 4.2.1).
-    pub fn cut_above(&self, name: &[u8]) -> Option<&Name> {
+    /// belong to another zone (RFC 1034 section 4.2.1). With its NS RRset.
+    pub fn cut_above(&self, name: &[u8]) -> Option<(&Name, &RrSet)> {
         if !self.has_cuts {
             return None;
         }
         let mut found = None;
         let mut at = name;
         while at != self.origin.as_wire() {
-            if let Some((owner, node)) = self.nodes.get_key_value(at)
-                && node.rrset(rtype::NS).is_some()
+            if let Some((owner, node)) = self.named_node(&Key::new(at))
+                && let Some(nameservers) = node.rrset(rtype::NS)
             {
-                found = Some(owner);
+                found = Some((owner, nameservers));
             }
-            let len = usize::from(at[0]);
+            let len = usize::from(*at.first()?);
             if len == 0 {
                 return found;
             }
-            at = &at[1 + len..];
+            at = at.get(1 + len..)?;
         }
         found
     }
@@ -244,7 +253,7 @@ fn add(node: &mut Node, record: Record) -> Result<(), String> {
     Ok(())
 }
 
-fn add_empty_non_terminals(nodes: &mut HashMap<Name, Node, RandomState>, origin: &Name) {
+fn add_empty_non_terminals(nodes: &mut HashMap<Name, Node>, origin: &Name) {
     let owners: Vec<Name> = nodes.keys().cloned().collect();
     for owner in owners {
         let mut at = owner;
@@ -348,9 +357,9 @@ mod tests {
     #[test]
     fn an_rrset_has_no_duplicates_and_one_ttl_rfc2181_5() {
         let zone = zone("@ 50 NS NS\n@ NS other\na 9 TXT x\na 8 TXT X\na 7 TXT x\n").unwrap();
-        let apex = zone.node(name("example").as_wire()).unwrap();
+        let apex = zone.node(&name("example").key()).unwrap();
         assert_eq!((apex.rrset(rtype::NS).unwrap().rdata.len(), apex.rrset(rtype::NS).unwrap().ttl), (2, 50));
-        let texts = zone.node(name("a.example").as_wire()).unwrap().rrset(rtype::TXT).unwrap();
+        let texts = zone.node(&name("a.example").key()).unwrap().rrset(rtype::TXT).unwrap();
         assert_eq!((texts.rdata.len(), texts.ttl), (2, 7), "texts differ in case");
     }
 
@@ -358,11 +367,11 @@ mod tests {
     fn empty_non_terminals_exist_rfc4592_2_2_2() {
         let zone = zone("a.b.c TXT x\nd.b.c TXT x\nc.x TXT x\nx TXT x\n*.w.v TXT x\n").unwrap();
         for empty in ["b.c.example", "c.example", "w.v.example", "v.example"] {
-            assert!(zone.node(name(empty).as_wire()).unwrap().rrsets.is_empty(), "{empty}");
+            assert!(zone.node(&name(empty).key()).unwrap().rrsets.is_empty(), "{empty}");
         }
         assert_eq!(zone.nodes().count(), 1 + 5 + 4);
-        assert!(zone.node(name("y.example").as_wire()).is_none());
-        assert!(zone.node(b"\0").is_none(), "nothing above the origin");
+        assert!(zone.node(&name("y.example").key()).is_none());
+        assert!(zone.node(&Key::new(b"\0")).is_none(), "nothing above the origin");
     }
 
     #[test]
@@ -373,7 +382,7 @@ mod tests {
         assert_eq!((zone.soa().serial(), zone.soa().minimum()), (1, 300));
         let names = [name("ns1.example.org"), name("hostmaster.example.net")];
         assert!(zone.soa().rdata.starts_with(&[names[0].as_wire(), names[1].as_wire()].concat()));
-        let apex = zone.node(zone.origin().as_wire()).unwrap();
+        let apex = zone.node(&zone.origin().key()).unwrap();
         assert_eq!(apex.rrset(rtype::NS).unwrap().rdata.len(), 2);
         assert_eq!(Zone::from_nameservers(name("example"), &[]).unwrap_err().len(), 2);
         assert!(!Zone::from_nameservers(Name::root(), &servers).unwrap().is_challenge_zone());
@@ -400,7 +409,7 @@ mod tests {
             ("ssub.example", None),
             ("elsewhere.org", None),
         ] {
-            assert_eq!(zone.cut_above(name(below).as_wire()), cut.map(name).as_ref(), "{below}");
+            assert_eq!(zone.cut_above(name(below).as_wire()).map(|(cut, _)| cut), cut.map(name).as_ref(), "{below}");
         }
         assert_eq!(zone.cut_above(Name::root().as_wire()), None);
     }

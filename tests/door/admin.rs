@@ -212,7 +212,7 @@ async fn a_deleted_account_leaves_a_tombstone() {
     admin.values("POST /v1/txt/www.auth.example.org", r#"{"values":["a"]}"#).await;
     let deleted: Account = admin.ask("DELETE /v1/accounts/www", "").await.json();
     assert_eq!(deleted.username, account.username);
-    assert!(admin.house.writer.live().existing(account.fulldomain.as_wire()).is_none());
+    assert!(admin.house.writer.live().txt_set(&account.fulldomain).is_none());
     assert_eq!(admin.refused("DELETE /v1/accounts/www", "").await, (404, "not_found".into()));
     assert_eq!(admin.refused("POST /v1/accounts", r#"{"label":"www"}"#).await, (409, "label_taken".into()));
 }

@@ -29,8 +29,8 @@ impl House {
 
     /// The values of a name, oldest first, as the DNS would give them.
     pub fn values(&self, fulldomain: &str) -> Vec<String> {
-        let existing = self.writer.live().existing(name(fulldomain).as_wire());
-        let set = existing.expect("the name exists").txt_set();
+        let existing = self.writer.live().txt_set(&name(fulldomain));
+        let set = existing.expect("the name exists");
         set.live(acmezone::store::now()).map(TxtValue::to_string).collect()
     }
 }

@@ -215,7 +215,7 @@ impl World {
     }
 
     fn values(&self, at: &str) -> Vec<String> {
-        let set = self.live.existing(name(at).as_wire()).map(|existing| existing.txt_set());
+        let set = self.live.txt_set(&name(at));
         set.map_or(Vec::new(), |set| set.live(now()).map(ToString::to_string).collect())
     }
 }
@@ -295,11 +295,11 @@ async fn a_label_is_unique_and_never_given_away_again() {
     }
     world.writer.update(as_account(&one), add("one.auth.example.org", "v")).await.unwrap();
     world.writer.delete_account(one.account.username).await.unwrap();
-    assert!(world.live.existing(name("one.auth.example.org").as_wire()).is_none());
+    assert!(world.live.txt_set(&name("one.auth.example.org")).is_none());
     assert!(matches!(world.register("one").await, Err(UpdateError::LabelTaken { .. })));
     let world = world.restart();
     assert!(matches!(world.register("one").await, Err(UpdateError::LabelTaken { .. })));
-    assert!(world.live.existing(name("one.auth.example.org").as_wire()).is_none());
+    assert!(world.live.txt_set(&name("one.auth.example.org")).is_none());
 }
 
 #[tokio::test]
@@ -359,7 +359,7 @@ async fn concurrent_updates_are_each_seen_when_acknowledged() {
             for round in 0..20 {
                 let value = format!("{caller}-{round}");
                 writer.update(as_account(&registration), add(&at, &value)).await.unwrap();
-                let seen = live.existing(name(&at).as_wire()).unwrap().txt_set();
+                let seen = live.txt_set(&name(&at)).unwrap();
                 assert!(seen.live(now()).any(|held| held.to_string() == value));
             }
         });

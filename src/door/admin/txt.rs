@@ -99,7 +99,7 @@ fn parsed_one(value: &str) -> Result<TxtValue, Failure> {
 }
 
 fn described(live: &Live, name: Name) -> TxtName {
-    let set = live.existing(name.as_wire()).map(|existing| existing.txt_set());
+    let set = live.txt_set(&name);
     TxtName { name, values: set.map(|set| values(&set, now())).unwrap_or_default() }
 }
 

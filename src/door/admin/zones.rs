@@ -51,7 +51,7 @@ pub(super) async fn show(
 /// For every name with values the origin of its zone.
 fn holders(live: &Live) -> Vec<Name> {
     let zones = live.zones();
-    let zone_of = |name: &Name| zones.find(name.as_wire()).map(|zone| zone.origin().clone());
+    let zone_of = |name: &Name| zones.find(&name.key()).map(|zone| zone.origin().clone());
     txt::served(live).iter().filter_map(|holder| zone_of(&holder.name)).collect()
 }
 
@@ -59,7 +59,7 @@ fn described(writer: &Writer, facts: &ZoneFacts, holders: &[Name]) -> Option<api
     let live = writer.live();
     let zones = live.zones();
     let zone = zones.get(&facts.origin)?;
-    let apex = zone.node(zone.origin().as_wire());
+    let apex = zone.node(&zone.origin().key());
     let nameservers = apex.and_then(|node| node.rrset(rtype::NS)).map(|set| set.rdata.as_slice()).unwrap_or_default();
     Some(api::Zone {
         origin: facts.origin.clone(),
