@@ -98,8 +98,18 @@ impl<'a> Encoder<'a> {
         ttl: u32,
         rdata: &[u8],
     ) -> Result<Offset, Full> {
-        self.pointer(owner)?;
-        self.body(section, rtype, ttl, rdata)
+        if rtype != rtype::TXT {
+            self.pointer(owner)?;
+            return self.body(section, rtype, ttl, rdata);
+        }
+        // What acmezone is there for, in two steps.
+        let ([p0, p1], [t0, t1, t2, t3]) = (pointer(owner)?, ttl.to_be_bytes());
+        let [l0, l1] = u16::try_from(rdata.len()).map_err(|_| Full)?.to_be_bytes();
+        self.put(&[p0, p1, 0, rtype::TXT as u8, 0, 1, t0, t1, t2, t3, l0, l1])?;
+        let at = Offset(self.out.len());
+        self.put(rdata)?;
+        self.counts[section as usize] += 1;
+        Ok(at)
     }
 
     /// Adds a record with its owner name (uncompressed wire form).
@@ -162,9 +172,8 @@ impl<'a> Encoder<'a> {
                 self.out.extend_from_slice(&cookie);
             }
         }
-        for (index, count) in [questions, answers, authorities, additionals].into_iter().enumerate() {
-            self.out[4 + 2 * index..6 + 2 * index].copy_from_slice(&count.to_be_bytes());
-        }
+        let counts = [questions, answers, authorities, additionals].map(u16::to_be_bytes);
+        self.out[4..HEADER].copy_from_slice(counts.as_flattened());
     }
 
     fn body(&mut self, section: Section, rtype: u16, ttl: u32, rdata: &[u8]) -> Result<Offset, Full> {
@@ -218,9 +227,8 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    fn pointer(&mut self, Offset(at): Offset) -> Result<(), Full> {
-        let pointer = u16::try_from(at).ok().filter(|at| *at < 0x4000).ok_or(Full)? | 0xc000;
-        self.put(&pointer.to_be_bytes())
+    fn pointer(&mut self, owner: Offset) -> Result<(), Full> {
+        self.put(&pointer(owner)?)
     }
 
     /// Writes a name (uncompressed wire form), its longest known suffix as a pointer (RFC 1035 section 4.1.4).
@@ -281,6 +289,12 @@ impl<'a> Encoder<'a> {
         }
         false
     }
+}
+
+/// A compression pointer (RFC 1035 section 4.1.4).
+fn pointer(Offset(at): Offset) -> Result<[u8; 2], Full> {
+    let at = u16::try_from(at).ok().filter(|at| *at < 0x4000).ok_or(Full)?;
+    Ok((at | 0xc000).to_be_bytes())
 }
 
 /// A place in the answer.

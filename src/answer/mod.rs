@@ -2,11 +2,13 @@
 //!
 //! UDP, TCP and every later transport call [`answer`]; so their answers cannot differ but in length.
 
+mod ahead;
 mod cookie;
 mod encode;
 mod lookup;
 mod query;
 
+pub use ahead::{Asked, BATCH, ReadAhead};
 pub use cookie::{CookieState, Cookies, SECRET as COOKIE_SECRET};
 pub use encode::{UDP_PAYLOAD, UDP_PLAIN};
 pub use query::{HEADER, Rcode};

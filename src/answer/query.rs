@@ -84,8 +84,9 @@ impl LowerName {
     /// `wire` must be a whole uncompressed name; at most 255 octets of it are taken.
     pub fn set(&mut self, wire: &[u8]) -> Key<'_> {
         let octets = &mut self.0[..wire.len().min(MAX_NAME)];
-        octets.copy_from_slice(&wire[..octets.len()]);
-        octets.make_ascii_lowercase();
+        for (octet, written) in octets.iter_mut().zip(wire) {
+            *octet = written.to_ascii_lowercase(); // a length octet is no letter
+        }
         Key::new(octets)
     }
 }

@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::AsRawFd;
 use std::ptr;
 
-/// Packets per system call.
-pub const BATCH: usize = 64;
+use crate::answer::BATCH;
+
 /// Octets of the longest packet taken; longer ones are cut by the kernel and dropped here.
 const LONGEST: usize = 4096;
 /// Octets for one control message: the larger of the two PKTINFO structures, with its header.
@@ -152,44 +152,23 @@ impl Batch {
         Ok(())
     }
 
-    /// Gives each packet of the last `receive` to `answer`, with a buffer for its reply; when that says yes, the reply
-    /// waits for `send`.
-    pub fn answer(&mut self, mut answer: impl FnMut(&[u8], Peer, &mut Vec<u8>) -> bool) {
-        for index in 0..self.count {
-            let header = &self.received[index];
-            if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
-                continue; // longer than anything that is understood here
-            }
-            let Some(address) = peer_address(&self.addresses[index]) else { continue };
-            let peer = Peer { address, local: local_address(&header.msg_hdr) };
-            let Some(packet) = self.packets[index].get(..header.msg_len as usize) else { continue };
-            let reply = &mut self.replies[index];
-            if answer(packet, peer, reply) {
-                self.enqueue(index);
-            }
-        }
-    }
-
-    /// The reply at `index` goes where its packet came from.
-    fn enqueue(&mut self, index: usize) {
-        let part = &mut self.sending_parts[self.waiting];
-        // sendmmsg does not write through this pointer.
-        part.iov_base = self.replies[index].as_ptr().cast_mut().cast();
-        part.iov_len = self.replies[index].len();
-        let from = &self.received[index].msg_hdr;
-        let header = &mut self.sending[self.waiting].msg_hdr;
-        header.msg_name = from.msg_name;
-        header.msg_namelen = from.msg_namelen;
-        header.msg_iov = part;
-        header.msg_iovlen = 1;
-        header.msg_control = ptr::null_mut();
-        header.msg_controllen = 0;
-        if let Some(local) = local_address(from) {
-            header.msg_control = self.controls[index].0.as_mut_ptr().cast();
-            header.msg_controllen = CONTROL as _;
-            write_local(local, header);
-        }
-        self.waiting += 1;
+    /// The packets of the last `receive`, and the room for their replies. One that was too long counts as empty.
+    pub fn packets(&mut self) -> (impl Iterator<Item = &[u8]>, Replies<'_>) {
+        let received = &self.received[..self.count];
+        let packets = received.iter().zip(&self.packets).map(|(header, octets)| {
+            let whole = header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0;
+            octets.get(..header.msg_len as usize).filter(|_| whole).unwrap_or_default()
+        });
+        let replies = Replies {
+            received,
+            addresses: &self.addresses,
+            controls: &mut self.controls,
+            replies: &mut self.replies,
+            parts: &mut self.sending_parts,
+            sending: &mut self.sending,
+            waiting: &mut self.waiting,
+        };
+        (packets, replies)
     }
 
     /// Sends what waits. A reply that cannot be sent (no route, peer refused) is skipped, as the network might have
@@ -209,6 +188,51 @@ impl Batch {
             }
         }
         self.waiting = 0;
+    }
+}
+
+/// Where the replies to the packets of a batch are written.
+pub struct Replies<'a> {
+    received: &'a [libc::mmsghdr],
+    addresses: &'a [libc::sockaddr_storage],
+    controls: &'a mut [Control],
+    replies: &'a mut [Vec<u8>],
+    parts: &'a mut [libc::iovec],
+    sending: &'a mut [libc::mmsghdr],
+    waiting: &'a mut usize,
+}
+
+impl Replies<'_> {
+    /// Who sent the packet at `index`; `None` for an address of no family that is known here.
+    pub fn peer(&self, index: usize) -> Option<Peer> {
+        let address = peer_address(&self.addresses[index])?;
+        Some(Peer { address, local: local_address(&self.received[index].msg_hdr) })
+    }
+
+    /// Room for the reply to the packet at `index`, with what it held at an earlier time.
+    pub fn room(&mut self, index: usize) -> &mut Vec<u8> {
+        &mut self.replies[index]
+    }
+
+    /// Lets the reply at `index` go where its packet came from, at the next `send`. At most once for each packet.
+    pub fn enqueue(&mut self, index: usize) {
+        let (reply, from) = (&self.replies[index], &self.received[index].msg_hdr);
+        let (part, header) = (&mut self.parts[*self.waiting], &mut self.sending[*self.waiting].msg_hdr);
+        // sendmmsg does not write through this pointer.
+        part.iov_base = reply.as_ptr().cast_mut().cast();
+        part.iov_len = reply.len();
+        header.msg_name = from.msg_name;
+        header.msg_namelen = from.msg_namelen;
+        header.msg_iov = part;
+        header.msg_iovlen = 1;
+        header.msg_control = ptr::null_mut();
+        header.msg_controllen = 0;
+        if let Some(local) = local_address(from) {
+            header.msg_control = self.controls[index].0.as_mut_ptr().cast();
+            header.msg_controllen = CONTROL as _;
+            write_local(local, header);
+        }
+        *self.waiting += 1;
     }
 }
 
@@ -348,15 +372,13 @@ mod tests {
         client.send_to(b"ping", (target, server.local_addr().unwrap().port())).unwrap();
         let mut batch = Batch::new(true);
         batch.receive(&server).unwrap();
-        let mut seen = None;
-        batch.answer(|packet, peer, reply| {
-            assert_eq!(packet, b"ping");
-            reply.extend_from_slice(b"pong");
-            seen = Some(peer);
-            true
-        });
+        let (packets, mut replies) = batch.packets();
+        assert_eq!(packets.collect::<Vec<_>>(), [b"ping"]);
+        replies.room(0).extend_from_slice(b"pong");
+        replies.enqueue(0);
+        let peer = replies.peer(0).unwrap();
         batch.send(&server);
-        send_one(&server, b"pong", seen.unwrap()).unwrap();
+        send_one(&server, b"pong", peer).unwrap();
         let mut buffer = [0; 16];
         let (len, from) = client.recv_from(&mut buffer).unwrap();
         assert_eq!(&buffer[..len], b"pong");
@@ -377,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_longer_than_the_buffer_are_dropped() {
+    fn packets_longer_than_the_buffer_count_as_empty() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.send_to(&[0; LONGEST + 1], server.local_addr().unwrap()).unwrap();
@@ -386,10 +408,7 @@ mod tests {
         let mut seen = Vec::new();
         while seen.is_empty() {
             batch.receive(&server).unwrap();
-            batch.answer(|packet, _, _| {
-                seen.push(packet.to_vec());
-                false
-            });
+            seen.extend(batch.packets().0.filter(|packet| !packet.is_empty()).map(<[u8]>::to_vec));
         }
         assert_eq!(seen, [b"short".to_vec()]);
     }

@@ -25,13 +25,14 @@ pub use bind::{BindError, DnsSockets, bind_tcp};
 pub use handler::Rare;
 pub use http::{serve as serve_http, tls};
 pub use limit::{Limiter, Settings as LimiterSettings};
+use mmsg::{Batch, Peer};
 pub use places::Caps;
 use rustls::ServerConfig;
 pub use tls::{TlsError, dot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answer::{Context, Cookies, Transport, Ttls, Verdict, answer};
+use crate::answer::{Context, Cookies, ReadAhead, Transport, Ttls, Verdict, answer};
 use crate::zone::Live;
 
 /// What every DNS listener needs to answer.
@@ -44,8 +45,36 @@ pub struct Answerer {
 }
 
 impl Answerer {
+    /// Answers one message.
     fn answer(&self, packet: &[u8], client: IpAddr, transport: Transport, out: &mut Vec<u8>) -> Verdict {
+        self.with_context(client, transport, now_millis(), packet, |context| answer(&self.live, context, packet, out))
+    }
+
+    /// Answers all packets of a batch.
+    fn answer_all(&self, ahead: &mut ReadAhead, batch: &mut Batch, mut rare: impl FnMut(&[u8], Peer)) {
         let now = now_millis();
+        let (packets, mut replies) = batch.packets();
+        ahead.read(&self.live, packets, |index, asked| {
+            let Some(peer) = replies.peer(index).filter(|peer| peer.address.port() != 0) else { return };
+            let out = replies.room(index);
+            let answer = |context: &Context<'_>| asked.answer(context, out);
+            match self.with_context(peer.address.ip(), Transport::Udp, now, asked.packet(), answer) {
+                Verdict::Reply => replies.enqueue(index),
+                Verdict::Silence => {}
+                Verdict::Rare => rare(asked.packet(), peer),
+            }
+        });
+    }
+
+    /// A panic would be a bug; it must cost one answer, not the thread that answers everybody.
+    fn with_context(
+        &self,
+        client: IpAddr,
+        transport: Transport,
+        now: u64,
+        packet: &[u8],
+        answer: impl FnOnce(&Context<'_>) -> Verdict,
+    ) -> Verdict {
         let context = Context {
             ttls: self.ttls,
             cookies: &self.cookies,
@@ -54,16 +83,14 @@ impl Answerer {
             now: now / 1_000,
             limited: &|| self.limiter.limits(client, now),
         };
-        // A panic would be a bug; it must cost one answer, not the thread that answers everybody.
-        let answered = catch_unwind(AssertUnwindSafe(|| answer(&self.live, &context, packet, out)));
-        answered.unwrap_or_else(|_| {
-            tracing::error!(packet = ?packet, "answering a packet panicked: please report this line");
+        catch_unwind(AssertUnwindSafe(|| answer(&context))).unwrap_or_else(|_| {
+            tracing::error!(?packet, "answering a packet panicked: please report this line");
             Verdict::Silence
         })
     }
 }
 
-/// Milliseconds since 1970; one look at the clock serves the answer and the limiter.
+/// Milliseconds since 1970; one look at the clock serves a whole batch, and the limiter.
 fn now_millis() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::mmsg::{self, Batch, Peer};
 use super::{Answerer, Rare};
-use crate::answer::{Transport, Verdict};
+use crate::answer::ReadAhead;
 
 /// Rare messages that wait for the handler; more are dropped, as a full socket buffer would.
 const RARE_WAITING: usize = 256;
@@ -51,26 +51,16 @@ fn receive(
     stop: &CancellationToken,
 ) {
     let wildcard = socket.local_addr().is_ok_and(|address| address.ip().is_unspecified());
-    let mut batch = Batch::new(wildcard);
+    let (mut batch, mut ahead) = (Batch::new(wildcard), ReadAhead::new());
     while !stop.is_cancelled() {
         if let Err(error) = batch.receive(socket) {
             // Transient: an ICMP error of an earlier reply, an interrupt, no kernel memory.
             tracing::debug!(%error, "receiving over UDP");
             continue;
         }
-        batch.answer(|packet, peer, reply| {
-            if peer.address.port() == 0 {
-                return false; // cannot be answered
-            }
-            match answerer.answer(packet, peer.address.ip(), Transport::Udp, reply) {
-                Verdict::Reply => true,
-                Verdict::Silence => false,
-                Verdict::Rare => {
-                    // A full queue drops, as a full socket buffer would.
-                    let _ = hand_over.try_send((packet.to_vec(), peer));
-                    false
-                }
-            }
+        answerer.answer_all(&mut ahead, &mut batch, |packet, peer| {
+            // A full queue drops, as a full socket buffer would.
+            let _ = hand_over.try_send((packet.to_vec(), peer));
         });
         batch.send(socket);
     }

@@ -223,6 +223,17 @@ impl View<'_> {
         label.filter(Existing::is_registered).or_else(|| self.held(key))
     }
 
+    /// Asks the processor for the memory that a look-up will wait for first. Of use where others are answered
+    /// meanwhile.
+    pub fn prefetch_slot(&self, key: &Key<'_>) {
+        self.live.names.prefetch_slot(&label_or_name(key), &self.epoch);
+    }
+
+    /// The same for what it will wait for then.
+    pub fn prefetch_block(&self, key: &Key<'_>) {
+        self.live.names.prefetch_block(&label_or_name(key), &self.epoch);
+    }
+
     /// The dynamic name as it is kept.
     fn held(&self, key: &Key<'_>) -> Option<Existing<'_>> {
         self.live.names.find(key, &self.epoch)
@@ -236,6 +247,11 @@ impl View<'_> {
 /// `None` cannot be: only names are kept.
 fn name_of(held: Existing<'_>) -> Option<Name> {
     Name::from_wire(held.name()).ok()
+}
+
+/// What is looked for first.
+fn label_or_name<'a>(key: &Key<'a>) -> Key<'a> {
+    below_acme_challenge(key.name()).map_or(*key, Key::new)
 }
 
 /// What follows a first label `_acme-challenge`; `None` if the name (lower-case wire form) does not begin so.

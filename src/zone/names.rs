@@ -200,6 +200,23 @@ impl Table {
         None
     }
 
+    /// Asks for the cache line where the search for a name begins.
+    fn prefetch_slot(&self, hash: u64) {
+        prefetch(ptr::from_ref(&self.0[hash as usize & (self.0.len() - 1)]).cast());
+    }
+
+    /// Asks for the block of a name: the first whose tag fits.
+    fn prefetch_block(&self, hash: u64) {
+        let held = self.way(hash).map(|slot| slot.load(Ordering::Relaxed));
+        let fits = held.take_while(|held| *held != NOTHING).find(|held| (held ^ hash) & TAG == 0);
+        if let Some(block) = fits.and_then(address) {
+            // A name of a registered label and one value take three cache lines at most.
+            for line in [0, 64, 128] {
+                prefetch(block.wrapping_add(line));
+            }
+        }
+    }
+
     /// Puts a block whose name is not here into the first place for it; what was there.
     fn insert(&self, hash: u64, block: Box<[u8]>) -> u64 {
         for slot in self.way(hash) {
@@ -211,6 +228,17 @@ impl Table {
         }
         unreachable!("a quarter of the slots is free")
     }
+}
+
+/// Asks the processor to bring a cache line near. Nothing is read: any address will do.
+fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 /// What a slot holds for a block.
@@ -234,6 +262,16 @@ impl Names {
     pub(super) fn find<'g>(&self, key: &Key<'_>, guard: &'g Guard) -> Option<Existing<'g>> {
         // SAFETY: blocks that are taken out are freed when no guard is left that saw them.
         unsafe { self.table(guard).find(key) }.map(|(_, existing)| existing)
+    }
+
+    /// Asks for the memory that `prefetch_block` will read.
+    pub(super) fn prefetch_slot(&self, key: &Key<'_>, guard: &Guard) {
+        self.table(guard).prefetch_slot(key.hash());
+    }
+
+    /// Asks for the memory that `find` will read after that.
+    pub(super) fn prefetch_block(&self, key: &Key<'_>, guard: &Guard) {
+        self.table(guard).prefetch_block(key.hash());
     }
 
     /// Puts a name into this state, or takes it out if nothing makes it exist. `values` are `encoded`; `None` leaves
