@@ -83,6 +83,10 @@ pub fn answer(live: &Live, context: &Context<'_>, packet: &[u8], out: &mut Vec<u
     match query::read(packet) {
         Message::Query(query) => answer_query(live, context, packet, &query, out),
         Message::CookieOnly(edns) => answer_cookie(context, packet, edns, out),
+        Message::Malformed { question, dnssec_ok } => {
+            let opt = Opt { dnssec_ok, cookie: None };
+            Encoder::new(out, packet, question, Some(opt), usize::from(UDP_PLAIN)).end(Rcode::FORMERR);
+        }
         Message::Refuse(rcode) => refuse(packet, rcode, out),
         Message::Silence => return Verdict::Silence,
         Message::Rare => return Verdict::Rare,

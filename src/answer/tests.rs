@@ -1,6 +1,7 @@
 //! The rules of the DNS, on octets. The `domain` crate, which encodes nothing here, reads the answers.
 
 mod cookies;
+mod edns;
 
 use std::net::Ipv4Addr;
 use std::sync::LazyLock;

@@ -1,0 +1,45 @@
+//! The OPT record of answers.
+
+use super::*;
+
+const NAME: &str = "account.auth.example.org";
+
+/// An A record with this owner, that has no place in a query.
+fn with_answer(mut packet: Vec<u8>) -> Vec<u8> {
+    packet[7] += 1;
+    packet.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 192, 0, 2, 1]);
+    packet
+}
+
+/// The question as it came and OPT, with DO as it came: nothing else tells the sender that its EDNS was understood.
+#[test]
+fn a_format_error_has_an_opt_record_where_the_query_has_one_rfc6891_7() {
+    let live = live();
+    let plain = query(NAME, TXT);
+    let dnssec_ok = 0x8000;
+    let opt = |packet: Vec<u8>| with_opt(packet, 1232, dnssec_ok, &[]);
+    let mut named = opt(plain.clone());
+    let at = plain.len();
+    named.splice(at..=at, [1, b'x', 0]);
+    for (what, packet) in [
+        ("an option longer than all of them", with_opt(plain.clone(), 1232, dnssec_ok, &[0, 100, 0, 9, 1])),
+        ("half an option", with_opt(plain.clone(), 1232, dnssec_ok, &[0, 100, 0])),
+        ("a cookie of three octets", with_opt(plain.clone(), 1232, dnssec_ok, &[0, 10, 0, 3, 1, 2, 3])),
+        ("two OPT records", opt(opt(plain.clone()))),
+        ("an OPT record that is not the root's", named),
+        ("an answer in a query", opt(with_answer(plain.clone()))),
+    ] {
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let reply = raw(&live, &packet, transport).unwrap();
+            let said = read(&reply);
+            assert_eq!((said.rcode, said.aa, said.opt), (1, false, true), "{what}");
+            assert_eq!(reply[12..plain.len()], plain[12..], "{what}");
+            assert_eq!(reply[plain.len()..], [0, 0, 41, 0x04, 0xd0, 0, 0, 0x80, 0, 0, 0], "{what}");
+        }
+    }
+    let header = vec![1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let no_question = raw(&live, &opt(header), Transport::Udp).unwrap();
+    assert_eq!((read(&no_question).rcode, read(&no_question).opt, no_question.len()), (1, true, 23));
+    let without = raw(&live, &with_answer(plain), Transport::Udp).unwrap();
+    assert_eq!((read(&without).rcode, without.len()), (1, 12), "who has sent no OPT record gets none");
+}
