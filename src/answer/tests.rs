@@ -333,6 +333,8 @@ fn any_is_answered_minimally_rfc8482_4_2() {
     let live = live();
     let said = ask(&live, "auth.example.org", rtype::ANY);
     assert_eq!(said.answer, ["auth.example.org 1 HINFO \"RFC8482\" \"\""]);
+    let alias = ask(&live, "alias.auth.example.org", rtype::ANY);
+    assert_eq!(alias.answer, ["alias.auth.example.org 3600 CNAME ns1.auth.example.org"]);
     is_nodata(&ask(&live, "c.auth.example.org", rtype::ANY));
     is_nxdomain(&ask(&live, "none.auth.example.org", rtype::ANY));
 }
