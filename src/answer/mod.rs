@@ -190,7 +190,6 @@ impl<'z> Answering<'_, '_, 'z> {
             Found::OutOfZone if hop == 0 => return Ok(Rcode::REFUSED),
             // The CNAME leads to somebody else's name: the resolver goes on by itself.
             Found::OutOfZone | Found::Cname { .. } => {}
-            Found::Referral { .. } if hop > 0 => {}
             Found::Referral { zone, cut, nameservers } => self.refer(zone, cut.as_wire(), nameservers)?,
             Found::RrSet { zone, rrset } => {
                 self.write(zone, owner, rrset)?;

@@ -27,6 +27,7 @@ alias     CNAME ns1
 out       CNAME www.example.net.
 dangling  CNAME nowhere
 toward    CNAME account
+below     CNAME www.sub
 loop1     CNAME loop2
 loop2     CNAME loop1
 sub       NS    ns.sub
@@ -325,6 +326,12 @@ fn below_a_cut_there_is_a_referral_with_glue_rfc1034_4_2_1() {
             ["ns.sub.auth.example.org 3600 A 192.0.2.4", "ns.sister.auth.example.org 3600 A 192.0.2.5"]
         );
     }
+    // RFC 1034 section 4.3.2 step 3b, also for a name that a CNAME led to; AA is for the first name (RFC 1035 4.1.1)
+    let referral = ask(&live, "sub.auth.example.org", A);
+    let alias = ask(&live, "below.auth.example.org", A);
+    assert_eq!((alias.rcode, alias.aa), (0, true));
+    assert_eq!(alias.answer, ["below.auth.example.org 3600 CNAME www.sub.auth.example.org"]);
+    assert_eq!((alias.authority, alias.additional), (referral.authority, referral.additional));
     is_nodata(&ask(&live, "sub.auth.example.org", rtype::DS)); // RFC 4035 section 3.1.4.1
 }
 
