@@ -8,7 +8,7 @@ mod lookup;
 mod query;
 
 pub use cookie::{CookieState, Cookies, SECRET as COOKIE_SECRET};
-pub use encode::{UDP_PAYLOAD, UDP_PLAIN};
+pub use encode::{ExtendedError, UDP_PAYLOAD, UDP_PLAIN};
 pub use query::{HEADER, Rcode};
 
 #[cfg(test)]
@@ -54,7 +54,7 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// Whether the client has had enough answers for now, so that it gets nothing but TC. Asked at most once for a
     /// message: over UDP, if there is no valid cookie, and before anything is looked up. Never asked about what is
-    /// no longer than that empty answer anyway.
+    /// hardly longer than that empty answer anyway: by an extended error.
     pub limited: &'a dyn Fn() -> bool,
 }
 
@@ -126,8 +126,9 @@ fn answer_query(live: &Live, context: &Context<'_>, packet: &[u8], query: &Query
     const IN: u16 = 1;
     const TKEY: u16 = 249;
     match query.qtype {
-        _ if query.qclass != IN => return encoder.end(Rcode::REFUSED),
-        rtype::AXFR | rtype::IXFR | rtype::TSIG | TKEY => return encoder.end(Rcode::REFUSED),
+        _ if query.qclass != IN => return encoder.refuse(ExtendedError::NOT_SUPPORTED),
+        rtype::AXFR | rtype::IXFR => return encoder.refuse(ExtendedError::PROHIBITED),
+        rtype::TSIG | TKEY => return encoder.refuse(ExtendedError::NOT_SUPPORTED),
         rtype::OPT => return encoder.end(Rcode::FORMERR), // RFC 6891 section 6.1.1
         _ => {}
     }
@@ -143,7 +144,10 @@ fn answer_query(live: &Live, context: &Context<'_>, packet: &[u8], query: &Query
         answering.encoder.truncate();
         Rcode::NOERROR
     });
-    encoder.end(rcode);
+    match rcode {
+        Rcode::REFUSED => encoder.refuse(ExtendedError::NOT_AUTHORITATIVE),
+        _ => encoder.end(rcode),
+    }
 }
 
 struct Answering<'e, 'o, 'z> {

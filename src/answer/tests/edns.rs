@@ -43,3 +43,47 @@ fn a_format_error_has_an_opt_record_where_the_query_has_one_rfc6891_7() {
     let without = raw(&live, &with_answer(plain), Transport::Udp).unwrap();
     assert_eq!((read(&without).rcode, without.len()), (1, 12), "who has sent no OPT record gets none");
 }
+
+/// RFC 8914 section 4: with REFUSED, to whom has sent an OPT record, and nowhere else.
+#[test]
+fn a_refusal_has_its_reason_rfc8914_4() {
+    let live = live();
+    put(&live, NAME, &["one"]);
+    let chaos = |packet: Vec<u8>| [&packet[..packet.len() - 1], &[3]].concat();
+    let cookie = [0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8];
+    for (packet, reason) in [
+        (query("elsewhere.test", TXT), 20),
+        (query(".", rtype::NS), 20),
+        (query("auth.example.org", rtype::AXFR), 18),
+        (query("elsewhere.test", rtype::IXFR), 18),
+        (chaos(query("version.bind", TXT)), 21),
+        (query("auth.example.org", 249), 21), // TKEY
+    ] {
+        for transport in [Transport::Udp, Transport::Tcp] {
+            for options in [&[][..], &cookie] {
+                let asked = with_opt(packet.clone(), 0, 0, options);
+                let reply = raw(&live, &asked, transport).unwrap();
+                let said = read(&reply);
+                assert_eq!((said.rcode, said.opt, said.tc), (5, true, false));
+                assert!(reply.windows(6).any(|option| option == [0, 15, 0, 2, 0, reason]), "{reply:?}");
+                // sixteen octets of the server cookie and six of the extended error
+                assert!(reply.len() <= asked.len() + 22, "{} octets for {}", reply.len(), asked.len());
+            }
+            let plain = raw(&live, &packet, transport).unwrap();
+            assert_eq!((read(&plain).rcode, plain.len()), (5, packet.len()));
+        }
+    }
+    for (qname, qtype) in [(NAME, TXT), (NAME, A), ("none.auth.example.org", A), ("sub.auth.example.org", A)] {
+        let reply = raw(&live, &with_opt(query(qname, qtype), 1232, 0, &[]), Transport::Udp).unwrap();
+        assert!(reply.ends_with(&[0, 0]), "no option: {reply:?}");
+    }
+}
+
+#[test]
+fn the_longest_refusal_fits_rfc1035_2_3_4() {
+    let live = live();
+    let long = [&"x".repeat(63), "y".repeat(63).as_str(), &"z".repeat(63), &"w".repeat(61)].join(".");
+    let cookie = [0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8];
+    let reply = raw(&live, &with_opt(query(&long, TXT), 0, 0x8000, &cookie), Transport::Udp).unwrap();
+    assert_eq!((read(&reply).rcode, read(&reply).tc, reply.len()), (5, false, 12 + 259 + 11 + 28 + 6));
+}
