@@ -199,10 +199,12 @@ impl<'z> Answering<'_, '_, 'z> {
                 self.write(zone, owner, rrset)?;
             }
             Found::Txt { values, rrset } => {
-                for rdata in rrset.iter().flat_map(|rrset| &rrset.rdata) {
+                let written = rrset.map_or(&[][..], |rrset| &rrset.rdata);
+                for rdata in written {
                     self.encoder.record(Section::Answer, owner, rtype::TXT, self.ttls.txt, rdata)?;
                 }
-                for rdata in values.live(self.now) {
+                // RFC 2181 section 5: no record twice
+                for rdata in values.live(self.now).filter(|rdata| !written.iter().any(|held| **held == **rdata)) {
                     self.encoder.record(Section::Answer, owner, rtype::TXT, self.ttls.txt, rdata)?;
                 }
             }

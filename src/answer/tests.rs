@@ -36,6 +36,7 @@ ns.sub    A     192.0.2.4
 ns.sister A     192.0.2.5
 mixed     TXT   "Case Stays" "and so do strings"
 empty     TXT   ""
+both      TXT   "one"
 mail      MX    10 Ns1
 "#;
 
@@ -359,6 +360,14 @@ fn other_classes_and_transfers_are_refused() {
             assert_eq!(read(&reply).rcode, 5);
         }
     }
+}
+
+#[test]
+fn a_text_that_is_in_the_zone_file_and_a_value_is_one_record_rfc2181_5() {
+    let live = live();
+    put(&live, "both.auth.example.org", &["one", "two"]);
+    let said = ask(&live, "both.auth.example.org", TXT);
+    assert_eq!(said.answer, ["both.auth.example.org 1 TXT \"one\"", "both.auth.example.org 1 TXT \"two\""]);
 }
 
 #[test]
