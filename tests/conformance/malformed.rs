@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Acmezone, Query, Rcode, Reply, Rtype};
+use crate::support::{Acmezone, Query, Rcode, Reply, Rtype, dig};
 use crate::{BOTH, Via, ZONE, ask, dns, exchange, quick_start};
 
 /// A header with these counts and nothing or something behind it.
@@ -259,5 +259,35 @@ fn notify_is_refused_rfc1996_3_11_and_unsigned_updates_do_nothing_rfc2136() {
         assert_eq!(Reply::parse(&exchange(&server, via, &insert)).header_rcode(), Rcode::NOTIMP);
         let name = format!("new.{ZONE}");
         assert_eq!(ask(&server, via, &Query::new(&name, Rtype::TXT)).header_rcode(), Rcode::NXDOMAIN);
+    }
+}
+
+#[test]
+fn nothing_is_told_in_other_classes_rfc1035_3_2_4_rfc4892() {
+    let server = quick_start();
+    let [chaos, hesiod, none, any] = [3, 4, 254, 255];
+    for via in BOTH {
+        for (name, rtype) in [
+            ("version.bind", Rtype::TXT),
+            ("version.server", Rtype::TXT),
+            ("hostname.bind", Rtype::TXT),
+            ("id.server", Rtype::TXT),
+            ("authors.bind", Rtype::TXT),
+            (ZONE, Rtype::SOA),
+            ("nope.auth.example.org", Rtype::A),
+        ] {
+            for class in [0, 2, chaos, hesiod, none, any, 65535] {
+                let query = Query::new(name, rtype).class(class);
+                for query in [query.clone(), query.edns(1232).edns_option(3, b"")] {
+                    let reply = ask(&server, via, &query);
+                    assert_eq!((reply.header_rcode(), reply.header.aa()), (Rcode::REFUSED, false), "{name} {class}");
+                    assert_eq!(reply.counts, [1, 0, 0, u16::from(query.edns.is_some())], "{name} {class}");
+                }
+            }
+        }
+    }
+    for name in ["version.bind", "id.server"] {
+        let text = dig(server.dns, &["+norecurse", name, "CH", "TXT"]);
+        assert!(text.contains("status: REFUSED") && text.contains("ANSWER: 0"), "{text}");
     }
 }
