@@ -88,7 +88,7 @@ fn ask(server: &Acmezone, via: Via, query: &Query) -> Reply {
     reply
 }
 
-/// What dig, kdig and the domain crate all read.
+/// What the domain crate reads, and dig over UDP, kdig over TCP.
 #[track_caller]
 fn judged(server: &Acmezone, via: Via, name: &str, rtype: Rtype) -> Reply {
     judge(server.dns, via == Via::Tcp, name, rtype).reply

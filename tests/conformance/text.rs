@@ -52,8 +52,10 @@ fn strings_of_a_zone_file_are_served_octet_for_octet_rfc1035_3_3_14() {
         assert_eq!((many.len(), &many[199][..]), (200, &b"199"[..]));
     }
     // as people see them
-    let Judged { dig, .. } = judge(server.dns, false, "empty.text.test", Rtype::TXT);
-    assert!(dig.contains("\\# 1 00"), "{dig}");
+    for tcp in [false, true] {
+        let Judged { printed, .. } = judge(server.dns, tcp, "empty.text.test", Rtype::TXT);
+        assert!(printed.contains("\\# 1 00"), "{printed}");
+    }
 }
 
 #[test]
