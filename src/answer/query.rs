@@ -174,12 +174,14 @@ fn read_additionals(packet: &[u8], mut at: usize, count: u16) -> Option<Addition
         let record = record_at(packet, at)?;
         match record.rtype {
             rtype::OPT => {
+                let version = (record.ttl >> 16) as u8;
                 let cookie = read_cookie(record.rdata);
-                // RFC 6891 section 6.1.1: one OPT, its owner is the root
-                found.malformed |= found.edns.is_some() || packet[at] != 0 || cookie.is_none();
+                // RFC 6891 section 6.1.1: one OPT, its owner is the root. What the options of another version look
+                // like is not known.
+                found.malformed |= found.edns.is_some() || packet[at] != 0 || (version == 0 && cookie.is_none());
                 found.edns = found.edns.or(Some(Edns {
                     payload: record.class,
-                    version: (record.ttl >> 16) as u8,
+                    version,
                     dnssec_ok: record.ttl & 0x8000 != 0,
                     cookie: cookie.flatten(),
                 }));

@@ -71,6 +71,15 @@ fn a_version_that_is_not_known_is_badvers_and_nothing_is_answered_rfc6891_6_1_3(
             }
         }
     }
+    // the options of another version are of a form that nobody knows
+    for options in [&[0, 100, 0, 9, 1][..], &[0, 10, 0, 3, 1, 2, 3], &[7]] {
+        for via in BOTH {
+            let mut query = Query::new(ZONE, Rtype::SOA).edns(1232).edns_version(1);
+            query.edns_options = options.to_vec();
+            let reply = ask(&server, via, &query);
+            assert_eq!((reply.rcode.to_int(), reply.counts), (BADVERS, [1, 0, 0, 1]), "{options:?}");
+        }
+    }
     // dig turns back to version 0 by itself
     let text = dig(server.dns, &["+norecurse", "+edns=1", "+noednsnegotiation", ZONE, "SOA"]);
     assert!(text.contains("status: BADVERS") && text.contains("EDNS: version: 0"), "{text}");

@@ -87,3 +87,14 @@ fn the_longest_refusal_fits_rfc1035_2_3_4() {
     let reply = raw(&live, &with_opt(query(&long, TXT), 0, 0x8000, &cookie), Transport::Udp).unwrap();
     assert_eq!((read(&reply).rcode, read(&reply).tc, reply.len()), (5, false, 12 + 259 + 11 + 28 + 6));
 }
+
+/// What the options of another version look like, nobody knows.
+#[test]
+fn the_version_is_looked_at_before_the_options_rfc6891_6_1_3() {
+    let live = live();
+    for options in [&[0, 100, 0, 9, 1][..], &[0, 10, 0, 3, 1, 2, 3], &[7]] {
+        let reply = raw(&live, &with_opt(query(NAME, TXT), 1232, 0x0001_0000, options), Transport::Udp).unwrap();
+        assert_eq!(Message::from_octets(&reply[..]).unwrap().opt_rcode().to_int(), 16, "BADVERS: {options:?}");
+        assert_eq!(read(&reply).answer.len(), 0);
+    }
+}
