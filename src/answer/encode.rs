@@ -13,6 +13,10 @@ pub const UDP_PLAIN: u16 = 512;
 const OPT_LEN: usize = 11;
 /// The COOKIE option of an answer: code, length, both cookies (RFC 7873 section 4).
 const COOKIE_LEN: usize = 4 + cookie::REPLY;
+/// RFC 8914 section 2.
+const EXTENDED_ERROR_OPTION: u16 = 15;
+/// The EXTENDED ERROR option of an answer: code, length, INFO-CODE; no EXTRA-TEXT.
+const EXTENDED_ERROR_LEN: usize = 6;
 /// How many places of labels are remembered for compression; more is not needed for the answers given here.
 const MEMORY: usize = 48;
 
@@ -29,6 +33,25 @@ pub enum Section {
     Answer = 1,
     Authority = 2,
     Additional = 3,
+}
+
+/// Why a query was refused (RFC 8914 section 4): what an operator reads in dig, and what a resolver passes on. Sent
+/// where the response code alone leaves the reason open, to whom has sent an OPT record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExtendedError(u16);
+
+impl ExtendedError {
+    /// Nobody may do that here: zone transfers, NOTIFY.
+    pub const PROHIBITED: ExtendedError = ExtendedError(18);
+    /// The name lies in no zone of this server.
+    pub const NOT_AUTHORITATIVE: ExtendedError = ExtendedError(20);
+    /// This server knows no such thing: classes other than IN, TKEY.
+    pub const NOT_SUPPORTED: ExtendedError = ExtendedError(21);
+
+    /// Code and content of the option.
+    pub fn option(self) -> (u16, [u8; 2]) {
+        (EXTENDED_ERROR_OPTION, self.0.to_be_bytes())
+    }
 }
 
 /// The OPT record of an answer.
@@ -146,6 +169,16 @@ impl<'a> Encoder<'a> {
 
     /// Writes the response code and OPT; the answer is complete.
     pub fn end(self, rcode: Rcode) {
+        self.close(rcode, None);
+    }
+
+    /// Writes REFUSED, and the reason into OPT, if there is one; the answer is complete. It has no records, so there is
+    /// room: header, longest question and OPT are 316 octets.
+    pub fn refuse(self, reason: ExtendedError) {
+        self.close(Rcode::REFUSED, Some(reason));
+    }
+
+    fn close(self, rcode: Rcode, reason: Option<ExtendedError>) {
         let [questions, answers, authorities, mut additionals] = self.counts;
         self.out[3] |= (rcode.0 & 0x0f) as u8;
         if let Some(opt) = self.opt {
@@ -153,7 +186,8 @@ impl<'a> Encoder<'a> {
             let do_bit = if opt.dnssec_ok { 0x80 } else { 0 };
             let payload = UDP_PAYLOAD.to_be_bytes();
             let extended = (rcode.0 >> 4) as u8;
-            let rdlength = (opt.len() - OPT_LEN) as u8;
+            let reason_len = if reason.is_some() { EXTENDED_ERROR_LEN } else { 0 };
+            let rdlength = (opt.len() - OPT_LEN + reason_len) as u8;
             self.out.extend_from_slice(&[
                 0,
                 0,
@@ -167,6 +201,10 @@ impl<'a> Encoder<'a> {
                 0,
                 rdlength,
             ]);
+            if let Some(reason) = reason {
+                let (code, [high, low]) = reason.option();
+                self.out.extend_from_slice(&[0, code as u8, 0, 2, high, low]);
+            }
             if let Some(cookie) = opt.cookie {
                 self.out.extend_from_slice(&[0, COOKIE_OPTION as u8, 0, cookie::REPLY as u8]);
                 self.out.extend_from_slice(&cookie);

@@ -84,7 +84,10 @@ fn at_node<'a>(
 ) -> Found<'a> {
     let values = existing.filter(|existing| existing.live(now).next().is_some());
     match qtype {
-        rtype::ANY if values.is_some() || !node.rrsets.is_empty() => return Found::Any,
+        // RFC 8482 section 4.2: nothing is made up where there is a CNAME.
+        rtype::ANY if values.is_some() || !node.rrsets.is_empty() => {
+            return node.rrset(rtype::CNAME).map_or(Found::Any, |rrset| Found::RrSet { zone, rrset });
+        }
         rtype::TXT => {
             if let Some(values) = values {
                 return Found::Txt { values, rrset: node.rrset(rtype::TXT) };

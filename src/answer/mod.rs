@@ -10,7 +10,7 @@ mod query;
 
 pub use ahead::{Asked, BATCH, ReadAhead};
 pub use cookie::{CookieState, Cookies, SECRET as COOKIE_SECRET};
-pub use encode::{UDP_PAYLOAD, UDP_PLAIN};
+pub use encode::{ExtendedError, UDP_PAYLOAD, UDP_PLAIN};
 pub use query::{HEADER, Rcode};
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// Whether the client has had enough answers for now, so that it gets nothing but TC. Asked at most once for a
     /// message: over UDP, if there is no valid cookie, and before anything is looked up. Never asked about what is
-    /// no longer than that empty answer anyway.
+    /// hardly longer than that empty answer anyway: by an extended error.
     pub limited: &'a dyn Fn() -> bool,
 }
 
@@ -90,6 +90,10 @@ fn reply(view: &View<'_>, context: &Context<'_>, packet: &[u8], message: &Messag
     match *message {
         Message::Query(ref query) => answer_query(view, context, packet, query, out),
         Message::CookieOnly(edns) => answer_cookie(context, packet, edns, out),
+        Message::Malformed { question, dnssec_ok } => {
+            let opt = Opt { dnssec_ok, cookie: None };
+            Encoder::new(out, packet, question, Some(opt), usize::from(UDP_PLAIN)).end(Rcode::FORMERR);
+        }
         Message::Refuse(rcode) => refuse(packet, rcode, out),
         Message::Silence => return Verdict::Silence,
         Message::Rare => return Verdict::Rare,
@@ -129,8 +133,9 @@ fn answer_query(view: &View<'_>, context: &Context<'_>, packet: &[u8], query: &Q
     const IN: u16 = 1;
     const TKEY: u16 = 249;
     match query.qtype {
-        _ if query.qclass != IN => return encoder.end(Rcode::REFUSED),
-        rtype::AXFR | rtype::IXFR | rtype::TSIG | TKEY => return encoder.end(Rcode::REFUSED),
+        _ if query.qclass != IN => return encoder.refuse(ExtendedError::NOT_SUPPORTED),
+        rtype::AXFR | rtype::IXFR => return encoder.refuse(ExtendedError::PROHIBITED),
+        rtype::TSIG | TKEY => return encoder.refuse(ExtendedError::NOT_SUPPORTED),
         rtype::OPT => return encoder.end(Rcode::FORMERR), // RFC 6891 section 6.1.1
         _ => {}
     }
@@ -145,7 +150,10 @@ fn answer_query(view: &View<'_>, context: &Context<'_>, packet: &[u8], query: &Q
         answering.encoder.truncate();
         Rcode::NOERROR
     });
-    encoder.end(rcode);
+    match rcode {
+        Rcode::REFUSED => encoder.refuse(ExtendedError::NOT_AUTHORITATIVE),
+        _ => encoder.end(rcode),
+    }
 }
 
 struct Answering<'e, 'o, 'v> {
@@ -165,10 +173,6 @@ impl<'v> Answering<'_, '_, 'v> {
         match found {
             Found::Cname { zone, cname } => self.chase(query, zone, cname),
             Found::OutOfZone => Ok(Rcode::REFUSED),
-            Found::Referral { zone, cut, nameservers } => {
-                self.refer(zone, cut.as_wire(), nameservers)?;
-                Ok(Rcode::NOERROR)
-            }
             found => self.last(found, QUESTION),
         }
     }
@@ -201,15 +205,18 @@ impl<'v> Answering<'_, '_, 'v> {
     fn last(&mut self, found: Found<'v>, owner: Offset) -> Result<Rcode, Full> {
         match found {
             // Somebody else's name: the resolver goes on by itself.
-            Found::OutOfZone | Found::Cname { .. } | Found::Referral { .. } => {}
+            Found::OutOfZone | Found::Cname { .. } => {}
+            Found::Referral { zone, cut, nameservers } => self.refer(zone, cut.as_wire(), nameservers)?,
             Found::RrSet { zone, rrset } => {
                 self.write(zone, owner, rrset)?;
             }
             Found::Txt { values, rrset } => {
-                for rdata in rrset.iter().flat_map(|rrset| &rrset.rdata) {
+                let written = rrset.map_or(&[][..], |rrset| &rrset.rdata);
+                for rdata in written {
                     self.encoder.record(Section::Answer, owner, rtype::TXT, self.ttls.txt, rdata)?;
                 }
-                for rdata in values.live(self.now) {
+                // RFC 2181 section 5: no record twice
+                for rdata in values.live(self.now).filter(|rdata| !written.iter().any(|held| **held == **rdata)) {
                     self.encoder.record(Section::Answer, owner, rtype::TXT, self.ttls.txt, rdata)?;
                 }
             }

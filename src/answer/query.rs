@@ -68,6 +68,13 @@ pub enum Message<'a> {
     Rare,
     /// No answer: not even a header, or itself an answer.
     Silence,
+    /// FORMERR of a message that has an OPT record. The answer has one too, so that nobody takes this server for one
+    /// without EDNS (RFC 6891 sections 6.1.1 and 7).
+    Malformed {
+        /// As it came, empty if there is none.
+        question: &'a [u8],
+        dnssec_ok: bool,
+    },
     /// Answered with the header alone.
     Refuse(Rcode),
 }
@@ -123,15 +130,15 @@ fn read_query<'a>(packet: &'a [u8], name: &'a mut LowerName, counts: [u16; 3]) -
     let question = packet.get(HEADER..HEADER + name_len + 4)?;
     let qtype = u16_at(question, name_len)?;
     let qclass = u16_at(question, name_len + 2)?;
-    // Only IXFR has a record besides the question: the SOA that the secondary has (RFC 1995 section 3).
-    if answers != 0 || (authorities != 0 && qtype != rtype::IXFR) {
-        return None;
-    }
     let mut at = HEADER + question.len();
-    for _ in 0..authorities {
+    for _ in 0..u32::from(answers) + u32::from(authorities) {
         at = record_at(packet, at)?.end;
     }
     let tail = read_additionals(packet, at, additionals)?;
+    // Only IXFR has a record besides the question: the SOA that the secondary has (RFC 1995 section 3).
+    if tail.malformed || answers != 0 || (authorities != 0 && qtype != rtype::IXFR) {
+        return tail.edns.map(|edns| Message::Malformed { question, dnssec_ok: edns.dnssec_ok });
+    }
     if tail.signed {
         return Some(Message::Rare);
     }
@@ -141,39 +148,44 @@ fn read_query<'a>(packet: &'a [u8], name: &'a mut LowerName, counts: [u16; 3]) -
 
 fn read_cookie_only(packet: &[u8], additionals: u16) -> Option<Message<'_>> {
     let tail = read_additionals(packet, HEADER, additionals)?;
-    match tail.edns {
-        Some(edns) if edns.cookie.is_some() => Some(Message::CookieOnly(edns)),
-        _ => None,
+    let edns = tail.edns?;
+    if tail.malformed || edns.cookie.is_none() {
+        return Some(Message::Malformed { question: &[], dnssec_ok: edns.dnssec_ok });
     }
+    Some(Message::CookieOnly(edns))
 }
 
 #[derive(Default)]
 struct Additionals<'a> {
     edns: Option<Edns<'a>>,
     signed: bool,
+    /// The octets are records, but OPT or TSIG is not as it must be.
+    malformed: bool,
 }
 
 /// Looks for OPT and TSIG; other records are skipped. Every record takes octets of the packet, so the count cannot
-/// make this longer than the packet is.
+/// make this longer than the packet is. `None` if the octets are no records.
 fn read_additionals(packet: &[u8], mut at: usize, count: u16) -> Option<Additionals<'_>> {
     let mut found = Additionals::default();
     for index in 0..count {
         let record = record_at(packet, at)?;
         match record.rtype {
             rtype::OPT => {
-                if found.edns.is_some() || packet[at] != 0 {
-                    return None; // RFC 6891 section 6.1.1: one OPT, its owner is the root
-                }
-                found.edns = Some(Edns {
+                let version = (record.ttl >> 16) as u8;
+                let cookie = read_cookie(record.rdata);
+                // RFC 6891 section 6.1.1: one OPT, its owner is the root. What the options of another version look
+                // like is not known.
+                found.malformed |= found.edns.is_some() || packet[at] != 0 || (version == 0 && cookie.is_none());
+                found.edns = found.edns.or(Some(Edns {
                     payload: record.class,
-                    version: (record.ttl >> 16) as u8,
+                    version,
                     dnssec_ok: record.ttl & 0x8000 != 0,
-                    cookie: read_cookie(record.rdata)?,
-                });
+                    cookie: cookie.flatten(),
+                }));
             }
             // RFC 8945 section 5.1: the last record
             rtype::TSIG if index + 1 == count => found.signed = true,
-            rtype::TSIG => return None,
+            rtype::TSIG => found.malformed = true,
             _ => {}
         }
         at = record.end;

@@ -1,6 +1,7 @@
 //! The rules of the DNS, on octets. The `domain` crate, which encodes nothing here, reads the answers.
 
 mod cookies;
+mod edns;
 
 use std::net::Ipv4Addr;
 use std::sync::LazyLock;
@@ -26,6 +27,7 @@ alias     CNAME ns1
 out       CNAME www.example.net.
 dangling  CNAME nowhere
 toward    CNAME account
+below     CNAME www.sub
 loop1     CNAME loop2
 loop2     CNAME loop1
 sub       NS    ns.sub
@@ -34,6 +36,7 @@ ns.sub    A     192.0.2.4
 ns.sister A     192.0.2.5
 mixed     TXT   "Case Stays" "and so do strings"
 empty     TXT   ""
+both      TXT   "one"
 mail      MX    10 Ns1
 "#;
 
@@ -324,6 +327,12 @@ fn below_a_cut_there_is_a_referral_with_glue_rfc1034_4_2_1() {
             ["ns.sub.auth.example.org 3600 A 192.0.2.4", "ns.sister.auth.example.org 3600 A 192.0.2.5"]
         );
     }
+    // RFC 1034 section 4.3.2 step 3b, also for a name that a CNAME led to; AA is for the first name (RFC 1035 4.1.1)
+    let referral = ask(&live, "sub.auth.example.org", A);
+    let alias = ask(&live, "below.auth.example.org", A);
+    assert_eq!((alias.rcode, alias.aa), (0, true));
+    assert_eq!(alias.answer, ["below.auth.example.org 3600 CNAME www.sub.auth.example.org"]);
+    assert_eq!((alias.authority, alias.additional), (referral.authority, referral.additional));
     is_nodata(&ask(&live, "sub.auth.example.org", rtype::DS)); // RFC 4035 section 3.1.4.1
 }
 
@@ -332,6 +341,8 @@ fn any_is_answered_minimally_rfc8482_4_2() {
     let live = live();
     let said = ask(&live, "auth.example.org", rtype::ANY);
     assert_eq!(said.answer, ["auth.example.org 1 HINFO \"RFC8482\" \"\""]);
+    let alias = ask(&live, "alias.auth.example.org", rtype::ANY);
+    assert_eq!(alias.answer, ["alias.auth.example.org 3600 CNAME ns1.auth.example.org"]);
     is_nodata(&ask(&live, "c.auth.example.org", rtype::ANY));
     is_nxdomain(&ask(&live, "none.auth.example.org", rtype::ANY));
 }
@@ -349,6 +360,14 @@ fn other_classes_and_transfers_are_refused() {
             assert_eq!(read(&reply).rcode, 5);
         }
     }
+}
+
+#[test]
+fn a_text_that_is_in_the_zone_file_and_a_value_is_one_record_rfc2181_5() {
+    let live = live();
+    put(&live, "both.auth.example.org", &["one", "two"]);
+    let said = ask(&live, "both.auth.example.org", TXT);
+    assert_eq!(said.answer, ["both.auth.example.org 1 TXT \"one\"", "both.auth.example.org 1 TXT \"two\""]);
 }
 
 #[test]

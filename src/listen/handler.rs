@@ -7,12 +7,13 @@ use hickory_server::net::runtime::{Time, TokioTime};
 use hickory_server::net::{NetError, xfer::Protocol};
 use hickory_server::proto::op::{Edns, Header, HeaderCounts, Metadata, OpCode, ResponseCode};
 use hickory_server::proto::rr::Record;
+use hickory_server::proto::rr::rdata::opt::EdnsOption;
 use hickory_server::proto::rr::rdata::tsig::{TSIG, TsigError, make_tsig_record};
 use hickory_server::proto::serialize::binary::BinEncoder;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
 
-use crate::answer::{Rcode, UDP_PAYLOAD, UDP_PLAIN, refuse};
+use crate::answer::{ExtendedError, Rcode, UDP_PAYLOAD, UDP_PLAIN, refuse};
 
 /// Answers what `answer()` does not take.
 #[derive(Debug)]
@@ -43,12 +44,18 @@ impl RequestHandler for Rare {
         // No key is known, so every signature is by an unknown one (RFC 8945 section 5.2.1).
         metadata.response_code = match request.metadata.op_code {
             _ if request.signature.is_some() => ResponseCode::NotAuth,
+            _ if request.edns.as_ref().is_some_and(|asked| asked.version() != 0) => ResponseCode::BADVERS,
             OpCode::Update => ResponseCode::NotImp,
             _ => ResponseCode::Refused,
         };
         let edns = request.edns.as_ref().map(|asked| {
             let mut edns = Edns::new();
             edns.set_max_payload(asked.max_payload().clamp(UDP_PLAIN, UDP_PAYLOAD)).set_version(0);
+            edns.set_dnssec_ok(asked.flags().dnssec_ok).set_rcode_high(metadata.response_code.high());
+            if metadata.response_code == ResponseCode::Refused {
+                let (code, reason) = ExtendedError::PROHIBITED.option();
+                edns.options_mut().insert(EdnsOption::Unknown(code, reason.to_vec()));
+            }
             edns
         });
         let mut builder = MessageResponseBuilder::from_message_request(request);

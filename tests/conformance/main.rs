@@ -1,12 +1,21 @@
 //! What the server says on the wire: the real process, raw octets in, judged by another implementation.
 
 mod battery;
+mod beside_nsd;
 mod connections;
+mod cookies;
+mod edns;
+mod lookup;
 mod malformed;
+mod names;
+mod negative;
 mod size;
 mod stream;
+mod text;
 mod tls;
+mod validation;
 mod visible;
+mod wildcards;
 mod zones;
 
 #[path = "../support/mod.rs"]
@@ -14,7 +23,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use support::{Acmezone, Query, RawDns, Reply};
+use support::{Acmezone, Query, RawDns, Record, Reply, Rtype, judge};
 
 /// The zone of the quick start.
 const ZONE: &str = "auth.example.org";
@@ -42,6 +51,22 @@ fn zone_table(origin: &str, file: &Path) -> String {
     format!("[[zone]]\norigin = \"{origin}\"\nfile = \"{}\"\n", file.display())
 }
 
+/// A server of these zones, given as origin and master-file text, with these keys in `[dns]`.
+fn serving(keys: &str, zones: &[(&str, &str)]) -> Acmezone {
+    let mut server = Acmezone::prepare("");
+    let mut tables = String::new();
+    for (origin, text) in zones {
+        let file = server.folder().join(format!("{origin}.zone"));
+        std::fs::write(&file, text).unwrap();
+        tables += &zone_table(origin, &file);
+    }
+    server.configure(&tables);
+    let text = std::fs::read_to_string(server.config()).unwrap();
+    std::fs::write(server.config(), text.replace("[dns]\n", &format!("[dns]\n{keys}\n"))).unwrap();
+    server.restart();
+    server
+}
+
 fn dns(server: &Acmezone) -> RawDns {
     RawDns::new(server.dns)
 }
@@ -61,6 +86,20 @@ fn ask(server: &Acmezone, via: Via, query: &Query) -> Reply {
     let reply = Reply::parse(&exchange(server, via, &query.bytes()));
     assert_eq!(reply.header.id(), query.id);
     reply
+}
+
+/// What the domain crate reads, and dig over UDP, kdig over TCP.
+#[track_caller]
+fn judged(server: &Acmezone, via: Via, name: &str, rtype: Rtype) -> Reply {
+    judge(server.dns, via == Via::Tcp, name, rtype).reply
+}
+
+/// `owner ttl type rdata` of each record, sorted.
+fn lines(section: &[Record]) -> Vec<String> {
+    let line = |record: &Record| format!("{} {} {} {}", record.name, record.ttl, record.rtype, record.rdata);
+    let mut lines: Vec<_> = section.iter().map(line).collect();
+    lines.sort();
+    lines
 }
 
 /// A value of the form that DNS-01 has: 43 characters.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Acmezone, Query, Rcode, Reply, Rtype};
+use crate::support::{Acmezone, Query, Rcode, Reply, Rtype, dig};
 use crate::{BOTH, Via, ZONE, ask, dns, exchange, quick_start};
 
 /// A header with these counts and nothing or something behind it.
@@ -24,6 +24,15 @@ fn assert_formerr(octets: &[u8], what: &str) {
     assert_eq!(octets.len(), 12, "{what}: {octets:02x?}");
     assert_eq!(octets[..2], [0x12, 0x34], "{what}");
     assert_eq!((octets[2] & 0x80, octets[3] & 0x0f), (0x80, 1), "{what}");
+}
+
+/// RFC 6891 section 7: question and OPT, nothing else.
+#[track_caller]
+fn assert_formerr_with_opt(octets: &[u8], what: &str) {
+    let reply = Reply::parse(octets);
+    assert_eq!((reply.header.id(), reply.header_rcode(), reply.header.aa()), (0x1234, Rcode::FORMERR, false), "{what}");
+    assert_eq!(reply.counts, [1, 0, 0, 1], "{what}");
+    assert_eq!(reply.edns.expect(what).version, 0, "{what}");
 }
 
 /// The most memory that the process ever had resident, kB.
@@ -105,10 +114,9 @@ fn compression_loops_are_formerr_and_end_rfc1035_4_1_4() {
             }
         }
         // An OPT record belongs to the root, a key has a name; neither is found in a circle.
-        for rtype in [41, 250] {
-            let looped = message(0, [1, 0, 0, 1], &[&question[..], &record(&[0xc0, at], rtype, 255, b"")].concat());
-            assert_formerr(&exchange(&server, via, &looped), &format!("owner of type {rtype}"));
-        }
+        let looped = |rtype| message(0, [1, 0, 0, 1], &[&question[..], &record(&[0xc0, at], rtype, 255, b"")].concat());
+        assert_formerr_with_opt(&exchange(&server, via, &looped(41)), "owner of OPT");
+        assert_formerr(&exchange(&server, via, &looped(250)), "owner of TSIG");
         // Of a record that has no meaning here, the name is not looked at.
         let looped = message(0, [1, 0, 0, 1], &[&question[..], &record(&[0xc0, at], 1, 1, &[0; 4])].concat());
         let reply = Reply::parse(&exchange(&server, via, &looped));
@@ -216,9 +224,9 @@ fn a_signature_that_is_not_the_last_record_is_formerr_rfc8945_5_1() {
     let opt = record(&[0], 41, 1232, b"");
     for via in BOTH {
         let early = message(0, [1, 0, 0, 2], &[&question[..], &tsig, &opt].concat());
-        assert_formerr(&exchange(&server, via, &early), "TSIG before OPT");
+        assert_formerr_with_opt(&exchange(&server, via, &early), "TSIG before OPT");
         let two = message(0, [1, 0, 0, 2], &[&question[..], &opt, &opt].concat());
-        assert_formerr(&exchange(&server, via, &two), "two OPT records, RFC 6891 section 6.1.1");
+        assert_formerr_with_opt(&exchange(&server, via, &two), "two OPT records, RFC 6891 section 6.1.1");
     }
 }
 
@@ -251,5 +259,35 @@ fn notify_is_refused_rfc1996_3_11_and_unsigned_updates_do_nothing_rfc2136() {
         assert_eq!(Reply::parse(&exchange(&server, via, &insert)).header_rcode(), Rcode::NOTIMP);
         let name = format!("new.{ZONE}");
         assert_eq!(ask(&server, via, &Query::new(&name, Rtype::TXT)).header_rcode(), Rcode::NXDOMAIN);
+    }
+}
+
+#[test]
+fn nothing_is_told_in_other_classes_rfc1035_3_2_4_rfc4892() {
+    let server = quick_start();
+    let [chaos, hesiod, none, any] = [3, 4, 254, 255];
+    for via in BOTH {
+        for (name, rtype) in [
+            ("version.bind", Rtype::TXT),
+            ("version.server", Rtype::TXT),
+            ("hostname.bind", Rtype::TXT),
+            ("id.server", Rtype::TXT),
+            ("authors.bind", Rtype::TXT),
+            (ZONE, Rtype::SOA),
+            ("nope.auth.example.org", Rtype::A),
+        ] {
+            for class in [0, 2, chaos, hesiod, none, any, 65535] {
+                let query = Query::new(name, rtype).class(class);
+                for query in [query.clone(), query.edns(1232).edns_option(3, b"")] {
+                    let reply = ask(&server, via, &query);
+                    assert_eq!((reply.header_rcode(), reply.header.aa()), (Rcode::REFUSED, false), "{name} {class}");
+                    assert_eq!(reply.counts, [1, 0, 0, u16::from(query.edns.is_some())], "{name} {class}");
+                }
+            }
+        }
+    }
+    for name in ["version.bind", "id.server"] {
+        let text = dig(server.dns, &["+norecurse", name, "CH", "TXT"]);
+        assert!(text.contains("status: REFUSED") && text.contains("ANSWER: 0"), "{text}");
     }
 }

@@ -1,7 +1,7 @@
 //! How long answers may be, and what happens when they are longer.
 
 use crate::support::{Acmezone, Query, Registered, Rtype, http::Http};
-use crate::{BOTH, Via, ZONE, ask, quick_start, value};
+use crate::{BOTH, Via, ZONE, ask, judged, quick_start, value};
 
 /// A label with that many values of 43 octets.
 fn filled(server: &Acmezone, count: usize) -> Registered {
@@ -35,6 +35,10 @@ fn thirty_two_and_sixty_four_values_are_cut_over_udp_and_whole_over_tcp_rfc2181_
             let mut values = reply.txt_values();
             values.sort();
             assert_eq!(values, (0..count).map(value).collect::<Vec<_>>());
+        }
+        for via in BOTH {
+            let reply = judged(&server, via, &account.fulldomain, Rtype::TXT);
+            assert_eq!(reply.answer.len(), if via == Via::Tcp { count } else { 0 });
         }
     }
 }

@@ -81,60 +81,6 @@ fn ttls_are_those_of_the_file_rfc1035_5_rfc2308_4() {
 }
 
 #[test]
-fn a_wildcard_answers_for_names_that_do_not_exist_rfc4592_2_1() {
-    let server = everything();
-    for via in BOTH {
-        for name in ["nobody", "two.levels", "*"] {
-            let reply = ask(&server, via, &Query::new(&below(name), Rtype::A));
-            assert_eq!(reply.answer.len(), 1, "{name}");
-            assert_eq!((reply.answer[0].name.clone(), reply.answer[0].rdata.as_str()), (below(name), "192.0.2.4"));
-        }
-        // Names that exist, if only as part of others, are not covered.
-        for name in ["deep.down", "down", "_tcp", "www"] {
-            let reply = ask(&server, via, &Query::new(&below(name), Rtype::AAAA));
-            assert_eq!((reply.header_rcode(), reply.answer.len()), (Rcode::NOERROR, 0), "{name}");
-        }
-        let reply = ask(&server, via, &Query::new(&below("other.deep.down"), Rtype::A));
-        assert_eq!(reply.header_rcode(), Rcode::NXDOMAIN, "the closest encloser has no wildcard");
-        let reply = ask(&server, via, &Query::new(&below("x.mail"), Rtype::MX));
-        assert_eq!(reply.answer[0].rdata, "0 .");
-        let reply = ask(&server, via, &Query::new(&below("nobody"), Rtype::MX));
-        assert_eq!((reply.header_rcode(), reply.answer.len()), (Rcode::NOERROR, 0), "NODATA of the wildcard");
-    }
-}
-
-#[test]
-fn below_a_cut_comes_a_referral_with_glue_rfc1034_4_3_2_rfc9471() {
-    let server = everything();
-    for via in BOTH {
-        for name in ["sub", "ns.sub", "a.b.sub"] {
-            let reply = ask(&server, via, &Query::new(&below(name), Rtype::TXT));
-            assert!(!reply.header.aa(), "{name}");
-            assert_eq!((reply.header_rcode(), reply.answer.len()), (Rcode::NOERROR, 0));
-            let mut targets: Vec<_> = reply.authority.iter().map(|record| record.rdata.as_str()).collect();
-            targets.sort();
-            assert_eq!(targets, ["ns.sub.everything.example.", "ns1.everything.example."]);
-            assert!(reply.authority.iter().all(|record| record.rtype == Rtype::NS && record.name == below("sub")));
-            let glue: Vec<_> =
-                reply.additional.iter().map(|record| (record.name.as_str(), record.rdata.as_str())).collect();
-            assert!(glue.contains(&("ns.sub.everything.example.", "192.0.2.53")), "{glue:?}");
-        }
-        let ds = ask(&server, via, &Query::new(&below("sub"), Rtype::DS));
-        assert!(ds.header.aa() && ds.answer.len() == 1, "DS is the parent's, RFC 4035 section 3.1.4.1");
-    }
-}
-
-#[test]
-fn an_empty_non_terminal_is_nodata_rfc8020_2() {
-    let server = everything();
-    for name in ["down", "deep.down", "_tcp", "_domainkey"] {
-        let reply = ask(&server, Via::Udp, &Query::new(&below(name), Rtype::TXT));
-        assert_eq!((reply.header_rcode(), reply.answer.len()), (Rcode::NOERROR, 0), "{name}");
-        assert_eq!(reply.authority[0].rtype, Rtype::SOA);
-    }
-}
-
-#[test]
 fn of_two_zones_the_longer_origin_answers_rfc1034_4_3_2() {
     let mut server = Acmezone::prepare("");
     let outer = server.folder().join("outer.zone");

@@ -20,6 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub struct Nsd {
     port: u16,
     folder: TempDir,
+    settings: String,
     process: Option<Subprocess>,
 }
 
@@ -27,8 +28,14 @@ impl Nsd {
     /// Serves zones given as origin and master-file text (relative names and `@` are fine); waits until it answers.
     #[track_caller]
     pub fn start(zones: &[(&str, &str)]) -> Nsd {
+        Nsd::start_with("", zones)
+    }
+
+    /// The same with more lines in its `server:` clause.
+    #[track_caller]
+    pub fn start_with(settings: &str, zones: &[(&str, &str)]) -> Nsd {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut nsd = Nsd { port: free_port(), folder, process: None };
+        let mut nsd = Nsd { port: free_port(), folder, settings: settings.to_owned(), process: None };
         nsd.replace(zones);
         nsd
     }
@@ -38,7 +45,8 @@ impl Nsd {
     #[track_caller]
     pub fn replace(&mut self, zones: &[(&str, &str)]) {
         let folder = self.folder.path();
-        std::fs::write(folder.join("nsd.conf"), configuration(folder, self.port, zones)).expect("the folder is ours");
+        std::fs::write(folder.join("nsd.conf"), configuration(folder, self.port, &self.settings, zones))
+            .expect("the folder is ours");
         for (origin, text) in zones {
             let file = folder.join(file_name(origin));
             std::fs::write(&file, text).expect("the folder is ours");
@@ -78,7 +86,7 @@ fn file_name(origin: &str) -> String {
     format!("{}.zone", origin.trim_end_matches('.'))
 }
 
-fn configuration(folder: &Path, port: u16, zones: &[(&str, &str)]) -> String {
+fn configuration(folder: &Path, port: u16, settings: &str, zones: &[(&str, &str)]) -> String {
     let folder = folder.display();
     // An empty user name: stay who we are. A rate limit of 0: none.
     let mut text = format!(
@@ -97,6 +105,7 @@ fn configuration(folder: &Path, port: u16, zones: &[(&str, &str)]) -> String {
     rrl-ratelimit: 0
     rrl-whitelist-ratelimit: 0
     refuse-any: no
+{settings}
 remote-control:
     control-enable: no
 "

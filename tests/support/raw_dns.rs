@@ -13,7 +13,7 @@ pub struct Query {
     pub id: u16,
     /// Octets 2 and 3 of the header: QR, opcode, AA, TC, RD, RA, Z, AD, CD, RCODE.
     pub flags: u16,
-    /// In the case to be sent; with or without the last dot. Escapes are not read.
+    /// In the case to be sent; with or without the last dot. May have escapes (RFC 1035 section 5.1).
     pub name: String,
     pub rtype: Rtype,
     pub class: u16,
@@ -88,13 +88,7 @@ impl Query {
 
     /// The question section alone, as a server must echo it.
     pub fn question_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for label in self.name.split('.').filter(|label| !label.is_empty()) {
-            assert!(label.len() < 64, "{label} is longer than a label can be");
-            bytes.push(label.len() as u8);
-            bytes.extend(label.bytes());
-        }
-        bytes.push(0);
+        let mut bytes = wire_name(&self.name);
         bytes.extend(self.rtype.to_int().to_be_bytes());
         bytes.extend(self.class.to_be_bytes());
         bytes
@@ -116,6 +110,39 @@ impl Query {
         }
         bytes
     }
+}
+
+/// A name in wire form; `\.` and `\DDD` are read.
+pub fn wire_name(text: &str) -> Vec<u8> {
+    let mut wire = Vec::new();
+    let mut label = Vec::new();
+    let mut end = |label: &mut Vec<u8>| {
+        assert!(label.len() < 64, "a label of {text} is longer than a label can be");
+        if !label.is_empty() {
+            wire.push(label.len() as u8);
+            wire.append(label);
+        }
+    };
+    let mut rest = text.as_bytes();
+    while let Some((&octet, tail)) = rest.split_first() {
+        rest = tail;
+        match (octet, tail) {
+            (b'.', _) => end(&mut label),
+            (b'\\', [a @ b'0'..=b'9', b, c, tail @ ..]) => {
+                let number = [a, b, c].iter().fold(0, |number, digit| number * 10 + u16::from(**digit - b'0'));
+                label.push(u8::try_from(number).expect("an octet"));
+                rest = tail;
+            }
+            (b'\\', [octet, tail @ ..]) => {
+                label.push(*octet);
+                rest = tail;
+            }
+            _ => label.push(octet),
+        }
+    }
+    end(&mut label);
+    wire.push(0);
+    wire
 }
 
 /// A server to send bytes to, each message from a new socket.

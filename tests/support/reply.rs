@@ -2,6 +2,7 @@
 
 use domain::base::iana::{Class, OptRcode, Rcode, Rtype};
 use domain::base::opt::UnknownOptData;
+use domain::base::rdata::ComposeRecordData;
 use domain::base::{Header, Message, ParsedRecord, ToName};
 use domain::rdata::{AllRecordData, Txt};
 
@@ -39,6 +40,8 @@ pub struct Record {
     pub ttl: u32,
     /// As in a master file.
     pub rdata: String,
+    /// RDATA with names uncompressed.
+    pub octets: Vec<u8>,
     /// The octets of a TXT record, its character-strings joined.
     pub txt: Option<Vec<u8>>,
 }
@@ -124,12 +127,15 @@ impl Record {
     fn read(record: &ParsedRecord<'_, &[u8]>) -> Result<Record, domain::base::wire::ParseError> {
         let txt = record.to_record::<Txt<_>>()?.map(|txt| txt.data().text::<Vec<u8>>());
         let whole = record.to_any_record::<AllRecordData<_, _>>()?;
+        let mut octets = Vec::new();
+        let Ok(()) = whole.data().compose_rdata(&mut octets);
         Ok(Record {
             name: dotted(record.owner()),
             rtype: record.rtype(),
             class: record.class(),
             ttl: record.ttl().as_secs(),
             rdata: whole.data().to_string(),
+            octets,
             txt,
         })
     }
