@@ -29,6 +29,7 @@
 //! | `account/` | who may change what: accounts, grants, credentials, `allowfrom` | zone |
 //! | `config/` | the TOML as written, every problem with its place; [`config::Config`], resolved and typed | zone, account |
 //! | `store/` | [`store::Store`], whose comments are the contract; [`store::Writer`]: authorise, check, commit, publish; `sqlite.rs` | zone, account |
+//! | `tsig/` | who has signed a message, and the signature of its reply (RFC 8945) | zone, account |
 //! | `answer/` | octets in, octets out: query, cookies, lookup, encoding | zone |
 //! | `resolve.rs` | following CNAMEs, asking a given server | zone |
 //! | `api.rs` | what the admin API and its client say to each other | zone |
@@ -40,7 +41,7 @@
 //! | `cli/` | one file per noun of the command line | zone, config, api, client, server |
 //!
 //! Each heavy crate has one home: rusqlite in `store/sqlite.rs`, hickory-server in `listen/`, hickory-resolver in
-//! `resolve.rs`, `domain` in `zone/master/`, instant-acme and rcgen in `acme/`, clap in `cli/`, reqwest in `client.rs`.
+//! `resolve.rs`, `domain` in `zone/master/` and `tsig/`, instant-acme and rcgen in `acme/`, clap in `cli/`, reqwest in `client.rs`.
 //! `tests/house` reads the sources and holds this table.
 
 pub mod account;
@@ -55,4 +56,5 @@ pub mod listen;
 pub mod resolve;
 pub mod server;
 pub mod store;
+pub mod tsig;
 pub mod zone;

@@ -2,9 +2,11 @@
 
 mod allow_from;
 mod credential;
+mod tsig_key;
 
 pub use allow_from::{AllowFrom, AllowFromError};
 pub use credential::{Credential, CredentialHash};
+pub use tsig_key::{Replace, TsigAlgorithm, TsigGrant, TsigKey, TsigSecret};
 
 use std::net::IpAddr;
 
