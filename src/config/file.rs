@@ -1,6 +1,7 @@
 //! The TOML as written: version, unknown keys refused, every problem with its place.
 //!
-//! Each table has a function that reads it, those that repeat in `zones.rs` and `issuance.rs`; what concerns two tables
+//! Each table has a function that reads it, those that repeat in `zones.rs`, `tsig.rs` and
+//! `issuance.rs`; what concerns two tables
 //! is compared at the end, in [`compare`] and [`labels_zone`]. A value that is wrong leaves its default behind, so that
 //! reading can go on; the result is thrown away as soon as there is one problem.
 
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::issuance::{cas, certificates};
 use super::rate_limit::rate_limit;
 use super::read::{At, Complaint, List, Reader, Span, Table, listed, nearest, text_of, values};
+use super::tsig::tsig_keys;
 use super::value::{
     cookie_secret, domain_name, duration, holds_certificate, holds_private_key, host_name, is_loopback, listen_address,
     relative, resolver_address,
@@ -56,13 +58,14 @@ fn everything(path: &Path, mut top: Table, reader: &mut Reader) -> Option<Config
     let resolver = resolver(&mut top, reader);
     let (cas, ca_names) = cas(&mut top, base, reader);
     let certificates = certificates(&mut top, &ca_names, reader);
+    let zone = labels_zone(&api, &origins, reader);
+    let tsig_keys = tsig_keys(&mut top, base, zone.as_ref(), &origins, reader);
     top.finish(reader);
 
     compare(&dns, &api.listen, &admin.listen, reader);
     if !api.encrypted {
         refuse_unencrypted(&dns.tls, reader);
     }
-    let zone = labels_zone(&api, &origins, reader);
     Some(Config {
         file: path.into(),
         data_dir,
@@ -70,6 +73,7 @@ fn everything(path: &Path, mut top: Table, reader: &mut Reader) -> Option<Config
         api: Api { zone, ..api.config },
         admin: admin.config,
         zones,
+        tsig_keys,
         resolver,
         cas,
         certificates,

@@ -1,5 +1,5 @@
-//! The configuration, resolved and typed. `file.rs`, `rate_limit.rs`, `zones.rs` and `issuance.rs` read the TOML as
-//! written, with the tables of `read.rs` and the values of `value.rs`.
+//! The configuration, resolved and typed. `file.rs`, `rate_limit.rs`, `zones.rs`, `tsig.rs` and `issuance.rs` read the
+//! TOML as written, with the tables of `read.rs` and the values of `value.rs`.
 
 mod file;
 mod issuance;
@@ -8,6 +8,7 @@ mod read;
 mod report;
 #[cfg(test)]
 mod tests;
+mod tsig;
 mod value;
 mod zones;
 
@@ -19,6 +20,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use report::{ConfigError, Problem};
 use zeroize::Zeroizing;
 
+use crate::account::TsigKey;
 use crate::zone::{Name, Zone};
 
 /// Everything the server needs to know. Paths are absolute.
@@ -32,6 +34,8 @@ pub struct Config {
     pub admin: Admin,
     /// With their records read and checked. Origins are different from each other.
     pub zones: Vec<ZoneConfig>,
+    /// `[[tsig_key]]`. Names are different from each other.
+    pub tsig_keys: Vec<TsigKey>,
     pub resolver: Resolver,
     pub cas: Vec<Ca>,
     pub certificates: Vec<Certificate>,

@@ -6,6 +6,7 @@ mod issuance;
 mod samples;
 mod streams;
 mod syntax;
+mod tsig;
 mod zones;
 
 use std::fs;

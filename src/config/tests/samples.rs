@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::{CERTIFICATE, PRIVATE_KEY, folder, name, read_in};
+use crate::account::Replace;
 use crate::config::{Admin, Api, Config, Dns, Registration, Resolver};
 
 const REFERENCE: &str = include_str!("../../../config/reference.toml");
@@ -14,7 +15,7 @@ const ZONE: &str = include_str!("../../../zones/auth.example.org.zone");
 fn project(text: &str) -> Result<Config, String> {
     let folder = folder();
     let config = folder.path().join("config");
-    for below in ["config/tls", "zones"] {
+    for below in ["config/tls", "config/tsig", "zones"] {
         fs::create_dir_all(folder.path().join(below)).unwrap();
     }
     fs::write(folder.path().join("zones/auth.example.org.zone"), ZONE).unwrap();
@@ -22,6 +23,7 @@ fn project(text: &str) -> Result<Config, String> {
         fs::write(config.join("tls").join(pem), CERTIFICATE).unwrap();
     }
     fs::write(config.join("tls/privkey.pem"), PRIVATE_KEY).unwrap();
+    fs::write(config.join("tsig/client.key"), "MDEyMzQ1Njc4OWFiY2RlZg==\n").unwrap();
     let mut read = read_in(&config, text)?;
     read.data_dir = read.data_dir.strip_prefix(&config).unwrap().into();
     Ok(read)
@@ -45,7 +47,7 @@ fn the_reference_shows_the_defaults() {
     assert_eq!((&reference.admin, &minimal.admin), (&Admin::default(), &Admin::default()));
     assert_eq!((&reference.resolver, &minimal.resolver), (&Resolver::default(), &Resolver::default()));
     assert_eq!((reference.zones.len(), minimal.zones.len()), (1, 1));
-    assert!(reference.cas.is_empty() && reference.certificates.is_empty());
+    assert!(reference.cas.is_empty() && reference.certificates.is_empty() && reference.tsig_keys.is_empty());
 }
 
 #[test]
@@ -54,6 +56,8 @@ fn the_examples_of_the_reference_are_good() {
     assert_eq!((config.zones.len(), config.cas.len(), config.certificates.len()), (2, 1, 1));
     assert!(config.api.tls.is_some() && config.api.hostname.is_some());
     assert!(config.cas[0].root.is_some() && config.cas[0].profile.is_some());
+    assert_eq!(config.tsig_keys[0].replace, Replace::default());
+    assert_eq!(config.tsig_keys[0].grants.len(), 2);
 }
 
 /// With a key that nobody knows in each table, the help tells all keys: each of them stands in the reference.
@@ -66,7 +70,7 @@ fn the_reference_has_every_key() {
     }
     let shown = project(&text).unwrap_err();
     let known: Vec<&str> = shown.lines().filter_map(|line| line.strip_prefix("  = help: known here: ")).collect();
-    assert_eq!(known.len(), 11, "{shown}");
+    assert_eq!(known.len(), 12, "{shown}");
     for key in known.iter().flat_map(|line| line.split(", ")).map(|key| key.trim_matches('`')) {
         let written = |line: &str| {
             line.starts_with(&format!("{key} = "))
