@@ -8,7 +8,8 @@
 //! ```text
 //! write   door ──Update──▶ Writer ──commit──▶ Store (SQLite)
 //!         acme-dns API        │                  │
-//!         admin API           │               Change (what was decided)
+//!         RFC 2136            │               Change (what was decided)
+//!         admin API           │                  │
 //!         own ACME client     │                  ▼
 //!                             └───publish──▶ zone::Live (static zones: one atomic pointer; TXT: a concurrent map)
 //!                                                │ read only, no lock held across an answer
@@ -34,15 +35,15 @@
 //! | `resolve.rs` | following CNAMEs, asking a given server | zone |
 //! | `api.rs` | what the admin API and its client say to each other | zone |
 //! | `acme/` | the embedded ACME client: orders, renewal, export of PEM files | zone, account, config, store, resolve, api |
-//! | `door/` | protocol in, `Update` out: `acmedns.rs`, `admin/` | zone, account, config, store, api, acme |
-//! | `listen/` | sockets, and how much leaves through them: `udp.rs`, `tcp.rs` with `places.rs` and `stream.rs`, `http.rs`, `limit.rs`, `handler.rs` for the rare messages | zone, answer, config, store |
+//! | `door/` | protocol in, `Update` out: `acmedns.rs`, `admin/`, `rfc2136/` | zone, account, config, store, api, acme |
+//! | `listen/` | sockets, and how much leaves through them: `udp.rs`, `tcp.rs` with `places.rs` and `stream.rs`, `http.rs`, `limit.rs`, `handler.rs` for the rare messages with `signed.rs` for those that doors and keys are for | zone, account, answer, config, store, tsig, door |
 //! | `server.rs` | the composition root: [`server::Server::start`], for the binary and for every test | everything above |
 //! | `client.rs` | typed client of the admin API | zone, config, api |
 //! | `cli/` | one file per noun of the command line | zone, config, api, client, server |
 //!
 //! Each heavy crate has one home: rusqlite in `store/sqlite.rs`, hickory-server in `listen/`, hickory-resolver in
-//! `resolve.rs`, `domain` in `zone/master/` and `tsig/`, instant-acme and rcgen in `acme/`, clap in `cli/`, reqwest in `client.rs`.
-//! `tests/house` reads the sources and holds this table.
+//! `resolve.rs`, instant-acme and rcgen in `acme/`, clap in `cli/`, reqwest in `client.rs`; `domain`, which reads what
+//! others wrote, in `zone/master/`, `tsig/` and `door/rfc2136/`. `tests/house` reads the sources and holds this table.
 
 pub mod account;
 pub mod acme;

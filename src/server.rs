@@ -16,9 +16,10 @@ use crate::answer::{COOKIE_SECRET, Cookies, Ttls};
 use crate::config::{Config, CookieSecret, RateLimit};
 use crate::door::acmedns;
 use crate::door::admin::{self, AdminState, AdminToken, ZoneFacts};
-use crate::listen::{self, Answerer, Caps, DnsSockets, Dot, Limiter, LimiterSettings};
+use crate::listen::{self, Answerer, Caps, DnsSockets, Dot, Limiter, LimiterSettings, Updates};
 use crate::resolve::Resolver;
 use crate::store::{Policy, Sqlite, StoreError, Writer, WriterHandle};
+use crate::tsig::Keys;
 use crate::zone::{Live, Zones};
 
 /// How often expired values are taken out of store and memory.
@@ -112,7 +113,8 @@ impl Server {
         let caps = Caps { connections: config.dns.tcp_connections, per_prefix: config.dns.tcp_connections_per_prefix };
         let cookies = Arc::new(cookies(&config.dns.cookie_secret).map_err(StartError::one)?);
         let answerer = Answerer { live, ttls, cookies, limiter: Arc::new(limiter(&config.dns.rate_limit)) };
-        listen::serve(sockets.dns, dot, caps, answerer, &tasks, &stop).map_err(StartError::one)?;
+        let updates = Updates::new(Keys::new(config.tsig_keys.iter().cloned()), writer.clone());
+        listen::serve(sockets.dns, dot, caps, answerer, updates, &tasks, &stop).map_err(StartError::one)?;
         for listener in sockets.api {
             serve_http(listener, api_router.clone(), api_tls.clone(), &tasks, &stop);
         }

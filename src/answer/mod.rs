@@ -11,7 +11,7 @@ mod query;
 pub use ahead::{Asked, BATCH, ReadAhead};
 pub use cookie::{CookieState, Cookies, SECRET as COOKIE_SECRET};
 pub use encode::{ExtendedError, UDP_PAYLOAD, UDP_PLAIN};
-pub use query::{HEADER, Rcode};
+pub use query::{Frame, HEADER, Rcode};
 
 #[cfg(test)]
 mod tests;
@@ -104,6 +104,29 @@ fn reply(view: &View<'_>, context: &Context<'_>, packet: &[u8], message: &Messag
 /// An error answer of the header alone. `packet` must have a whole header.
 pub fn refuse(packet: &[u8], rcode: Rcode, out: &mut Vec<u8>) {
     Encoder::new(out, packet, &[], None, HEADER).end(rcode);
+}
+
+impl Frame<'_> {
+    /// Octets that the reply may have.
+    pub fn limit(&self, transport: Transport) -> usize {
+        limit(transport, self.edns)
+    }
+
+    /// A reply without records: header, question, and OPT if there was one. `packet` is what was read. An EDNS version
+    /// that is not known is all that is told about it (RFC 6891 section 6.1.3).
+    pub fn reply(&self, packet: &[u8], rcode: Rcode, out: &mut Vec<u8>) {
+        let opt = self.edns.map(|edns| Opt { dnssec_ok: edns.dnssec_ok, cookie: None });
+        let encoder = Encoder::new(out, packet, self.question, opt, usize::from(u16::MAX));
+        match rcode {
+            _ if self.has_unknown_version() => encoder.end(Rcode::BADVERS),
+            Rcode::REFUSED => encoder.refuse(ExtendedError::PROHIBITED),
+            rcode => encoder.end(rcode),
+        }
+    }
+
+    pub fn has_unknown_version(&self) -> bool {
+        self.edns.is_some_and(|edns| edns.version != 0)
+    }
 }
 
 /// Answers the question for a server cookie (RFC 7873 section 5.4).

@@ -146,6 +146,29 @@ fn read_query<'a>(packet: &'a [u8], name: &'a mut LowerName, counts: [u16; 3]) -
     Some(Message::Query(Query { question, qtype, qclass, edns: tail.edns, key }))
 }
 
+/// What a message of any opcode has that its reply depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// The one question or zone, as it came.
+    pub question: &'a [u8],
+    pub edns: Option<Edns<'a>>,
+}
+
+impl<'a> Frame<'a> {
+    /// `None` if the octets are not one question and records, or OPT is not as it must be.
+    pub fn read(packet: &'a [u8]) -> Option<Frame<'a>> {
+        let name_len = crate::zone::wire_len(packet.get(HEADER..)?)?;
+        let question = packet.get(HEADER..HEADER + name_len + 4)?;
+        let (questions, answers, authorities) = (u16_at(packet, 4)?, u16_at(packet, 6)?, u16_at(packet, 8)?);
+        let mut at = HEADER + question.len();
+        for _ in 0..u32::from(answers) + u32::from(authorities) {
+            at = record_at(packet, at)?.end;
+        }
+        let tail = read_additionals(packet, at, u16_at(packet, 10)?)?;
+        (questions == 1 && !tail.malformed).then_some(Frame { question, edns: tail.edns })
+    }
+}
+
 fn read_cookie_only(packet: &[u8], additionals: u16) -> Option<Message<'_>> {
     let tail = read_additionals(packet, HEADER, additionals)?;
     let edns = tail.edns?;

@@ -3,6 +3,7 @@
 //!
 //! - [`acmedns`]: the API of acme-dns, byte for byte, for clients that exist.
 //! - [`admin`]: the API of the command line, on loopback, with everything an administrator may do.
+//! - [`rfc2136`]: UPDATE messages of the DNS, signed with a shared key.
 //! - `guard`: what stands in front of every HTTP door: deadline, size limit, panics turned into answers.
 //!
 //! What a refusal of the writer means in each protocol stands side by side in [`refusal`].
@@ -10,6 +11,7 @@
 pub mod acmedns;
 pub mod admin;
 mod guard;
+pub mod rfc2136;
 
 use axum::http::StatusCode;
 
@@ -18,12 +20,19 @@ use crate::api::CreatedAccount;
 use crate::store::{Registration, UpdateError};
 use crate::zone::{NameError, NotAChallengeName};
 
-/// Response codes that an UPDATE is refused with (RFC 2136 section 2.2).
+/// Response codes that an UPDATE is answered with (RFC 2136 section 2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Rcode {
+    NoError = 0,
+    FormErr = 1,
     ServFail = 2,
+    NxDomain = 3,
     Refused = 5,
+    YxDomain = 6,
+    YxRrset = 7,
+    NxRrset = 8,
+    NotAuth = 9,
     NotZone = 10,
 }
 

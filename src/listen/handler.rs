@@ -1,27 +1,44 @@
-//! The rare messages: UPDATE, NOTIFY, and whatever is signed. hickory parses them, we decide.
+//! The rare messages: UPDATE, NOTIFY, and whatever is signed. What is neither signed nor an UPDATE, hickory parses and we
+//! decide; the others are for `signed.rs`.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hickory_server::net::runtime::{Time, TokioTime};
 use hickory_server::net::{NetError, xfer::Protocol};
-use hickory_server::proto::op::{Edns, Header, HeaderCounts, Metadata, OpCode, ResponseCode};
+use hickory_server::proto::op::{Edns, Header, HeaderCounts, Metadata, ResponseCode};
 use hickory_server::proto::rr::Record;
 use hickory_server::proto::rr::rdata::opt::EdnsOption;
-use hickory_server::proto::rr::rdata::tsig::{TSIG, TsigError, make_tsig_record};
 use hickory_server::proto::serialize::binary::BinEncoder;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
 
+use super::Answerer;
+use super::signed::{Handled, Updates};
 use crate::answer::{ExtendedError, Rcode, UDP_PAYLOAD, UDP_PLAIN, refuse};
 
 /// Answers what `answer()` does not take.
 #[derive(Debug)]
-pub struct Rare;
+pub struct Rare {
+    pub(super) answerer: Answerer,
+    pub(super) updates: Updates,
+}
 
 impl Rare {
+    pub fn new(answerer: Answerer, updates: Updates) -> Rare {
+        Rare { answerer, updates }
+    }
+
     /// The reply to a message whose header has been checked; `None` for silence.
     pub async fn handle(&self, packet: Vec<u8>, peer: SocketAddr, protocol: Protocol) -> Option<Vec<u8>> {
+        match self.signed(packet, peer, protocol).await {
+            Handled::Reply(reply) => reply,
+            Handled::Left(packet) => self.left(packet, peer, protocol).await,
+        }
+    }
+
+    /// The reply to what is neither signed nor an UPDATE.
+    pub(super) async fn left(&self, packet: Vec<u8>, peer: SocketAddr, protocol: Protocol) -> Option<Vec<u8>> {
         let mut header = [0; crate::answer::HEADER];
         header.copy_from_slice(packet.get(..crate::answer::HEADER)?);
         let Ok(request) = Request::from_bytes(packet, peer, protocol) else {
@@ -41,11 +58,8 @@ impl RequestHandler for Rare {
     async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut reply: R) -> ResponseInfo {
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.recursion_available = false;
-        // No key is known, so every signature is by an unknown one (RFC 8945 section 5.2.1).
-        metadata.response_code = match request.metadata.op_code {
-            _ if request.signature.is_some() => ResponseCode::NotAuth,
-            _ if request.edns.as_ref().is_some_and(|asked| asked.version() != 0) => ResponseCode::BADVERS,
-            OpCode::Update => ResponseCode::NotImp,
+        metadata.response_code = match &request.edns {
+            Some(asked) if asked.version() != 0 => ResponseCode::BADVERS,
             _ => ResponseCode::Refused,
         };
         let edns = request.edns.as_ref().map(|asked| {
@@ -62,11 +76,7 @@ impl RequestHandler for Rare {
         if let Some(edns) = &edns {
             builder.edns(edns);
         }
-        let mut response = builder.build_no_records(metadata);
-        if let Some(signature) = &request.signature {
-            response.set_signature(Box::new(unknown_key(signature)));
-        }
-        match reply.send_response(response).await {
+        match reply.send_response(builder.build_no_records(metadata)).await {
             Ok(info) => info,
             Err(error) => {
                 tracing::debug!(%error, "answering a rare message");
@@ -74,21 +84,6 @@ impl RequestHandler for Rare {
             }
         }
     }
-}
-
-/// The TSIG record of an unsigned answer to a key that is not known: BADKEY, no MAC (RFC 8945 section 5.3.2).
-fn unknown_key(signature: &Record<TSIG>) -> Record<TSIG> {
-    let asked = &signature.data;
-    let tsig = TSIG::new(
-        asked.algorithm.clone(),
-        asked.time,
-        asked.fudge,
-        Vec::new(),
-        asked.oid,
-        Some(TsigError::BadKey),
-        Vec::new(),
-    );
-    make_tsig_record(signature.name.clone(), tsig)
 }
 
 /// Keeps the octets of the response instead of sending them.

@@ -1,8 +1,8 @@
 //! Sockets, and nothing else: what comes in goes to `answer`, what comes out is sent.
 //!
 //! The loops are our own. hickory's listeners parse before anything can be checked (a 12-octet packet makes them
-//! allocate 11 MB), and cannot send ready-made octets. What [`answer`] does not take, UPDATE and signed messages, goes
-//! to hickory's parser and our `handler.rs`, after the header has been checked.
+//! allocate 11 MB), and cannot send ready-made octets. What [`answer`] does not take goes to our `handler.rs`,
+//! after the header has been checked: UPDATE and signed messages to `signed.rs`, the rest to hickory's parser.
 
 mod bind;
 mod handler;
@@ -11,6 +11,7 @@ mod limit;
 mod mmsg;
 mod places;
 mod prompt;
+mod signed;
 mod stream;
 mod tcp;
 mod tls;
@@ -28,6 +29,7 @@ pub use limit::{Limiter, Settings as LimiterSettings};
 use mmsg::{Batch, Peer};
 pub use places::Caps;
 use rustls::ServerConfig;
+pub use signed::Updates;
 pub use tls::{TlsError, dot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -107,10 +109,11 @@ pub fn serve(
     dot: Option<Dot>,
     caps: Caps,
     answerer: Answerer,
+    updates: Updates,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> std::io::Result<()> {
-    let rare = Arc::new(Rare);
+    let rare = Arc::new(Rare::new(answerer.clone(), updates));
     for socket in sockets.udp {
         udp::serve(socket, answerer.clone(), rare.clone(), tasks, stop.clone())?;
     }

@@ -5,6 +5,8 @@ use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use hickory_server::net::xfer::Protocol;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +18,8 @@ use crate::answer::ReadAhead;
 
 /// Rare messages that wait for the handler; more are dropped, as a full socket buffer would.
 const RARE_WAITING: usize = 256;
+/// Rare messages of a socket that are handled at a time.
+const RARE_UNDER_WAY: usize = 64;
 
 /// Answers the packets of one socket until `stop` is cancelled.
 pub fn serve(
@@ -66,11 +70,23 @@ fn receive(
     }
 }
 
+/// Those that wait for the disk wait together, so that their updates go into one commit.
 async fn handle_rare(socket: Arc<UdpSocket>, rare: Arc<Rare>, mut waiting: mpsc::Receiver<(Vec<u8>, Peer)>) {
-    while let Some((packet, peer)) = waiting.recv().await {
-        let Some(reply) = rare.handle(packet, peer.address, Protocol::Udp).await else { continue };
+    let handle = async |packet, peer: Peer| {
+        let Some(reply) = rare.handle(packet, peer.address, Protocol::Udp).await else { return };
         if let Err(error) = mmsg::send_one(&socket, &reply, peer) {
             tracing::debug!(%error, peer = %peer.address, "replying over UDP");
         }
+    };
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            Some(()) = under_way.next() => {}
+            message = waiting.recv(), if under_way.len() < RARE_UNDER_WAY => match message {
+                Some((packet, peer)) => under_way.push(handle(packet, peer)),
+                None => break,
+            },
+        }
     }
+    while under_way.next().await.is_some() {}
 }

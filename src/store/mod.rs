@@ -2,8 +2,10 @@
 
 mod records;
 mod sqlite;
+mod state;
 mod writer;
 
 pub use records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
 pub use sqlite::Sqlite;
+pub use state::State;
 pub use writer::{Actor, Policy, RegisterLabel, Registration, UpdateError, Writer, WriterHandle, now};

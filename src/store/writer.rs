@@ -11,8 +11,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use super::State;
 use super::records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
-use crate::account::{Account, AllowFrom, Credential, CredentialHash, Grant};
+use crate::account::{Account, AllowFrom, Credential, CredentialHash, Grant, TsigGrant, TsigKey};
 use crate::zone::{Change, Edit, Label, LabelError, Live, Name, NotAChallengeName, Timestamp, TxtSet, Update};
 
 /// Most pieces of work that wait for the writer; further callers wait for a place.
@@ -25,6 +26,8 @@ const BATCH: usize = 1024;
 pub enum Actor {
     /// Somebody with a user name and a key. May change the account's own labels.
     Account { username: Uuid, credential: CredentialHash, source: IpAddr },
+    /// Somebody who signs with this key. May change what the key is granted.
+    TsigKey(Arc<TsigKey>),
     /// The holder of the admin token. May change every challenge name.
     Administrator,
     /// The embedded ACME client. May change every challenge name.
@@ -161,22 +164,27 @@ impl Writer {
     /// Does all the updates or none. When it returns `Ok` they are durable and seen by every later query.
     pub async fn update(&self, actor: Actor, updates: Vec<Update>) -> Result<(), UpdateError> {
         let writer = self.clone();
-        self.submit(move |records, changes| {
-            let now = now();
-            for Update { name, edit } in updates {
-                let name = writer.authorised_name(records, &actor, &name)?;
-                let mut set = records.txt(&name)?;
-                set.expire(now);
-                apply(&mut set, edit, now + writer.policy.value_lifetime);
-                records.put_txt(&name, &set)?;
-                changes.push(Change::Txt { name, set });
+        self.submit(move |records, changes| writer.apply(records, changes, &actor, updates)).await
+    }
+
+    /// Decides on updates by what there is, and does all of them or none, with nothing in between. When it returns `Ok`
+    /// they are durable and seen by every later query.
+    pub async fn update_if<E>(
+        &self,
+        actor: Actor,
+        decide: impl FnOnce(&mut State<'_>) -> Result<Vec<Update>, E> + Send + 'static,
+    ) -> Result<(), E>
+    where
+        E: From<UpdateError> + Send + 'static,
+    {
+        let writer = self.clone();
+        let done = self.submit(move |records, changes| {
+            match decide(&mut State { records: &mut *records, live: &writer.live, now: now() }) {
+                Ok(updates) => writer.apply(records, changes, &actor, updates).map(Ok),
+                Err(refused) => Ok(Err(refused)),
             }
-            if let Actor::Account { username, .. } = &actor {
-                records.touch_account(*username, now)?;
-            }
-            Ok(())
-        })
-        .await
+        });
+        done.await?
     }
 
     /// All accounts, oldest first.
@@ -280,6 +288,29 @@ impl Writer {
         &self.live
     }
 
+    /// Does the updates in their order.
+    fn apply(
+        &self,
+        records: &mut dyn Records,
+        changes: &mut Vec<Change>,
+        actor: &Actor,
+        updates: Vec<Update>,
+    ) -> Result<(), UpdateError> {
+        let now = now();
+        for Update { name, edit } in updates {
+            let name = self.authorised_name(records, actor, &name)?;
+            let mut set = records.txt(&name)?;
+            set.expire(now);
+            apply(&mut set, edit, now, self.policy.value_lifetime);
+            records.put_txt(&name, &set)?;
+            changes.push(Change::Txt { name, set });
+        }
+        if let Actor::Account { username, .. } = actor {
+            records.touch_account(*username, now)?;
+        }
+        Ok(())
+    }
+
     /// The name of a new label, if it can be registered at all.
     fn check_new_label(&self, records: &mut dyn Records, grant: &Grant) -> Result<Name, UpdateError> {
         let taken = |reason: &str| UpdateError::LabelTaken { label: grant.label.clone(), reason: reason.to_owned() };
@@ -309,8 +340,10 @@ impl Writer {
 
     /// The name under which values are kept, if `actor` may change it.
     fn authorised_name(&self, records: &mut dyn Records, actor: &Actor, name: &Name) -> Result<Name, UpdateError> {
-        let Actor::Account { username, credential, source } = actor else {
-            return Ok(self.live.challenge_name(name)?);
+        let (username, credential, source) = match actor {
+            Actor::Account { username, credential, source } => (username, credential, source),
+            Actor::TsigKey(key) => return self.granted_name(key, name),
+            Actor::Administrator | Actor::AcmeClient => return Ok(self.live.challenge_name(name)?),
         };
         let account = records.account(*username)?;
         let known = match &account {
@@ -321,6 +354,22 @@ impl Writer {
         // Whether the name exists is nothing that a stranger learns.
         let name = self.live.challenge_name(name).map_err(|_| UpdateError::Forbidden)?;
         let granted = account.grants.iter().any(|grant| grant.name().is_ok_and(|granted| granted == name));
+        if granted { Ok(name) } else { Err(UpdateError::Forbidden) }
+    }
+
+    /// The same for the holder of a key.
+    fn granted_name(&self, key: &TsigKey, name: &Name) -> Result<Name, UpdateError> {
+        let name = self.live.challenge_name(name)?;
+        // Who may change whatever is below a name shall not get a certificate for a host that is there as well.
+        let of_static_host = || {
+            let zones = self.live.zones();
+            let host = name.parent().filter(|_| !self.live.is_registered(&name));
+            host.is_some_and(|host| zones.find(&host.key()).is_some_and(|zone| zone.node(&host.key()).is_some()))
+        };
+        let granted = key.grants.iter().any(|grant| match grant {
+            TsigGrant::Below(origin) if name != *origin => grant.covers(&name) && !of_static_host(),
+            grant => grant.covers(&name),
+        });
         if granted { Ok(name) } else { Err(UpdateError::Forbidden) }
     }
 
@@ -337,11 +386,16 @@ impl Writer {
     }
 }
 
-fn apply(set: &mut TxtSet, edit: Edit, expires: Timestamp) {
+/// `lifetime`: of a value from when it was last put in, seconds.
+fn apply(set: &mut TxtSet, edit: Edit, now: Timestamp, lifetime: u64) {
+    let expires = now.saturating_add(lifetime);
     match edit {
         Edit::Add(value) => set.add(value, expires),
         Edit::Remove(value) => {
             set.remove(&value);
+        }
+        Edit::RemoveOlder(seconds) => {
+            set.expire(expires.saturating_sub(seconds));
         }
         Edit::Replace(values) => {
             *set = TxtSet::default();

@@ -16,6 +16,8 @@ pub enum Edit {
     Add(TxtValue),
     /// Removes a value; no error if it is not there.
     Remove(TxtValue),
+    /// Removes the values that were last put in so many seconds ago or longer.
+    RemoveOlder(u64),
     /// Removes all values and puts these in their place.
     Replace(Vec<TxtValue>),
 }

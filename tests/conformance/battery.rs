@@ -88,7 +88,7 @@ fn probes() -> Vec<Probe> {
         probe("extra", like_dig(of(Rtype::MX)), NOERROR, true, None, true),
         probe("extra", like_dig(Query::new(&format!("nope.{ZONE}"), Rtype::TXT)), NXDOMAIN, true, None, true),
         probe("extra", like_dig(soa()).opcode(4), REFUSED, false, None, false),
-        probe("extra", like_dig(soa()).opcode(5), NOTIMP, false, None, false),
+        probe("extra", like_dig(soa()).opcode(5), REFUSED, false, None, false),
     ]
 }
 

@@ -28,7 +28,7 @@ fn every_kind(server: &Acmezone) -> Vec<(Query, Rcode)> {
         (of(ZONE, Rtype::AXFR), Rcode::REFUSED),
         (of("version.bind", Rtype::TXT).class(3), Rcode::REFUSED),
         (of(ZONE, Rtype::SOA).opcode(4), Rcode::REFUSED),
-        (of(ZONE, Rtype::SOA).opcode(5), Rcode::NOTIMP),
+        (of(ZONE, Rtype::SOA).opcode(5), Rcode::REFUSED),
         (of(ZONE, Rtype::OPT), Rcode::FORMERR),
     ]
 }
@@ -197,7 +197,7 @@ fn a_refusal_says_why_where_there_is_an_opt_record_rfc8914_2() {
     for (query, rcode) in every_kind(&server) {
         let reason = match (query.rtype, query.class, query.flags >> 11 & 15) {
             _ if rcode != Rcode::REFUSED => None,
-            (Rtype::AXFR, ..) | (_, _, 4) => Some(18),
+            (Rtype::AXFR, ..) | (_, _, 4 | 5) => Some(18),
             (_, 3, _) => Some(21),
             _ => Some(20),
         };

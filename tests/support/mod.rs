@@ -25,6 +25,7 @@ mod raw_dns;
 mod reply;
 mod subprocess;
 mod tools;
+mod tsig;
 mod unbound;
 mod wait;
 
@@ -40,6 +41,7 @@ pub use raw_dns::{Query, RawDns, TcpConnection, wire_name};
 pub use reply::{Edns, Question, Record, Reply};
 pub use subprocess::{Finished, Subprocess, run};
 pub use tools::{debian, tool};
+pub use tsig::{Signature, Signed, Stamp, TsigKey, now};
 pub use unbound::Unbound;
 pub use wait::{poll, poll_async};
 
