@@ -53,6 +53,9 @@ pub enum Document {
 
 /// Typed reads and writes inside one transaction. Reads see the writes made before them.
 pub trait Records {
+    /// Whether anything was written in this transaction, so that its commit will be another revision.
+    fn is_changed(&mut self) -> bool;
+
     fn account(&mut self, username: Uuid) -> Result<Option<Account>, StoreError>;
     /// All accounts, oldest first.
     fn accounts(&mut self) -> Result<Vec<Account>, StoreError>;

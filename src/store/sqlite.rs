@@ -152,7 +152,7 @@ impl Store for Sqlite {
         let before = transaction.total_changes();
         for job in jobs {
             transaction.prepare_cached("SAVEPOINT job")?.execute([])?;
-            if job.run(&mut InTransaction(&transaction))? == Kept::No {
+            if job.run(&mut InTransaction { connection: &transaction, before })? == Kept::No {
                 transaction.prepare_cached("ROLLBACK TO job")?.execute([])?;
             }
             transaction.prepare_cached("RELEASE job")?.execute([])?;
@@ -167,12 +167,21 @@ impl Store for Sqlite {
     }
 }
 
-struct InTransaction<'a>(&'a Connection);
+struct InTransaction<'a> {
+    connection: &'a Connection,
+    /// Rows that the connection had changed before the transaction.
+    before: u64,
+}
 
 impl Records for InTransaction<'_> {
+    fn is_changed(&mut self) -> bool {
+        self.connection.total_changes() != self.before
+    }
+
     fn account(&mut self, username: Uuid) -> Result<Option<Account>, StoreError> {
-        let mut statement =
-            self.0.prepare_cached("SELECT username, allow_from, created, updated FROM account WHERE username = ?")?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT username, allow_from, created, updated FROM account WHERE username = ?")?;
         let found = statement.query_row([username.to_string()], |row| Ok(account_row(row))).optional()?.transpose()?;
         // Everything is looked for also when there is no such account: a stranger who measures time learns nothing.
         let credentials = self.credentials_of(&username.to_string())?;
@@ -182,7 +191,7 @@ impl Records for InTransaction<'_> {
 
     fn accounts(&mut self) -> Result<Vec<Account>, StoreError> {
         let mut statement = self
-            .0
+            .connection
             .prepare_cached("SELECT username, allow_from, created, updated FROM account ORDER BY created, username")?;
         let rows = statement.query_map([], |row| Ok(account_row(row)))?;
         let complete = |account: Account| {
@@ -197,15 +206,15 @@ impl Records for InTransaction<'_> {
         let username = account.username.to_string();
         let entries: Vec<&str> = account.allow_from.entries().collect();
         let allow_from = serde_json::to_string(&entries).map_err(damaged)?;
-        self.0
+        self.connection
             .prepare_cached(
                 "INSERT INTO account (username, allow_from, created, updated) VALUES (?, ?, ?, ?)
                  ON CONFLICT (username) DO UPDATE SET allow_from = excluded.allow_from, updated = excluded.updated",
             )?
             .execute(params![username, allow_from, account.created as i64, account.updated.map(|at| at as i64)])?;
-        self.0.prepare_cached("DELETE FROM credential WHERE account = ?")?.execute([&username])?;
+        self.connection.prepare_cached("DELETE FROM credential WHERE account = ?")?.execute([&username])?;
         for hash in &account.credentials {
-            self.0
+            self.connection
                 .prepare_cached("INSERT INTO credential (account, hash) VALUES (?, ?)")?
                 .execute(params![username, hash.as_bytes()])?;
         }
@@ -213,25 +222,27 @@ impl Records for InTransaction<'_> {
     }
 
     fn touch_account(&mut self, username: Uuid, now: Timestamp) -> Result<(), StoreError> {
-        self.0
+        self.connection
             .prepare_cached("UPDATE account SET updated = ? WHERE username = ?")?
             .execute(params![now as i64, username.to_string()])?;
         Ok(())
     }
 
     fn delete_account(&mut self, username: Uuid) -> Result<(), StoreError> {
-        self.0.prepare_cached("DELETE FROM account WHERE username = ?")?.execute([username.to_string()])?;
+        self.connection.prepare_cached("DELETE FROM account WHERE username = ?")?.execute([username.to_string()])?;
         Ok(())
     }
 
     fn label(&mut self, label: &Label) -> Result<Option<LabelRecord>, StoreError> {
-        let mut statement = self.0.prepare_cached("SELECT label, zone, account, domain FROM label WHERE label = ?")?;
+        let mut statement =
+            self.connection.prepare_cached("SELECT label, zone, account, domain FROM label WHERE label = ?")?;
         statement.query_row([label.as_str()], |row| Ok(label_record(row))).optional()?.transpose()
     }
 
     fn label_of_domain(&mut self, domain: &Name, zone: &Name) -> Result<Option<LabelRecord>, StoreError> {
-        let mut statement =
-            self.0.prepare_cached("SELECT label, zone, account, domain FROM label WHERE domain = ? AND zone = ?")?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT label, zone, account, domain FROM label WHERE domain = ? AND zone = ?")?;
         statement.query_row([domain.to_string(), zone.to_string()], |row| Ok(label_record(row))).optional()?.transpose()
     }
 
@@ -241,7 +252,7 @@ impl Records for InTransaction<'_> {
             Holder::Domain(domain) => (None, Some(domain.to_string())),
             Holder::Nobody => (None, None),
         };
-        self.0
+        self.connection
             .prepare_cached("INSERT OR REPLACE INTO label (label, zone, account, domain) VALUES (?, ?, ?, ?)")?
             .execute(params![record.grant.label.as_str(), record.grant.zone.to_string(), account, domain])?;
         Ok(())
@@ -256,7 +267,7 @@ impl Records for InTransaction<'_> {
         let name = name.to_string();
         let mut wanted = set.held();
         let mut last = 0;
-        let mut delete = self.0.prepare_cached("DELETE FROM txt WHERE name = ? AND id = ?")?;
+        let mut delete = self.connection.prepare_cached("DELETE FROM txt WHERE name = ? AND id = ?")?;
         for (id, held) in self.rows_of(&name)? {
             last = id;
             match wanted.split_first() {
@@ -264,7 +275,8 @@ impl Records for InTransaction<'_> {
                 _ => drop(delete.execute(params![name, id])?),
             }
         }
-        let mut insert = self.0.prepare_cached("INSERT INTO txt (name, id, value, expires) VALUES (?, ?, ?, ?)")?;
+        let mut insert =
+            self.connection.prepare_cached("INSERT INTO txt (name, id, value, expires) VALUES (?, ?, ?, ?)")?;
         for (id, held) in (last + 1..).zip(wanted) {
             insert.execute(params![name, id, held.value.octets(), held.expires as i64])?;
         }
@@ -272,18 +284,19 @@ impl Records for InTransaction<'_> {
     }
 
     fn names_with_expired(&mut self, now: Timestamp) -> Result<Vec<Name>, StoreError> {
-        let mut statement = self.0.prepare_cached("SELECT DISTINCT name FROM txt WHERE expires <= ?")?;
+        let mut statement = self.connection.prepare_cached("SELECT DISTINCT name FROM txt WHERE expires <= ?")?;
         let names = statement.query_map([now as i64], |row| row.get::<_, String>(0))?;
         names.map(|text| name(&text?)).collect()
     }
 
     fn document(&mut self, kind: Document, key: &str) -> Result<Option<String>, StoreError> {
-        let mut statement = self.0.prepare_cached("SELECT body FROM document WHERE kind = ? AND key = ?")?;
+        let mut statement = self.connection.prepare_cached("SELECT body FROM document WHERE kind = ? AND key = ?")?;
         Ok(statement.query_row([kind_text(kind), key], |row| row.get(0)).optional()?)
     }
 
     fn documents(&mut self, kind: Document) -> Result<Vec<(String, String)>, StoreError> {
-        let mut statement = self.0.prepare_cached("SELECT key, body FROM document WHERE kind = ? ORDER BY key")?;
+        let mut statement =
+            self.connection.prepare_cached("SELECT key, body FROM document WHERE kind = ? ORDER BY key")?;
         let rows = statement.query_map([kind_text(kind)], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -291,11 +304,11 @@ impl Records for InTransaction<'_> {
     fn put_document(&mut self, kind: Document, key: &str, body: Option<&str>) -> Result<(), StoreError> {
         match body {
             Some(body) => self
-                .0
+                .connection
                 .prepare_cached("INSERT OR REPLACE INTO document (kind, key, body) VALUES (?, ?, ?)")?
                 .execute([kind_text(kind), key, body])?,
             None => self
-                .0
+                .connection
                 .prepare_cached("DELETE FROM document WHERE kind = ? AND key = ?")?
                 .execute([kind_text(kind), key])?,
         };
@@ -306,7 +319,8 @@ impl Records for InTransaction<'_> {
 impl InTransaction<'_> {
     /// The rows of a name, oldest first.
     fn rows_of(&self, name: &str) -> Result<Vec<(i64, Held)>, StoreError> {
-        let mut statement = self.0.prepare_cached("SELECT id, value, expires FROM txt WHERE name = ? ORDER BY id")?;
+        let mut statement =
+            self.connection.prepare_cached("SELECT id, value, expires FROM txt WHERE name = ? ORDER BY id")?;
         let mut rows = statement.query([name])?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
@@ -316,14 +330,15 @@ impl InTransaction<'_> {
     }
 
     fn credentials_of(&self, username: &str) -> Result<Vec<CredentialHash>, StoreError> {
-        let mut statement = self.0.prepare_cached("SELECT hash FROM credential WHERE account = ?")?;
+        let mut statement = self.connection.prepare_cached("SELECT hash FROM credential WHERE account = ?")?;
         let hashes = statement.query_map([username], |row| row.get::<_, [u8; 32]>(0))?;
         Ok(hashes.map(|hash| hash.map(CredentialHash::from_bytes)).collect::<rusqlite::Result<_>>()?)
     }
 
     fn grants_of(&self, username: &str) -> Result<Vec<Grant>, StoreError> {
-        let mut statement =
-            self.0.prepare_cached("SELECT label, zone, account, domain FROM label WHERE account = ? ORDER BY label")?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT label, zone, account, domain FROM label WHERE account = ? ORDER BY label")?;
         let labels = statement.query_map([username], |row| Ok(label_record(row)))?;
         labels.map(|record| Ok(record??.grant)).collect()
     }

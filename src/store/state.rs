@@ -29,8 +29,8 @@ impl State<'_> {
         self.live.zones()
     }
 
-    /// See [`Live::revision`].
-    pub fn revision(&self) -> u32 {
-        self.live.revision()
+    /// See [`Live::revision`]; what was decided before in the same commit counts.
+    pub fn revision(&mut self) -> u32 {
+        self.live.revision().wrapping_add(u32::from(self.records.is_changed()))
     }
 }

@@ -70,6 +70,15 @@ impl Soa {
         self.serial().wrapping_add(revision)
     }
 
+    /// RDATA with that SERIAL.
+    pub fn served_rdata(&self, revision: u32) -> Vec<u8> {
+        let mut rdata = self.rdata.to_vec();
+        if let Some(numbers) = rdata.last_chunk_mut::<20>() {
+            numbers[..4].copy_from_slice(&self.served_serial(revision).to_be_bytes());
+        }
+        rdata
+    }
+
     /// MINIMUM: with the TTL, the upper bound of negative caching (RFC 2308 section 4). Seconds.
     pub fn minimum(&self) -> u32 {
         self.number(4)

@@ -27,6 +27,7 @@ mod subprocess;
 mod tools;
 mod tsig;
 mod unbound;
+pub mod update;
 mod wait;
 
 pub use acmezone::{Acmezone, Registered};
@@ -43,6 +44,7 @@ pub use subprocess::{Finished, Subprocess, run};
 pub use tools::{debian, tool};
 pub use tsig::{Signature, Signed, Stamp, TsigKey, now};
 pub use unbound::Unbound;
+pub use update::{Update, nsupdate};
 pub use wait::{poll, poll_async};
 
 /// The domain crate's record types, response codes and opcodes: `Rtype::TXT`, `Rcode::NXDOMAIN`.

@@ -153,14 +153,11 @@ fn rrset(state: &mut State<'_>, zone: &Zone, name: &Name, rtype: u16) -> Result<
         let values = state.values(name)?;
         return Ok(in_file.chain(values.held().iter().map(|held| held.value.clone())).map(Data::Txt).collect());
     }
-    let served = |rdata: &[u8]| {
-        let mut rdata = rdata.to_vec();
-        if let (rtype::SOA, Some(at)) = (rtype, rdata.len().checked_sub(20)) {
-            rdata[at..at + 4].copy_from_slice(&zone.soa().served_serial(state.revision()).to_be_bytes());
-        }
-        rdata
-    };
-    Ok(in_file.iter().filter_map(|rdata| canonical_rdata(rtype, &served(rdata))).map(Data::Other).collect())
+    if rtype == rtype::SOA && !in_file.is_empty() {
+        let soa = zone.soa().served_rdata(state.revision());
+        return Ok(canonical_rdata(rtype, &soa).map(Data::Other).into_iter().collect());
+    }
+    Ok(in_file.iter().filter_map(|rdata| canonical_rdata(rtype, rdata)).map(Data::Other).collect())
 }
 
 /// RFC 2136 section 3.4.1.3.
