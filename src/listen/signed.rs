@@ -140,7 +140,7 @@ fn malformed(packet: &[u8]) -> Vec<u8> {
 fn finish(mut reply: Vec<u8>, message: &[u8], signature: &Signature, transport: Transport) -> Vec<u8> {
     let frame = Frame::read(message);
     let limit = frame.map_or(usize::from(UDP_PLAIN), |frame| frame.limit(transport));
-    let room = limit.saturating_sub(signature.len());
+    let room = limit.saturating_sub(signature.added_octets());
     if reply.len() > room {
         const TC: u8 = 0x02;
         let rcode = u16::from(reply[3] & 0x0f);

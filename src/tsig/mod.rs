@@ -282,7 +282,7 @@ struct Signing {
 
 impl Signature {
     /// Octets that it adds to the reply.
-    pub fn len(&self) -> usize {
+    pub fn added_octets(&self) -> usize {
         let mac = self.signing.as_ref().map_or(0, |signing| algorithm(signing.key.algorithm).tag_len());
         let Variables { key_name, algorithm, other, .. } = &self.variables;
         key_name.len() + 10 + algorithm.len() + 16 + mac + other.len()

@@ -91,7 +91,7 @@ fn every_algorithm_verifies_rfc8945_6() {
             let mut reply = query();
             let before = reply.len();
             signed.signature.finish(&mut reply);
-            assert_eq!(reply.len() - before, signed.signature.len());
+            assert_eq!(reply.len() - before, signed.signature.added_octets());
             assert_eq!(reply[11], 2);
             assert_eq!(reply[before..][..record.key_name.len()], record.key_name, "in the case of the requestor");
         }
