@@ -149,15 +149,17 @@ impl Store for Sqlite {
     fn transact(&mut self, jobs: &mut [&mut dyn Job]) -> Result<Revision, StoreError> {
         // Rolls back when dropped before the commit.
         let transaction = self.connection.transaction()?;
-        let before = transaction.total_changes();
+        let mut changed = false;
         for job in jobs {
             transaction.prepare_cached("SAVEPOINT job")?.execute([])?;
-            if job.run(&mut InTransaction { connection: &transaction, before })? == Kept::No {
-                transaction.prepare_cached("ROLLBACK TO job")?.execute([])?;
+            let before = transaction.total_changes();
+            match job.run(&mut InTransaction { connection: &transaction, changed, before })? {
+                Kept::Yes => changed |= transaction.total_changes() != before,
+                Kept::No => drop(transaction.prepare_cached("ROLLBACK TO job")?.execute([])?),
             }
             transaction.prepare_cached("RELEASE job")?.execute([])?;
         }
-        if transaction.total_changes() != before {
+        if changed {
             transaction.prepare_cached("UPDATE revision SET number = number + 1")?.execute([])?;
         }
         let revision: i64 =
@@ -169,13 +171,15 @@ impl Store for Sqlite {
 
 struct InTransaction<'a> {
     connection: &'a Connection,
-    /// Rows that the connection had changed before the transaction.
+    /// By the jobs before this one.
+    changed: bool,
+    /// Rows that the connection had changed before this job.
     before: u64,
 }
 
 impl Records for InTransaction<'_> {
     fn is_changed(&mut self) -> bool {
-        self.connection.total_changes() != self.before
+        self.changed || self.connection.total_changes() != self.before
     }
 
     fn account(&mut self, username: Uuid) -> Result<Option<Account>, StoreError> {

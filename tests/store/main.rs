@@ -4,7 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use acmezone::account::{Account, AllowFrom, Credential, Grant};
+use acmezone::account::{
+    Account, AllowFrom, Credential, Grant, Replace, TsigAlgorithm, TsigGrant, TsigKey, TsigSecret,
+};
 use acmezone::store::{
     Actor, Document, Holder, Job, Kept, LabelRecord, Policy, Records, RegisterLabel, Registration, Sqlite, Store,
     StoreError, UpdateError, Writer, WriterHandle, now,
@@ -139,6 +141,31 @@ fn the_revision_rises_with_writes_alone() {
     assert_eq!(transact(&mut store, |records| records.accounts().map(|_| Kept::Yes)).unwrap(), first);
     let one = account(1);
     assert!(transact(&mut store, |records| records.put_account(&one).map(|()| Kept::Yes)).unwrap() > first);
+}
+
+#[test]
+fn a_job_knows_whether_the_commit_will_be_another_revision() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path());
+    let (one, two) = (account(1), account(2));
+    let reading = |expected: bool| {
+        Doing(move |records: &mut dyn Records| {
+            assert_eq!(records.is_changed(), expected);
+            Ok(Kept::Yes)
+        })
+    };
+    let mut undone = Doing(|records: &mut dyn Records| records.accounts().map(|_| Kept::No));
+    let mut kept = Doing(|records: &mut dyn Records| records.put_account(&one).map(|()| Kept::Yes));
+    store
+        .transact(&mut [&mut reading(false), &mut undone, &mut reading(false), &mut kept, &mut reading(true)])
+        .unwrap();
+    transact(&mut store, |records| {
+        assert!(!records.is_changed());
+        records.put_account(&two)?;
+        assert!(records.is_changed());
+        Ok(Kept::Yes)
+    })
+    .unwrap();
 }
 
 #[test]
@@ -368,4 +395,99 @@ async fn concurrent_updates_are_each_seen_when_acknowledged() {
         done.unwrap();
     }
     assert_eq!(world.live.values().len(), 64);
+}
+
+/// Decisions that wait for the same commit: each sees what the ones before it decided, its serial included.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_sees_everything_that_was_decided_before() {
+    let world = start(tempfile::tempdir().unwrap());
+    world.register("one").await.unwrap();
+    let at = name("one.auth.example.org");
+    let before = world.live.revision();
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let blocking = world.writer.update_if::<UpdateError>(Actor::Administrator, move |_| {
+        wait.recv().unwrap();
+        Ok(Vec::new())
+    });
+    let decision = |value: &'static str| {
+        let at = at.clone();
+        world.writer.update_if::<UpdateError>(Actor::Administrator, move |state| {
+            let held = state.values(&at).map_err(UpdateError::Store)?;
+            let seen = format!("{value} after {} at {}", held.held().len(), state.revision() - before);
+            Ok(vec![Update { name: at, edit: Edit::Add(TxtValue::new(seen.as_bytes()).unwrap()) }])
+        })
+    };
+    let let_go = async {
+        tokio::task::yield_now().await;
+        go_on.send(()).unwrap();
+    };
+    let (first, second, third, ()) = tokio::join!(blocking, decision("a"), decision("b"), let_go);
+    first.and(second).and(third).unwrap();
+    assert_eq!(world.values("one.auth.example.org"), ["a after 0 at 0", "b after 1 at 1"]);
+    assert_eq!(world.live.revision() - before, 1, "they went into one commit");
+}
+
+#[tokio::test]
+async fn a_decision_against_it_changes_nothing_and_is_told() {
+    let world = start(tempfile::tempdir().unwrap());
+    world.register("one").await.unwrap();
+    let before = world.live.revision();
+    let refused = world.writer.update_if(Actor::Administrator, |_| Err(UpdateError::NoZone)).await;
+    assert!(matches!(refused, Err(UpdateError::NoZone)));
+    let in_part = [add("one.auth.example.org", "v"), add("ns1.auth.example.org", "v")].concat();
+    let refused = world.writer.update_if::<UpdateError>(Actor::Administrator, |_| Ok(in_part)).await;
+    assert!(matches!(refused, Err(UpdateError::NotAChallengeName(_))));
+    assert_eq!((world.live.revision(), world.values("one.auth.example.org")), (before, vec![]));
+}
+
+#[tokio::test]
+async fn values_that_were_put_in_long_ago_are_removed_and_recent_ones_stay() {
+    let world = start(tempfile::tempdir().unwrap());
+    let at = "_acme-challenge.example.net";
+    let edit = |edit| vec![Update { name: name(at), edit }];
+    world.writer.update(Actor::Administrator, add(at, "v")).await.unwrap();
+    for (seconds, left) in [(u64::MAX, 1), (600, 1), (60, 1), (0, 0)] {
+        world.writer.update(Actor::Administrator, edit(Edit::RemoveOlder(seconds))).await.unwrap();
+        assert_eq!(world.values(at).len(), left, "older than {seconds} s");
+    }
+}
+
+#[tokio::test]
+async fn a_key_may_change_what_it_is_granted() {
+    let world = start(tempfile::tempdir().unwrap());
+    for label in ["one", "two"] {
+        world.register(label).await.unwrap();
+    }
+    let zone = name("auth.example.org");
+    let key = |grants| {
+        Actor::TsigKey(Arc::new(TsigKey {
+            name: name("key"),
+            algorithm: TsigAlgorithm::HmacSha256,
+            secret: TsigSecret::new(Default::default()),
+            grants,
+            replace: Replace::Rfc,
+        }))
+    };
+    let of_label = key(vec![TsigGrant::Label(Grant { label: label("one"), zone: zone.clone() })]);
+    let below = key(vec![TsigGrant::Below(zone)]);
+    let exact = key(vec![TsigGrant::Below(name("_acme-challenge.ns1.auth.example.org"))]);
+    let neither = key(vec![]);
+    for (at, granted) in [
+        ("one.auth.example.org", &[&of_label, &below][..]),
+        ("_acme-challenge.one.auth.example.org", &[&of_label, &below]),
+        ("two.auth.example.org", &[&below]),
+        ("_acme-challenge.host.auth.example.org", &[&below]),
+        ("_acme-challenge.ns1.auth.example.org", &[&exact]),
+        ("_acme-challenge.a.auth.example.org", &[]), // an empty non-terminal of the zone file
+        ("_acme-challenge.auth.example.org", &[]),
+        ("_acme-challenge.example.net", &[]),
+        ("three.auth.example.org", &[]),
+        ("ns1.auth.example.org", &[]),
+    ] {
+        for actor in [&of_label, &below, &exact, &neither] {
+            let may = granted.iter().any(|granted| std::ptr::eq(*granted, actor));
+            let done = world.writer.update(actor.clone(), add(at, "v")).await;
+            assert_eq!(done.is_ok(), may, "{at}: {done:?}");
+        }
+    }
 }

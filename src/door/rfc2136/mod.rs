@@ -14,8 +14,6 @@
 //!   character-strings joined.
 
 mod message;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
