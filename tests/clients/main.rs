@@ -4,7 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use support::{Acmezone, Lego, Nsd, Pebble, PebbleVersion, Tls, Unbound, verify_chain};
+use support::{Acmezone, Lego, Nsd, Pebble, PebbleVersion, Tls, TsigKey, Unbound, verify_chain};
 
 /// The customer's zone before anything is delegated.
 const PARENT: &str = "$TTL 1\n@ SOA ns hostmaster 1 3600 600 86400 1\n@ NS ns\nns A 127.0.0.1\n";
@@ -64,4 +64,41 @@ fn lego_gets_a_wildcard_through_the_acme_dns_api_over_tls() {
     let root = tls.root_path().display().to_string();
     let api = format!("https://localhost:{}", server.api.port());
     lego_gets_a_wildcard(PebbleVersion::V2_10_1, &server, &api, &[("SSL_CERT_FILE", &root)]);
+}
+
+/// lego's `rfc2136` at this CA, for both names; what points to the server is made beforehand.
+fn lego_gets_a_wildcard_by_rfc2136(server: &Acmezone, key: &TsigKey, delegation: &str, zones: &[&str]) {
+    let nsd = Nsd::start(&[("example.test", &format!("{PARENT}{delegation}\n"))]);
+    let ours = zones.iter().map(|zone| (*zone, server.dns.port()));
+    let stubs: Vec<_> = [("example.test", nsd.port())].into_iter().chain(ours).collect();
+    let unbound = Unbound::start(&stubs);
+    let pebble = Pebble::start(PebbleVersion::V2_10_1, unbound.addr());
+    Lego::new(&pebble, "rfc2136", unbound.addr())
+        .domains(NAMES)
+        .env("RFC2136_NAMESERVER", &server.dns.to_string())
+        .env("RFC2136_TSIG_KEY", &key.name)
+        .env("RFC2136_TSIG_SECRET", &key.secret())
+        .env("RFC2136_TSIG_ALGORITHM", &format!("{}.", key.algorithm))
+        .env("RFC2136_SEQUENCE_INTERVAL", "1")
+        .env("RFC2136_POLLING_INTERVAL", "1")
+        .run(&["run"])
+        .expect_success();
+}
+
+#[test]
+fn lego_gets_a_wildcard_through_rfc2136_with_a_cname() {
+    let key = TsigKey::new("lego");
+    let server = Acmezone::start(&(OURS.to_owned() + &key.table("labels = [\"customer\"]")));
+    server.cli(&["account", "create", "--label", "customer"]).expect_success();
+    let delegation = "_acme-challenge CNAME customer.auth.acme.test.";
+    lego_gets_a_wildcard_by_rfc2136(&server, &key, delegation, &["auth.acme.test"]);
+}
+
+#[test]
+fn lego_gets_a_wildcard_through_rfc2136_in_a_delegated_zone() {
+    const ZONE: &str = "_acme-challenge.example.test";
+    let key = TsigKey::new("lego").algorithm("hmac-sha1"); // its default
+    let zone = format!("[[zone]]\norigin = \"{ZONE}\"\nnameservers = [\"ns1.acme.test\"]\n");
+    let server = Acmezone::start(&(OURS.to_owned() + &zone + &key.table(&format!("below = [\"{ZONE}\"]"))));
+    lego_gets_a_wildcard_by_rfc2136(&server, &key, "_acme-challenge NS ns1.acme.test.", &[ZONE]);
 }
