@@ -3,10 +3,12 @@
 #![no_main]
 
 use std::net::Ipv4Addr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use acmezone::answer::{Context, Cookies, HEADER, Transport, Verdict, answer};
-use acmezone::listen::Rare;
+use acmezone::listen::{Answerer, Limiter, LimiterSettings, Rare, Updates};
+use acmezone::store::{Policy, Sqlite, Writer};
+use acmezone::tsig::Keys;
 use acmezone::zone::Live;
 use acmezone_fuzz::world::{NOW, TTLS, world};
 use domain::base::iana::Rtype;
@@ -20,6 +22,25 @@ use tokio::runtime::Runtime;
 static LIVE: LazyLock<Live> = LazyLock::new(world);
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_current_thread().build().expect("a runtime"));
+
+/// Knows no key, so that nothing is written.
+static RARE: LazyLock<Rare> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Sqlite::open(&folder.path().join("acmezone.db")).expect("a store");
+    let live = Arc::new(world());
+    let policy = Policy { value_lifetime: 3600, zone: None, reserved: Vec::new() };
+    let (writer, _) = Writer::start(store, live.clone(), policy).expect("a writer");
+    let limiter = LimiterSettings {
+        per_second: 0,
+        ipv4_prefix: 24,
+        ipv6_prefix: 56,
+        exempt: Vec::new(),
+        dry_run: false,
+        table_bits: 8,
+    };
+    let (cookies, limiter) = (Arc::new(Cookies::new(&[7; 16], &[])), Arc::new(Limiter::new(limiter)));
+    Rare::new(Answerer { live, ttls: TTLS, cookies, limiter }, Updates::new(Keys::default(), writer))
+});
 
 static COOKIES: LazyLock<Cookies> = LazyLock::new(|| Cookies::new(&[7; 16], &[]));
 
@@ -132,7 +153,7 @@ fn limit(packet: &[u8], said: &Said) -> usize {
 fn rare(packet: &[u8]) {
     let peer = ([127, 0, 0, 1], 4711).into();
     for protocol in [Protocol::Udp, Protocol::Tcp] {
-        let Some(reply) = RUNTIME.block_on(Rare.handle(packet.to_vec(), peer, protocol)) else { continue };
+        let Some(reply) = RUNTIME.block_on(RARE.handle(packet.to_vec(), peer, protocol)) else { continue };
         let message = Message::from_octets(reply.as_slice()).expect("a header");
         assert!(message.header().qr() && !message.header().ra());
         assert_eq!((&reply[..2], reply[2] & 0x78), (&packet[..2], packet[2] & 0x78), "id and opcode come back");
