@@ -92,6 +92,7 @@ fn issuer(folder: &TempDir, writer: Writer) -> Issuer {
         api: Api::default(),
         admin: acmezone::config::Admin::default(),
         zones: Vec::new(),
+        tsig_keys: Vec::new(),
         resolver: Default::default(),
         cas: Vec::new(),
         certificates: Vec::new(),
