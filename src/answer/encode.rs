@@ -18,7 +18,7 @@ const EXTENDED_ERROR_OPTION: u16 = 15;
 /// The EXTENDED ERROR option of an answer: code, length, INFO-CODE; no EXTRA-TEXT.
 const EXTENDED_ERROR_LEN: usize = 6;
 /// How many places of labels are remembered for compression; more is not needed for the answers given here.
-const MEMORY: usize = 48;
+const MEMORY: usize = 32;
 
 /// Where the owner name of a record has been written already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,17 +168,17 @@ impl<'a> Encoder<'a> {
     }
 
     /// Writes the response code and OPT; the answer is complete.
-    pub fn end(self, rcode: Rcode) {
+    pub fn end(&mut self, rcode: Rcode) {
         self.close(rcode, None);
     }
 
     /// Writes REFUSED, and the reason into OPT, if there is one; the answer is complete. It has no records, so there is
     /// room: header, longest question and OPT are 316 octets.
-    pub fn refuse(self, reason: ExtendedError) {
+    pub fn refuse(&mut self, reason: ExtendedError) {
         self.close(Rcode::REFUSED, Some(reason));
     }
 
-    fn close(self, rcode: Rcode, reason: Option<ExtendedError>) {
+    fn close(&mut self, rcode: Rcode, reason: Option<ExtendedError>) {
         let [questions, answers, authorities, mut additionals] = self.counts;
         self.out[3] |= (rcode.0 & 0x0f) as u8;
         if let Some(opt) = self.opt {
@@ -303,8 +303,12 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// Where a name that is not the root has been written. Most others differ in length or first letter.
     fn find(&self, name: &[u8]) -> Option<usize> {
-        self.labels[..self.remembered].iter().map(|at| usize::from(*at)).find(|at| self.stands_at(*at, name))
+        let (&len, first) = (name.first()?, name.get(1)?);
+        let alike = |at: &usize| self.out[*at] == len && self.out[*at + 1].eq_ignore_ascii_case(first);
+        let known = self.labels[..self.remembered].iter().map(|at| usize::from(*at));
+        known.filter(alike).find(|at| self.stands_at(*at, name))
     }
 
     /// Whether the name written at `at`, pointers followed, is `name` but for case.

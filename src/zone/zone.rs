@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use hashbrown::HashTable;
 
+use super::key::Lengths;
 use super::record::{Located, Place, Record, ZoneProblem, rdata_is_sound, rtype};
 use super::{Key, Label, Name};
 
@@ -34,6 +35,7 @@ impl Node {
 pub struct Zone {
     origin: Name,
     nodes: HashTable<(Name, Node)>,
+    lengths: Lengths,
     soa: Soa,
     /// Whether any name below the origin has NS records.
     has_cuts: bool,
@@ -134,10 +136,12 @@ impl Zone {
                 let has_cuts = nodes.iter().any(|(owner, node)| *owner != origin && node.rrset(rtype::NS).is_some());
                 let hash = |(name, _): &(Name, Node)| name.key().hash();
                 let mut table = HashTable::with_capacity(nodes.len());
+                let mut lengths = Lengths::default();
                 for node in nodes {
+                    lengths.insert(node.0.as_wire());
                     table.insert_unique(hash(&node), node, hash);
                 }
-                Ok(Zone { origin, nodes: table, soa, has_cuts })
+                Ok(Zone { origin, nodes: table, lengths, soa, has_cuts })
             }
             _ => Err(problems),
         }
@@ -182,7 +186,8 @@ impl Zone {
     }
 
     fn named_node(&self, key: &Key<'_>) -> Option<&(Name, Node)> {
-        self.nodes.find(key.hash(), |(name, _)| name.as_wire() == key.name())
+        let possible = self.lengths.contains(key.name()).then_some(&self.nodes)?;
+        possible.find(key.hash(), |(name, _)| name.as_wire() == key.name())
     }
 
     /// All static names with their RRsets, in no particular order.
