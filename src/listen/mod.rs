@@ -13,6 +13,7 @@ mod places;
 mod prompt;
 mod stream;
 mod tcp;
+mod throttle;
 mod tls;
 mod udp;
 
