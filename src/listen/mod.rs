@@ -45,8 +45,8 @@ pub struct Answerer {
 }
 
 impl Answerer {
-    fn answer(&self, packet: &[u8], client: IpAddr, transport: Transport, out: &mut Vec<u8>) -> Verdict {
-        let now = now_millis();
+    /// Answers one message of `client`. `now` is in milliseconds since 1970; `out` is overwritten.
+    pub fn answer(&self, packet: &[u8], client: IpAddr, transport: Transport, now: u64, out: &mut Vec<u8>) -> Verdict {
         let context = Context {
             ttls: self.ttls,
             cookies: &self.cookies,
@@ -64,7 +64,7 @@ impl Answerer {
     }
 }
 
-/// Milliseconds since 1970; one look at the clock serves the answer and the limiter.
+/// Milliseconds since 1970, for [`Answerer::answer`].
 fn now_millis() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
@@ -75,20 +75,20 @@ pub struct Dot {
     pub config: Arc<ServerConfig>,
 }
 
-/// Serves all sockets until `stop` is cancelled; the tasks are tracked by `tasks`.
+/// Serves all sockets until `stop` is cancelled; the tasks are tracked by `tasks`. Plain queries are answered where they
+/// arrive, the others by `rare`.
 pub fn serve(
     sockets: DnsSockets,
     dot: Option<Dot>,
     caps: Caps,
-    answerer: Answerer,
+    rare: Arc<Rare>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> std::io::Result<()> {
-    let rare = Arc::new(Rare);
     for socket in sockets.udp {
-        udp::serve(socket, answerer.clone(), rare.clone(), tasks, stop.clone())?;
+        udp::serve(socket, rare.clone(), tasks, stop.clone())?;
     }
-    let streams = tcp::Streams::new(answerer, rare, caps, bind::raise_file_limit(), tasks, stop);
+    let streams = tcp::Streams::new(rare, caps, bind::raise_file_limit(), tasks, stop);
     for listener in sockets.tcp {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         tasks.spawn(streams.clone().serve(listener, None));
@@ -133,7 +133,8 @@ mod tests {
             let opt = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 4 + cookie.len() as u8, 0, 10, 0, cookie.len() as u8];
             let packet = [&[1, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1][..], &question, &opt, cookie].concat();
             let mut out = Vec::new();
-            assert_eq!(answerer.answer(&packet, client.parse().unwrap(), transport, &mut out), Verdict::Reply);
+            let verdict = answerer.answer(&packet, client.parse().unwrap(), transport, now_millis(), &mut out);
+            assert_eq!(verdict, Verdict::Reply);
             let limited = match (out[2] & 0x02, out[3] & 0x0f) {
                 (0, 5) => false,
                 (2, 0) => true,

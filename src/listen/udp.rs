@@ -11,26 +11,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::mmsg::{self, Batch, Peer};
-use super::{Answerer, Rare};
+use super::{Rare, now_millis};
 use crate::answer::{Transport, Verdict};
 
-/// Rare messages that wait for the handler; more are dropped, as a full socket buffer would.
+/// Rare messages that wait for the handler; more are dropped, as a full socket buffer would, and counted.
 const RARE_WAITING: usize = 256;
 
 /// Answers the packets of one socket until `stop` is cancelled.
-pub fn serve(
-    socket: UdpSocket,
-    answerer: Answerer,
-    rare: Arc<Rare>,
-    tasks: &TaskTracker,
-    stop: CancellationToken,
-) -> io::Result<()> {
+pub fn serve(socket: UdpSocket, rare: Arc<Rare>, tasks: &TaskTracker, stop: CancellationToken) -> io::Result<()> {
     let socket = Arc::new(socket);
     let (hand_over, waiting) = mpsc::channel(RARE_WAITING);
-    tasks.spawn(handle_rare(socket.clone(), rare, waiting));
+    tasks.spawn(handle_rare(socket.clone(), rare.clone(), waiting));
     let thread = {
         let (socket, stop) = (socket.clone(), stop.clone());
-        move || receive(&socket, &answerer, &hand_over, &stop)
+        move || receive(&socket, &rare, &hand_over, &stop)
     };
     let thread = std::thread::Builder::new().name("dns-udp".into()).spawn(thread)?;
     tasks.spawn(async move {
@@ -44,12 +38,7 @@ pub fn serve(
     Ok(())
 }
 
-fn receive(
-    socket: &UdpSocket,
-    answerer: &Answerer,
-    hand_over: &mpsc::Sender<(Vec<u8>, Peer)>,
-    stop: &CancellationToken,
-) {
+fn receive(socket: &UdpSocket, rare: &Rare, hand_over: &mpsc::Sender<(Vec<u8>, Peer)>, stop: &CancellationToken) {
     let wildcard = socket.local_addr().is_ok_and(|address| address.ip().is_unspecified());
     let mut batch = Batch::new(wildcard);
     while !stop.is_cancelled() {
@@ -58,16 +47,18 @@ fn receive(
             tracing::debug!(%error, "receiving over UDP");
             continue;
         }
+        let now = now_millis();
         batch.answer(|packet, peer, reply| {
             if peer.address.port() == 0 {
                 return false; // cannot be answered
             }
-            match answerer.answer(packet, peer.address.ip(), Transport::Udp, reply) {
+            match rare.answerer().answer(packet, peer.address.ip(), Transport::Udp, now, reply) {
                 Verdict::Reply => true,
                 Verdict::Silence => false,
                 Verdict::Rare => {
-                    // A full queue drops, as a full socket buffer would.
-                    let _ = hand_over.try_send((packet.to_vec(), peer));
+                    if hand_over.try_send((packet.to_vec(), peer)).is_err() {
+                        rare.dropped_one(now);
+                    }
                     false
                 }
             }
@@ -78,7 +69,7 @@ fn receive(
 
 async fn handle_rare(socket: Arc<UdpSocket>, rare: Arc<Rare>, mut waiting: mpsc::Receiver<(Vec<u8>, Peer)>) {
     while let Some((packet, peer)) = waiting.recv().await {
-        let Some(reply) = rare.handle(packet, peer.address, Protocol::Udp).await else { continue };
+        let Some(reply) = rare.handle(packet, peer.address, Protocol::Udp, now_millis()).await else { continue };
         if let Err(error) = mmsg::send_one(&socket, &reply, peer) {
             tracing::debug!(%error, peer = %peer.address, "replying over UDP");
         }
