@@ -31,9 +31,10 @@ impl Throttle {
     }
 }
 
-/// Whether there has been no line for long enough; 0 stands for never.
+/// Whether there has been no line for long enough; 0 stands for never. A thread whose look at the clock is older than the
+/// line is no reason for another one; a clock that was set back by much is.
 fn due(at: u32, now: u32) -> bool {
-    at == 0 || u64::from(now.wrapping_sub(at)) >= LINE_EVERY
+    at == 0 || u64::from((now.wrapping_sub(at) as i32).unsigned_abs()) >= LINE_EVERY
 }
 
 #[cfg(test)]
@@ -47,7 +48,9 @@ mod tests {
         assert_eq!((0..5).filter_map(|_| throttle.count(1_029)).count(), 0);
         assert_eq!(throttle.count(1_030), Some(6));
         assert_eq!(throttle.count(1_059), None);
+        assert_eq!(throttle.count(1_029), None, "another thread's clock, read before that line");
+        assert_eq!(throttle.count(1_000), Some(3), "a clock that was set back");
         throttle.reset();
-        assert_eq!(throttle.count(1_059), Some(1));
+        assert_eq!(throttle.count(1_059), Some(1), "of somebody else now");
     }
 }
