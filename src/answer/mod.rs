@@ -7,7 +7,7 @@ mod encode;
 mod lookup;
 mod query;
 
-pub use cookie::{CookieState, Cookies, SECRET as COOKIE_SECRET};
+pub use cookie::{Cookie, CookieState, Cookies, SECRET as COOKIE_SECRET};
 pub use encode::{UDP_PAYLOAD, UDP_PLAIN};
 pub use query::{HEADER, Rcode};
 
