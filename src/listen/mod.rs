@@ -85,8 +85,9 @@ pub fn serve(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> std::io::Result<()> {
+    let hand_over = udp::HandOver::start(rare.clone(), tasks, stop.clone())?;
     for socket in sockets.udp {
-        udp::serve(socket, rare.clone(), tasks, stop.clone())?;
+        udp::serve(socket, rare.clone(), hand_over.clone(), tasks, stop.clone())?;
     }
     let streams = tcp::Streams::new(rare, caps, bind::raise_file_limit(), tasks, stop);
     for listener in sockets.tcp {

@@ -17,11 +17,42 @@ use crate::answer::{Transport, Verdict};
 /// Rare messages that wait for the handler; more are dropped, as a full socket buffer would, and counted.
 const RARE_WAITING: usize = 256;
 
+/// A rare message, and the socket that its answer leaves by.
+struct Waiting {
+    socket: Arc<UdpSocket>,
+    packet: Vec<u8>,
+    peer: Peer,
+}
+
+/// The way of rare messages to the thread that answers them, one for all sockets. It is none of the runtime's: a flood
+/// would keep those from everything else they do, updates above all.
+#[derive(Clone)]
+pub struct HandOver(mpsc::Sender<Waiting>);
+
+impl HandOver {
+    /// The thread ends when the last socket's has.
+    pub fn start(rare: Arc<Rare>, tasks: &TaskTracker, stop: CancellationToken) -> io::Result<HandOver> {
+        let (hand_over, waiting) = mpsc::channel(RARE_WAITING);
+        let runtime = tokio::runtime::Handle::current();
+        let handle = move || runtime.block_on(handle_rare(&rare, waiting));
+        let thread = std::thread::Builder::new().name("dns-rare".into()).spawn(handle)?;
+        tasks.spawn(async move {
+            stop.cancelled().await;
+            let _ = tokio::task::spawn_blocking(|| thread.join()).await;
+        });
+        Ok(HandOver(hand_over))
+    }
+}
+
 /// Answers the packets of one socket until `stop` is cancelled.
-pub fn serve(socket: UdpSocket, rare: Arc<Rare>, tasks: &TaskTracker, stop: CancellationToken) -> io::Result<()> {
+pub fn serve(
+    socket: UdpSocket,
+    rare: Arc<Rare>,
+    hand_over: HandOver,
+    tasks: &TaskTracker,
+    stop: CancellationToken,
+) -> io::Result<()> {
     let socket = Arc::new(socket);
-    let (hand_over, waiting) = mpsc::channel(RARE_WAITING);
-    tasks.spawn(handle_rare(socket.clone(), rare.clone(), waiting));
     let thread = {
         let (socket, stop) = (socket.clone(), stop.clone());
         move || receive(&socket, &rare, &hand_over, &stop)
@@ -38,7 +69,7 @@ pub fn serve(socket: UdpSocket, rare: Arc<Rare>, tasks: &TaskTracker, stop: Canc
     Ok(())
 }
 
-fn receive(socket: &UdpSocket, rare: &Rare, hand_over: &mpsc::Sender<(Vec<u8>, Peer)>, stop: &CancellationToken) {
+fn receive(socket: &Arc<UdpSocket>, rare: &Rare, hand_over: &HandOver, stop: &CancellationToken) {
     let wildcard = socket.local_addr().is_ok_and(|address| address.ip().is_unspecified());
     let mut batch = Batch::new(wildcard);
     while !stop.is_cancelled() {
@@ -56,8 +87,9 @@ fn receive(socket: &UdpSocket, rare: &Rare, hand_over: &mpsc::Sender<(Vec<u8>, P
                 Verdict::Reply => true,
                 Verdict::Silence => false,
                 Verdict::Rare => {
-                    if hand_over.try_send((packet.to_vec(), peer)).is_err() {
-                        rare.dropped_one(now);
+                    match hand_over.0.try_reserve() {
+                        Ok(place) => place.send(Waiting { socket: socket.clone(), packet: packet.to_vec(), peer }),
+                        Err(_) => rare.dropped_one(now),
                     }
                     false
                 }
@@ -67,8 +99,8 @@ fn receive(socket: &UdpSocket, rare: &Rare, hand_over: &mpsc::Sender<(Vec<u8>, P
     }
 }
 
-async fn handle_rare(socket: Arc<UdpSocket>, rare: Arc<Rare>, mut waiting: mpsc::Receiver<(Vec<u8>, Peer)>) {
-    while let Some((packet, peer)) = waiting.recv().await {
+async fn handle_rare(rare: &Rare, mut queue: mpsc::Receiver<Waiting>) {
+    while let Some(Waiting { socket, packet, peer }) = queue.recv().await {
         let Some(reply) = rare.handle(packet, peer.address, Protocol::Udp, now_millis()).await else { continue };
         if let Err(error) = mmsg::send_one(&socket, &reply, peer) {
             tracing::debug!(%error, peer = %peer.address, "replying over UDP");
