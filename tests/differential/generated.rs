@@ -164,7 +164,7 @@ impl Grammar {
                 6 => (10, random.some_octets(50)),
                 _ => (random.next() as u16, random.some_octets(30)),
             };
-            options.extend_from_slice(&(code as u16).to_be_bytes());
+            options.extend_from_slice(&u16::to_be_bytes(code));
             options.extend_from_slice(&(value.len() as u16).to_be_bytes());
             options.extend_from_slice(&value);
         }

@@ -24,6 +24,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Whose addresses the packets have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sources {
+    /// No flood, to compare with.
+    Nobody,
     /// 127.0.0.1 to 127.0.0.8.
     Eight,
     /// Every second packet as `Eight`, the others from anywhere in 127.0.0.0/8: 65,536 networks.
@@ -73,7 +75,7 @@ pub fn flood(server: &mut Acmezone, zone: &str, sources: Sources, warm_up: Durat
     thread::scope(|scope| {
         let (stop, counting, packets, accounts) = (&stop, &counting, &packets, &accounts);
         let _stop_on_panic = Stop(stop);
-        let senders: Vec<_> = (1..=SENDERS)
+        let senders: Vec<_> = (1..=if sources == Sources::Nobody { 0 } else { SENDERS })
             .map(|number| scope.spawn(move || send(number, sources, dns, packets, stop, counting)))
             .collect();
         let updates = [
