@@ -151,4 +151,27 @@ mod tests {
         assert!((0..20).all(|_| !ask("192.0.2.2", Transport::Tcp, &[5; 8]).0), "TCP");
         assert!(answerer.limiter.limited() > 1);
     }
+
+    #[test]
+    fn a_runtime_that_ends_at_once_is_not_held_up() {
+        let (ended, wait) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for round in 0..400 {
+                let runtime =
+                    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+                let entered = runtime.enter();
+                let sockets = DnsSockets::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+                let (rare, stop) = (Arc::new(Rare::new(answerer(0))), CancellationToken::new());
+                let caps = Caps { connections: 1, per_prefix: 1 };
+                serve(sockets, None, caps, rare, &TaskTracker::new(), &stop).unwrap();
+                drop(entered);
+                stop.cancel();
+                // Some of the tasks that end it have begun, others have not.
+                std::thread::sleep(std::time::Duration::from_micros(round % 50));
+                drop(runtime);
+            }
+            ended.send(()).unwrap();
+        });
+        wait.recv_timeout(std::time::Duration::from_secs(30)).expect("the runtime ends");
+    }
 }

@@ -30,11 +30,13 @@ struct Waiting {
 pub struct HandOver(mpsc::Sender<Waiting>);
 
 impl HandOver {
-    /// The thread ends when the last socket's has.
+    /// The thread ends when `stop` is cancelled; what waits then is lost, as in the network. It must not wait for the
+    /// threads of the sockets, which need the runtime to be woken: that may be gone.
     pub fn start(rare: Arc<Rare>, tasks: &TaskTracker, stop: CancellationToken) -> io::Result<HandOver> {
         let (hand_over, waiting) = mpsc::channel(RARE_WAITING);
         let runtime = tokio::runtime::Handle::current();
-        let handle = move || runtime.block_on(handle_rare(&rare, waiting));
+        let stopped = stop.clone();
+        let handle = move || runtime.block_on(stopped.run_until_cancelled(handle_rare(&rare, waiting)));
         let thread = std::thread::Builder::new().name("dns-rare".into()).spawn(handle)?;
         tasks.spawn(async move {
             stop.cancelled().await;

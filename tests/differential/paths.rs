@@ -58,7 +58,8 @@ pub struct Served {
     pub rare: Arc<Rare>,
     dns: RawDns,
     stop: CancellationToken,
-    _runtime: Runtime,
+    tasks: TaskTracker,
+    runtime: Runtime,
 }
 
 impl Served {
@@ -69,10 +70,11 @@ impl Served {
         let (rare, stop) = (Arc::new(rare()), CancellationToken::new());
         let caps = Caps { connections: 16, per_prefix: 16 };
         let entered = runtime.enter();
-        listen::serve(sockets, None, caps, rare.clone(), &TaskTracker::new(), &stop).unwrap();
+        let tasks = TaskTracker::new();
+        listen::serve(sockets, None, caps, rare.clone(), &tasks, &stop).unwrap();
         drop(entered);
         let dns = RawDns::new(address).timeout(Duration::from_secs(20));
-        Served { rare, dns, stop, _runtime: runtime }
+        Served { rare, dns, stop, tasks, runtime }
     }
 
     /// Sends all messages over both transports, through the loops; panics at the first answer that is not the handler's.
@@ -125,6 +127,8 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         self.stop.cancel();
+        self.tasks.close();
+        self.runtime.block_on(self.tasks.wait());
     }
 }
 
