@@ -34,7 +34,7 @@
 //! | `api.rs` | what the admin API and its client say to each other | zone |
 //! | `acme/` | the embedded ACME client: orders, renewal, export of PEM files | zone, account, config, store, resolve, api |
 //! | `door/` | protocol in, `Update` out: `acmedns.rs`, `admin/` | zone, account, config, store, api, acme |
-//! | `listen/` | sockets, and how much leaves through them: `udp.rs`, `tcp.rs` with `places.rs` and `stream.rs`, `http.rs`, `limit.rs`, `handler.rs` for the rare messages | zone, answer, config, store |
+//! | `listen/` | sockets, and how much leaves through them: `udp.rs`, `tcp.rs` with `places.rs` and `stream.rs`, `http.rs`, `limit.rs`, `handler.rs` for every message, the rare ones too | zone, answer, config, store |
 //! | `server.rs` | the composition root: [`server::Server::start`], for the binary and for every test | everything above |
 //! | `client.rs` | typed client of the admin API | zone, config, api |
 //! | `cli/` | one file per noun of the command line | zone, config, api, client, server |

@@ -9,7 +9,7 @@ mod lookup;
 mod query;
 
 pub use ahead::{Asked, BATCH, ReadAhead};
-pub use cookie::{CookieState, Cookies, SECRET as COOKIE_SECRET};
+pub use cookie::{Cookie, CookieState, Cookies, SECRET as COOKIE_SECRET};
 pub use encode::{ExtendedError, UDP_PAYLOAD, UDP_PLAIN};
 pub use query::{HEADER, Rcode};
 

@@ -1,6 +1,8 @@
-//! The rare messages: UPDATE, NOTIFY, and whatever is signed. hickory parses them, we decide.
+//! The handler of every message, also of the rare ones: UPDATE, NOTIFY, and whatever is signed. hickory parses those, we
+//! decide. A plain query gets the very answer that it would have got where it arrived.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hickory_server::net::runtime::{Time, TokioTime};
@@ -13,19 +15,40 @@ use hickory_server::proto::serialize::binary::BinEncoder;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
 
-use crate::answer::{ExtendedError, Rcode, UDP_PAYLOAD, UDP_PLAIN, refuse};
+use super::Answerer;
+use super::throttle::Throttle;
+use crate::answer::{ExtendedError, HEADER, Rcode, Transport, UDP_PAYLOAD, UDP_PLAIN, Verdict, refuse};
 
-/// Answers what `answer()` does not take.
+/// Answers also what `answer()` does not take.
 #[derive(Debug)]
-pub struct Rare;
+pub struct Rare {
+    answerer: Answerer,
+    dropped: AtomicU64,
+    told: Throttle,
+}
 
 impl Rare {
-    /// The reply to a message whose header has been checked; `None` for silence.
-    pub async fn handle(&self, packet: Vec<u8>, peer: SocketAddr, protocol: Protocol) -> Option<Vec<u8>> {
-        let mut header = [0; crate::answer::HEADER];
-        header.copy_from_slice(packet.get(..crate::answer::HEADER)?);
+    pub fn new(answerer: Answerer) -> Rare {
+        Rare { answerer, dropped: AtomicU64::new(0), told: Throttle::default() }
+    }
+
+    /// Answers what is not rare.
+    pub fn answerer(&self) -> &Answerer {
+        &self.answerer
+    }
+
+    /// The reply to any message; `None` for silence. `now` is in milliseconds since 1970.
+    pub async fn handle(&self, packet: Vec<u8>, peer: SocketAddr, protocol: Protocol, now: u64) -> Option<Vec<u8>> {
+        let transport = if protocol == Protocol::Udp { Transport::Udp } else { Transport::Tcp };
+        let mut reply = Vec::new();
+        // It also checks the header, before hickory allocates what that promises.
+        match self.answerer.answer(&packet, peer.ip(), transport, now, &mut reply) {
+            Verdict::Reply => return Some(reply),
+            Verdict::Silence => return None,
+            Verdict::Rare => {}
+        }
+        let header: [u8; HEADER] = *packet.first_chunk()?;
         let Ok(request) = Request::from_bytes(packet, peer, protocol) else {
-            let mut reply = Vec::new();
             refuse(&header, Rcode::FORMERR, &mut reply);
             return Some(reply);
         };
@@ -33,6 +56,20 @@ impl Rare {
         self.handle_request::<_, TokioTime>(&request, reply.clone()).await;
         let octets = std::mem::take(&mut *reply.octets.lock().unwrap_or_else(PoisonError::into_inner));
         (!octets.is_empty()).then_some(octets)
+    }
+
+    /// Counts a rare message that found no place to wait, and says so in the log now and then. `now` is in milliseconds
+    /// since 1970.
+    pub(super) fn dropped_one(&self, now: u64) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        if let Some(messages) = self.told.count(now / 1_000) {
+            tracing::warn!(messages, "too many UPDATE, NOTIFY and signed messages at a time: dropped some");
+        }
+    }
+
+    /// How many rare messages have been dropped since the start because too many were waiting.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 }
 
