@@ -3,7 +3,7 @@
 
 use super::cookie;
 use super::query::{COOKIE_OPTION, HEADER, Rcode};
-use crate::zone::{MAX_NAME, rtype};
+use crate::zone::{Denial, MAX_NAME, rtype};
 
 /// UDP payload that this server offers, and the most it sends (RFC 9715).
 pub const UDP_PAYLOAD: u16 = 1232;
@@ -146,6 +146,24 @@ impl<'a> Encoder<'a> {
     ) -> Result<Offset, Full> {
         self.name(owner)?;
         self.body(section, rtype, ttl, rdata)
+    }
+
+    /// Adds the SOA record of a negative answer (RFC 2308 section 3) to the authority section. The question must be a
+    /// name at or below `origin` (wire form).
+    pub fn denial(&mut self, origin: &[u8], denial: &Denial, ttl: u32, serial: u32) -> Result<(), Full> {
+        let begin = self.out.len();
+        self.put(&denial.octets)?;
+        let record = &mut self.out[begin..];
+        let origin_at = (self.start - 4).saturating_sub(origin.len()) as u16;
+        for &at in &denial.pointers {
+            let pointer = u16::from_be_bytes([record[at], record[at + 1]]) + origin_at;
+            record[at..at + 2].copy_from_slice(&pointer.to_be_bytes());
+        }
+        let serial_at = record.len() - Denial::SERIAL;
+        record[Denial::TTL..Denial::TTL + 4].copy_from_slice(&ttl.to_be_bytes());
+        record[serial_at..serial_at + 4].copy_from_slice(&serial.to_be_bytes());
+        self.counts[Section::Authority as usize] += 1;
+        Ok(())
     }
 
     /// Everything in the answer so far, to come back to with `rewind`.

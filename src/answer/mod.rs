@@ -223,9 +223,9 @@ impl<'v> Answering<'_, '_, 'v> {
             Found::Any => {
                 self.encoder.record(Section::Answer, owner, rtype::HINFO, self.ttls.txt, ANY_HINFO)?;
             }
-            Found::NoData { zone } => self.deny(zone)?,
+            Found::NoData { zone } => self.deny(zone, owner)?,
             Found::NxDomain { zone } => {
-                self.deny(zone)?;
+                self.deny(zone, owner)?;
                 return Ok(Rcode::NXDOMAIN);
             }
         }
@@ -245,9 +245,14 @@ impl<'v> Answering<'_, '_, 'v> {
     }
 
     /// Writes the SOA of a negative answer, with the TTL that resolvers cache it for (RFC 2308 sections 3 and 5).
-    fn deny(&mut self, zone: &Zone) -> Result<(), Full> {
-        let ttl = zone.soa().ttl.min(zone.soa().minimum()).min(self.ttls.negative);
-        self.soa(zone, Section::Authority, ttl).map(|_| ())
+    fn deny(&mut self, zone: &Zone, owner: Offset) -> Result<(), Full> {
+        let soa = zone.soa();
+        let ttl = soa.ttl.min(soa.minimum()).min(self.ttls.negative);
+        if owner != QUESTION {
+            return self.soa(zone, Section::Authority, ttl).map(|_| ()); // at the end of CNAMEs, maybe of another zone
+        }
+        let serial = soa.served_serial(self.view.revision());
+        self.encoder.denial(zone.origin().as_wire(), zone.denial(), ttl, serial)
     }
 
     /// Writes the SOA with the serial of this moment.

@@ -33,7 +33,7 @@ pub use tls::{TlsError, dot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answer::{Context, Cookies, ReadAhead, Transport, Ttls, Verdict, answer};
+use crate::answer::{Asked, Context, Cookies, ReadAhead, Transport, Ttls, Verdict, answer};
 use crate::zone::Live;
 
 /// What every DNS listener needs to answer.
@@ -54,7 +54,7 @@ impl Answerer {
     /// Answers all packets of a batch.
     fn answer_all(&self, ahead: &mut ReadAhead, batch: &mut Batch, now: u64, mut rare: impl FnMut(&[u8], Peer)) {
         let (packets, mut replies) = batch.packets();
-        ahead.read(&self.live, packets, |index, asked| {
+        let mut answer_one = |index: usize, asked: Asked<'_>| {
             let Some(peer) = replies.peer(index).filter(|peer| peer.address.port() != 0) else { return };
             let out = replies.room(index);
             let answer = |context: &Context<'_>| asked.answer(context, out);
@@ -63,7 +63,12 @@ impl Answerer {
                 Verdict::Silence => {}
                 Verdict::Rare => rare(asked.packet(), peer),
             }
-        });
+        };
+        // As in `with_context`, for what comes before the first answer.
+        let read = catch_unwind(AssertUnwindSafe(|| ahead.read(&self.live, packets, &mut answer_one)));
+        if read.is_err() {
+            tracing::error!("reading packets panicked, and a batch was lost: please report this and the line before");
+        }
     }
 
     /// A panic would be a bug; it must cost one answer, not the thread that answers everybody.

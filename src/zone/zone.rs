@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 
 use super::key::Lengths;
 use super::record::{Located, Place, Record, ZoneProblem, rdata_is_sound, rtype};
-use super::{Key, Label, Name};
+use super::{Denial, Key, Label, Name};
 
 /// All records of one owner and type (RFC 2181 section 5).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,7 @@ pub struct Zone {
     nodes: HashTable<(Name, Node)>,
     lengths: Lengths,
     soa: Soa,
+    denial: Denial,
     /// Whether any name below the origin has NS records.
     has_cuts: bool,
 }
@@ -130,8 +131,8 @@ impl Zone {
             problems.push(ZoneProblem { place: start, message: format!("no NS record at the origin {origin}") });
         }
         problems.sort_by(|a, b| (a.place, &a.message).cmp(&(b.place, &b.message)));
-        match soa {
-            Some(soa) if problems.is_empty() => {
+        match soa.and_then(|soa| Some((Denial::new(&origin, &soa.rdata)?, soa))) {
+            Some((denial, soa)) if problems.is_empty() => {
                 add_empty_non_terminals(&mut nodes, &origin);
                 let has_cuts = nodes.iter().any(|(owner, node)| *owner != origin && node.rrset(rtype::NS).is_some());
                 let hash = |(name, _): &(Name, Node)| name.key().hash();
@@ -141,7 +142,7 @@ impl Zone {
                     lengths.insert(node.0.as_wire());
                     table.insert_unique(hash(&node), node, hash);
                 }
-                Ok(Zone { origin, nodes: table, lengths, soa, has_cuts })
+                Ok(Zone { origin, nodes: table, lengths, soa, denial, has_cuts })
             }
             _ => Err(problems),
         }
@@ -178,6 +179,11 @@ impl Zone {
 
     pub fn soa(&self) -> &Soa {
         &self.soa
+    }
+
+    /// The SOA record of negative answers.
+    pub fn denial(&self) -> &Denial {
+        &self.denial
     }
 
     /// The node of exactly this name; `None` if no static record makes it exist.

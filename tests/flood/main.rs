@@ -62,7 +62,9 @@ fn a_flood_from_eight_sources_costs_no_memory_and_stops_no_update() {
     assert_unharmed(&mut server, &flooded);
     assert!(flooded.lines <= 1, "{}", server.log());
     let soa = Query::new(ZONE, Rtype::SOA).bytes();
-    assert!(Reply::parse(&RawDns::new(server.dns).udp(&soa).unwrap()).header.aa(), "loopback is exempt");
+    // What the flood left in the socket's buffer may have pushed the first ones out.
+    let reply = poll(Duration::from_secs(10), "an answer after the flood", || RawDns::new(server.dns).udp(&soa));
+    assert!(Reply::parse(&reply).header.aa(), "loopback is exempt");
     assert_eq!(counters(&server).limited, 0);
 }
 
