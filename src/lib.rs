@@ -10,14 +10,14 @@
 //!         acme-dns API        │                  │
 //!         admin API           │               Change (what was decided)
 //!         own ACME client     │                  ▼
-//!                             └───publish──▶ zone::Live (static zones: one atomic pointer; TXT: a concurrent map)
+//!                             └───publish──▶ zone::Live (static zones: one atomic pointer; TXT: a table without locks)
 //!                                                │ read only, no lock held across an answer
 //! read    UDP / TCP / TLS ──Query──▶ answer::answer() ─┴─▶ octets
 //! ```
 //!
 //! - **A door says "ok" only after commit and publish.** The CA may ask the next millisecond.
 //! - **One answer function.** Every transport calls the same synchronous [`answer::answer`]; what it says cannot differ.
-//! - **Answering never touches the store**, never awaits, takes no lock that a writer holds for longer than a pointer.
+//! - **Answering never touches the store**, never awaits, and looks names up without a lock.
 //! - **The embedded ACME client is just another caller of the writer.** It has no private way to publish a value.
 //! - **The core is pure**: `zone`, `answer`, `account` and the plan of `acme` have no socket, clock or randomness.
 //!
