@@ -27,7 +27,19 @@ pub struct Status {
     pub labels: usize,
     /// Names that hold at least one value.
     pub names_with_values: usize,
+    /// What happened to messages over DNS since the start.
+    #[serde(default)]
+    pub dns_counters: DnsCounters,
     pub certificates: Vec<CertificateStatus>,
+}
+
+/// What the DNS listeners count; since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsCounters {
+    /// Answers over UDP that the rate limit made an empty TC, or would have with `dry_run`.
+    pub limited: u64,
+    /// UPDATE, NOTIFY and signed messages over UDP that were dropped because too many were waiting.
+    pub dropped: u64,
 }
 
 /// An account, without its credentials.

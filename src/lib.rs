@@ -11,14 +11,14 @@
 //!         RFC 2136            │               Change (what was decided)
 //!         admin API           │                  │
 //!         own ACME client     │                  ▼
-//!                             └───publish──▶ zone::Live (static zones: one atomic pointer; TXT: a concurrent map)
+//!                             └───publish──▶ zone::Live (static zones: one atomic pointer; TXT: a table without locks)
 //!                                                │ read only, no lock held across an answer
 //! read    UDP / TCP / TLS ──Query──▶ answer::answer() ─┴─▶ octets
 //! ```
 //!
 //! - **A door says "ok" only after commit and publish.** The CA may ask the next millisecond.
 //! - **One answer function.** Every transport calls the same synchronous [`answer::answer`]; what it says cannot differ.
-//! - **Answering never touches the store**, never awaits, takes no lock that a writer holds for longer than a pointer.
+//! - **Answering never touches the store**, never awaits, and looks names up without a lock.
 //! - **The embedded ACME client is just another caller of the writer.** It has no private way to publish a value.
 //! - **The core is pure**: `zone`, `answer`, `account` and the plan of `acme` have no socket, clock or randomness.
 //!
@@ -36,7 +36,7 @@
 //! | `api.rs` | what the admin API and its client say to each other | zone |
 //! | `acme/` | the embedded ACME client: orders, renewal, export of PEM files | zone, account, config, store, resolve, api |
 //! | `door/` | protocol in, `Update` out: `acmedns.rs`, `admin/`, `rfc2136/` | zone, account, config, store, api, acme |
-//! | `listen/` | sockets, and how much leaves through them: `udp.rs`, `tcp.rs` with `places.rs` and `stream.rs`, `http.rs`, `limit.rs`, `handler.rs` for the rare messages with `signed.rs` for those that doors and keys are for | zone, account, answer, config, store, tsig, door |
+//! | `listen/` | sockets, and how much leaves through them: `udp.rs`, `tcp.rs` with `places.rs` and `stream.rs`, `http.rs`, `limit.rs`, `handler.rs` for every message, the rare ones too, with `signed.rs` for UPDATE and what is signed | zone, account, answer, config, store, tsig, door |
 //! | `server.rs` | the composition root: [`server::Server::start`], for the binary and for every test | everything above |
 //! | `client.rs` | typed client of the admin API | zone, config, api |
 //! | `cli/` | one file per noun of the command line | zone, config, api, client, server |

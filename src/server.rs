@@ -13,10 +13,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::acme::{Issuer, OwnListeners};
 use crate::answer::{COOKIE_SECRET, Cookies, Ttls};
+use crate::api::DnsCounters;
 use crate::config::{Config, CookieSecret, RateLimit};
 use crate::door::acmedns;
-use crate::door::admin::{self, AdminState, AdminToken, ZoneFacts};
-use crate::listen::{self, Answerer, Caps, DnsSockets, Dot, Limiter, LimiterSettings, Updates};
+use crate::door::admin::{self, AdminState, AdminToken, Counters, ZoneFacts};
+use crate::listen::{self, Answerer, Caps, DnsSockets, Dot, Limiter, LimiterSettings, Rare, Updates};
 use crate::resolve::Resolver;
 use crate::store::{Policy, Sqlite, StoreError, Writer, WriterHandle};
 use crate::tsig::Keys;
@@ -104,17 +105,22 @@ impl Server {
             admin: addresses.admin,
             zones: config.zones.iter().map(|zone| ZoneFacts::new(zone, config.api.zone.as_ref())).collect(),
         };
-        let (facts, issuing) = (Arc::new(facts), issuer.clone());
-        let admin_router = admin::router(AdminState { token, writer: writer.clone(), issuer: issuing, facts });
         let api_router = acmedns::router(writer.clone(), config.api.registration);
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let ttls = Ttls { txt: config.dns.txt_ttl, negative: config.dns.negative_ttl };
         let caps = Caps { connections: config.dns.tcp_connections, per_prefix: config.dns.tcp_connections_per_prefix };
         let cookies = Arc::new(cookies(&config.dns.cookie_secret).map_err(StartError::one)?);
-        let answerer = Answerer { live, ttls, cookies, limiter: Arc::new(limiter(&config.dns.rate_limit)) };
+        let limiter = Arc::new(limiter(&config.dns.rate_limit));
         let updates = Updates::new(Keys::new(config.tsig_keys.iter().cloned()), writer.clone());
-        listen::serve(sockets.dns, dot, caps, answerer, updates, &tasks, &stop).map_err(StartError::one)?;
+        let answerer = Answerer { live, ttls, cookies, limiter: limiter.clone() };
+        let rare = Arc::new(Rare::new(answerer).with_updates(updates));
+        listen::serve(sockets.dns, dot, caps, rare.clone(), &tasks, &stop).map_err(StartError::one)?;
+        let (facts, issuing) = (Arc::new(facts), issuer.clone());
+        let count = move || DnsCounters { limited: limiter.limited(), dropped: rare.dropped() };
+        let counters = Counters(Arc::new(count));
+        let admin_router =
+            admin::router(AdminState { token, writer: writer.clone(), issuer: issuing, facts, counters });
         for listener in sockets.api {
             serve_http(listener, api_router.clone(), api_tls.clone(), &tasks, &stop);
         }

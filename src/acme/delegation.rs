@@ -104,7 +104,7 @@ pub(super) async fn locate(
 }
 
 fn zone_of(live: &Live, name: &Name) -> Result<std::sync::Arc<Zone>, DelegationError> {
-    live.zones().find(&name.key()).cloned().ok_or_else(|| DelegationError::NoZone(name.clone()))
+    live.zones().find(name.as_wire()).cloned().ok_or_else(|| DelegationError::NoZone(name.clone()))
 }
 
 async fn missing_cname(

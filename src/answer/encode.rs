@@ -3,7 +3,7 @@
 
 use super::cookie;
 use super::query::{COOKIE_OPTION, HEADER, Rcode};
-use crate::zone::{MAX_NAME, rtype};
+use crate::zone::{Denial, MAX_NAME, rtype};
 
 /// UDP payload that this server offers, and the most it sends (RFC 9715).
 pub const UDP_PAYLOAD: u16 = 1232;
@@ -18,7 +18,7 @@ const EXTENDED_ERROR_OPTION: u16 = 15;
 /// The EXTENDED ERROR option of an answer: code, length, INFO-CODE; no EXTRA-TEXT.
 const EXTENDED_ERROR_LEN: usize = 6;
 /// How many places of labels are remembered for compression; more is not needed for the answers given here.
-const MEMORY: usize = 48;
+const MEMORY: usize = 32;
 
 /// Where the owner name of a record has been written already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +148,24 @@ impl<'a> Encoder<'a> {
         self.body(section, rtype, ttl, rdata)
     }
 
+    /// Adds the SOA record of a negative answer (RFC 2308 section 3) to the authority section. The question must be a
+    /// name at or below `origin` (wire form).
+    pub fn denial(&mut self, origin: &[u8], denial: &Denial, ttl: u32, serial: u32) -> Result<(), Full> {
+        let begin = self.out.len();
+        self.put(&denial.octets)?;
+        let record = &mut self.out[begin..];
+        let origin_at = (self.start - 4).saturating_sub(origin.len()) as u16;
+        for &at in &denial.pointers {
+            let pointer = u16::from_be_bytes([record[at], record[at + 1]]) + origin_at;
+            record[at..at + 2].copy_from_slice(&pointer.to_be_bytes());
+        }
+        let serial_at = record.len() - Denial::SERIAL;
+        record[Denial::TTL..Denial::TTL + 4].copy_from_slice(&ttl.to_be_bytes());
+        record[serial_at..serial_at + 4].copy_from_slice(&serial.to_be_bytes());
+        self.counts[Section::Authority as usize] += 1;
+        Ok(())
+    }
+
     /// Everything in the answer so far, to come back to with `rewind`.
     pub fn mark(&self) -> Mark {
         Mark { len: self.out.len(), counts: self.counts, remembered: self.remembered }
@@ -168,17 +186,17 @@ impl<'a> Encoder<'a> {
     }
 
     /// Writes the response code and OPT; the answer is complete.
-    pub fn end(self, rcode: Rcode) {
+    pub fn end(&mut self, rcode: Rcode) {
         self.close(rcode, None);
     }
 
     /// Writes REFUSED, and the reason into OPT, if there is one; the answer is complete. It has no records, so there is
     /// room: header, longest question and OPT are 316 octets.
-    pub fn refuse(self, reason: ExtendedError) {
+    pub fn refuse(&mut self, reason: ExtendedError) {
         self.close(Rcode::REFUSED, Some(reason));
     }
 
-    fn close(self, rcode: Rcode, reason: Option<ExtendedError>) {
+    fn close(&mut self, rcode: Rcode, reason: Option<ExtendedError>) {
         let [questions, answers, authorities, mut additionals] = self.counts;
         self.out[3] |= (rcode.0 & 0x0f) as u8;
         if let Some(opt) = self.opt {
@@ -303,8 +321,12 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// Where a name that is not the root has been written. Most others differ in length or first letter.
     fn find(&self, name: &[u8]) -> Option<usize> {
-        self.labels[..self.remembered].iter().map(|at| usize::from(*at)).find(|at| self.stands_at(*at, name))
+        let (&len, first) = (name.first()?, name.get(1)?);
+        let alike = |at: &usize| self.out[*at] == len && self.out[*at + 1].eq_ignore_ascii_case(first);
+        let known = self.labels[..self.remembered].iter().map(|at| usize::from(*at));
+        known.filter(alike).find(|at| self.stands_at(*at, name))
     }
 
     /// Whether the name written at `at`, pointers followed, is `name` but for case.

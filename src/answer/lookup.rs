@@ -64,10 +64,10 @@ static EMPTY: Node = Node { rrsets: Vec::new() };
 /// The zone that answers: the one with the longest origin; for the DS RRset of an origin the parent, if it is here too
 /// and delegates.
 fn authority<'a>(zones: &'a Zones, key: &Key<'_>, qtype: u16) -> Option<&'a Zone> {
-    let zone = zones.find(key)?;
+    let zone = zones.find(key.name())?;
     if qtype == rtype::DS
         && zone.origin().as_wire() == key.name()
-        && let Some(parent) = key.parent().and_then(|above| zones.find(&above))
+        && let Some(parent) = key.parent().and_then(|above| zones.find(above.name()))
         && parent.cut_above(key.name()).is_some()
     {
         return Some(parent);

@@ -9,7 +9,7 @@ mod lookup;
 mod query;
 
 pub use ahead::{Asked, BATCH, ReadAhead};
-pub use cookie::{CookieState, Cookies, SECRET as COOKIE_SECRET};
+pub use cookie::{Cookie, CookieState, Cookies, SECRET as COOKIE_SECRET};
 pub use encode::{ExtendedError, UDP_PAYLOAD, UDP_PLAIN};
 pub use query::{Frame, HEADER, Rcode};
 
@@ -116,7 +116,7 @@ impl Frame<'_> {
     /// that is not known is all that is told about it (RFC 6891 section 6.1.3).
     pub fn reply(&self, packet: &[u8], rcode: Rcode, out: &mut Vec<u8>) {
         let opt = self.edns.map(|edns| Opt { dnssec_ok: edns.dnssec_ok, cookie: None });
-        let encoder = Encoder::new(out, packet, self.question, opt, usize::from(u16::MAX));
+        let mut encoder = Encoder::new(out, packet, self.question, opt, usize::from(u16::MAX));
         match rcode {
             _ if self.has_unknown_version() => encoder.end(Rcode::BADVERS),
             Rcode::REFUSED => encoder.refuse(ExtendedError::PROHIBITED),
@@ -246,9 +246,9 @@ impl<'v> Answering<'_, '_, 'v> {
             Found::Any => {
                 self.encoder.record(Section::Answer, owner, rtype::HINFO, self.ttls.txt, ANY_HINFO)?;
             }
-            Found::NoData { zone } => self.deny(zone)?,
+            Found::NoData { zone } => self.deny(zone, owner)?,
             Found::NxDomain { zone } => {
-                self.deny(zone)?;
+                self.deny(zone, owner)?;
                 return Ok(Rcode::NXDOMAIN);
             }
         }
@@ -268,9 +268,14 @@ impl<'v> Answering<'_, '_, 'v> {
     }
 
     /// Writes the SOA of a negative answer, with the TTL that resolvers cache it for (RFC 2308 sections 3 and 5).
-    fn deny(&mut self, zone: &Zone) -> Result<(), Full> {
-        let ttl = zone.soa().ttl.min(zone.soa().minimum()).min(self.ttls.negative);
-        self.soa(zone, Section::Authority, ttl).map(|_| ())
+    fn deny(&mut self, zone: &Zone, owner: Offset) -> Result<(), Full> {
+        let soa = zone.soa();
+        let ttl = soa.ttl.min(soa.minimum()).min(self.ttls.negative);
+        if owner != QUESTION {
+            return self.soa(zone, Section::Authority, ttl).map(|_| ()); // at the end of CNAMEs, maybe of another zone
+        }
+        let serial = soa.served_serial(self.view.revision());
+        self.encoder.denial(zone.origin().as_wire(), zone.denial(), ttl, serial)
     }
 
     /// Writes the SOA with the serial of this moment.

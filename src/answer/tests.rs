@@ -216,6 +216,32 @@ fn an_expired_value_is_not_answered() {
 }
 
 #[test]
+fn the_ready_denial_is_what_the_encoder_writes_rfc1035_4_1_4() {
+    let origins = ["auth.example.org", "org", "."];
+    let names = ["ns1.auth.example.org.", "Host.example.org.", "org.", ".", "auth.example.org.", "ns.elsewhere.net."];
+    let pairs: Vec<_> = names.iter().flat_map(|mname| names.map(|rname| (*mname, rname))).collect();
+    for (origin, (mname, rname)) in origins.iter().flat_map(|origin| pairs.iter().map(move |pair| (*origin, *pair))) {
+        let file = format!("$TTL 60\n@ SOA {mname} {rname} 7 2 3 4 300\n@ NS ns1\n");
+        let origin = name(origin);
+        let zone = Zone::from_records(origin.clone(), master::read(&file, &origin).unwrap()).unwrap();
+        let packet = query("x.y.auth.example.org", 16);
+        let mut ready = Vec::new();
+        let mut encoder = Encoder::new(&mut ready, &packet, &packet[HEADER..], None, 512);
+        encoder.denial(origin.as_wire(), zone.denial(), 60, 7).unwrap();
+        encoder.end(Rcode::NXDOMAIN);
+        let mut plain = Vec::new();
+        let mut encoder = Encoder::new(&mut plain, &packet, &packet[HEADER..], None, 512);
+        encoder.named_record(Section::Authority, origin.as_wire(), 6, 60, &zone.soa().rdata).unwrap();
+        encoder.end(Rcode::NXDOMAIN);
+        assert_eq!(read(&ready), read(&plain), "{origin} {mname} {rname}");
+        // The encoder also knows what is above the origin, and what the two names have in common.
+        if origin == name("auth.example.org") && mname != rname {
+            assert_eq!(ready.len(), plain.len(), "{mname} {rname}");
+        }
+    }
+}
+
+#[test]
 fn the_serial_moves_with_every_change_rfc1035_3_3_13() {
     let live = live();
     assert_eq!(ask(&live, "none.auth.example.org", TXT).authority, [soa("auth.example.org", 7)]);

@@ -1,7 +1,8 @@
-//! The rare messages: UPDATE, NOTIFY, and whatever is signed. What is neither signed nor an UPDATE, hickory parses and we
-//! decide; the others are for `signed.rs`.
+//! The handler of every message, also of the rare ones. A plain query gets the very answer that it would have got where it
+//! arrived; UPDATE and whatever is signed is for `signed.rs`; NOTIFY hickory parses, and we decide.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hickory_server::net::runtime::{Time, TokioTime};
@@ -15,34 +16,54 @@ use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
 
 use super::Answerer;
 use super::signed::{Handled, Updates};
-use crate::answer::{ExtendedError, Rcode, UDP_PAYLOAD, UDP_PLAIN, refuse};
+use super::throttle::Throttle;
+use crate::answer::{ExtendedError, HEADER, Rcode, Transport, UDP_PAYLOAD, UDP_PLAIN, Verdict, refuse};
 
-/// Answers what `answer()` does not take.
+/// Answers also what `answer()` does not take.
 #[derive(Debug)]
 pub struct Rare {
-    pub(super) answerer: Answerer,
+    answerer: Answerer,
     pub(super) updates: Updates,
+    dropped: AtomicU64,
+    told: Throttle,
 }
 
 impl Rare {
-    pub fn new(answerer: Answerer, updates: Updates) -> Rare {
-        Rare { answerer, updates }
+    pub fn new(answerer: Answerer) -> Rare {
+        Rare { answerer, updates: Updates::default(), dropped: AtomicU64::new(0), told: Throttle::default() }
     }
 
-    /// The reply to a message whose header has been checked; `None` for silence.
-    pub async fn handle(&self, packet: Vec<u8>, peer: SocketAddr, protocol: Protocol) -> Option<Vec<u8>> {
-        match self.signed(packet, peer, protocol).await {
+    /// With keys that updates are signed with; without them every update is refused.
+    pub fn with_updates(self, updates: Updates) -> Rare {
+        Rare { updates, ..self }
+    }
+
+    /// Answers what is not rare.
+    pub fn answerer(&self) -> &Answerer {
+        &self.answerer
+    }
+
+    /// The reply to any message; `None` for silence. `now` is in milliseconds since 1970.
+    pub async fn handle(&self, packet: Vec<u8>, peer: SocketAddr, protocol: Protocol, now: u64) -> Option<Vec<u8>> {
+        let transport = if protocol == Protocol::Udp { Transport::Udp } else { Transport::Tcp };
+        let mut reply = Vec::new();
+        // It also checks the header, before hickory allocates what that promises.
+        match self.answerer.answer(&packet, peer.ip(), transport, now, &mut reply) {
+            Verdict::Reply => return Some(reply),
+            Verdict::Silence => return None,
+            Verdict::Rare => {}
+        }
+        match self.signed(packet, peer, protocol, now).await {
             Handled::Reply(reply) => reply,
             Handled::Left(packet) => self.left(packet, peer, protocol).await,
         }
     }
 
-    /// The reply to what is neither signed nor an UPDATE.
+    /// The reply to what is rare, and neither signed nor an UPDATE.
     pub(super) async fn left(&self, packet: Vec<u8>, peer: SocketAddr, protocol: Protocol) -> Option<Vec<u8>> {
-        let mut header = [0; crate::answer::HEADER];
-        header.copy_from_slice(packet.get(..crate::answer::HEADER)?);
+        let mut reply = Vec::new();
+        let header: [u8; HEADER] = *packet.first_chunk()?;
         let Ok(request) = Request::from_bytes(packet, peer, protocol) else {
-            let mut reply = Vec::new();
             refuse(&header, Rcode::FORMERR, &mut reply);
             return Some(reply);
         };
@@ -50,6 +71,20 @@ impl Rare {
         self.handle_request::<_, TokioTime>(&request, reply.clone()).await;
         let octets = std::mem::take(&mut *reply.octets.lock().unwrap_or_else(PoisonError::into_inner));
         (!octets.is_empty()).then_some(octets)
+    }
+
+    /// Counts a rare message that found no place to wait, and says so in the log now and then. `now` is in milliseconds
+    /// since 1970.
+    pub(super) fn dropped_one(&self, now: u64) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        if let Some(messages) = self.told.count(now / 1_000) {
+            tracing::warn!(messages, "too many UPDATE, NOTIFY and signed messages at a time: dropped some");
+        }
+    }
+
+    /// How many rare messages have been dropped since the start because too many were waiting.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 }
 

@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use ipnet::IpNet;
 
+use super::throttle::{LINE_EVERY, Throttle};
+
 /// Buckets in a set.
 const WAYS: usize = 4;
 /// Parts of a second that a bucket's moment is counted in.
@@ -32,9 +34,7 @@ const MOMENT: u64 = (1 << MOMENT_BITS) - 1;
 /// How often a change of the same bucket by another thread is waited out.
 const TRIES: usize = 8;
 
-/// Seconds between two lines about the same network.
-const LINE_EVERY: u64 = 30;
-/// Lines about all networks in that time.
+/// Lines about all networks in the time between two lines about the same.
 const LINES: u64 = 100;
 
 /// What is limited, and for whom.
@@ -68,9 +68,8 @@ pub enum Checked {
 struct Bucket {
     /// Which network, and when the bucket will be full.
     state: AtomicU64,
-    /// When there was a line about this network last, in seconds, and how many answers have been limited since: 32 bits
-    /// each.
-    told: AtomicU64,
+    /// Lines about this network, with how many of its answers have been limited.
+    told: Throttle,
 }
 
 #[derive(Debug, Default)]
@@ -152,7 +151,7 @@ impl Limiter {
                 Taken::Yes => return Checked::Allowed,
                 Taken::Empty(bucket) => {
                     self.limited.fetch_add(1, Relaxed);
-                    return Checked::Limited { tell: count(bucket, now_millis / 1_000) };
+                    return Checked::Limited { tell: bucket.told.count(now_millis / 1_000) };
                 }
                 Taken::Disturbed => {}
             }
@@ -229,7 +228,7 @@ fn take(set: &[Bucket; WAYS], owner: u64, now: u64, cost: u64) -> Taken<'_> {
     let Some((bucket, state)) = place else { return Taken::Yes };
     let taken = put(bucket, state, owner, now + cost);
     if matches!(taken, Taken::Yes) {
-        bucket.told.store(0, Relaxed);
+        bucket.told.reset();
     }
     taken
 }
@@ -249,25 +248,6 @@ fn put(bucket: &Bucket, before: u64, owner: u64, full_at: u64) -> Taken<'_> {
         Ok(_) => Taken::Yes,
         Err(_) => Taken::Disturbed,
     }
-}
-
-/// Counts a limited answer; the count since the last line, if it is time for one.
-fn count(bucket: &Bucket, now: u64) -> Option<u32> {
-    let now = now as u32;
-    let before = bucket.told.fetch_update(Relaxed, Relaxed, |told| {
-        let (at, answers) = ((told >> 32) as u32, told as u32);
-        Some(match due(at, now) {
-            true => u64::from(now.max(1)) << 32,
-            false => u64::from(at) << 32 | u64::from(answers.saturating_add(1)),
-        })
-    });
-    let told = before.unwrap_or_default();
-    due((told >> 32) as u32, now).then_some((told as u32).saturating_add(1))
-}
-
-/// Whether there has been no line for long enough; 0 stands for never.
-fn due(at: u32, now: u32) -> bool {
-    at == 0 || u64::from(now.wrapping_sub(at)) >= LINE_EVERY
 }
 
 /// An address as 128 bits, IPv4 as it is mapped into IPv6 (RFC 4291 section 2.5.5.2).

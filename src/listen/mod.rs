@@ -1,8 +1,8 @@
 //! Sockets, and nothing else: what comes in goes to `answer`, what comes out is sent.
 //!
 //! The loops are our own. hickory's listeners parse before anything can be checked (a 12-octet packet makes them
-//! allocate 11 MB), and cannot send ready-made octets. What [`answer`] does not take goes to our `handler.rs`,
-//! after the header has been checked: UPDATE and signed messages to `signed.rs`, the rest to hickory's parser.
+//! allocate 11 MB), and cannot send ready-made octets. What [`answer`] does not take, UPDATE and signed messages, goes
+//! to hickory's parser and our `handler.rs`, after the header has been checked.
 
 mod bind;
 mod handler;
@@ -14,6 +14,7 @@ mod prompt;
 mod signed;
 mod stream;
 mod tcp;
+mod throttle;
 mod tls;
 mod udp;
 
@@ -34,7 +35,7 @@ pub use tls::{TlsError, dot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answer::{Context, Cookies, ReadAhead, Transport, Ttls, Verdict, answer};
+use crate::answer::{Asked, Context, Cookies, ReadAhead, Transport, Ttls, Verdict, answer};
 use crate::zone::Live;
 
 /// What every DNS listener needs to answer.
@@ -47,16 +48,15 @@ pub struct Answerer {
 }
 
 impl Answerer {
-    /// Answers one message.
-    fn answer(&self, packet: &[u8], client: IpAddr, transport: Transport, out: &mut Vec<u8>) -> Verdict {
-        self.with_context(client, transport, now_millis(), packet, |context| answer(&self.live, context, packet, out))
+    /// Answers one message of `client`. `now` is in milliseconds since 1970; `out` is overwritten.
+    pub fn answer(&self, packet: &[u8], client: IpAddr, transport: Transport, now: u64, out: &mut Vec<u8>) -> Verdict {
+        self.with_context(client, transport, now, packet, |context| answer(&self.live, context, packet, out))
     }
 
     /// Answers all packets of a batch.
-    fn answer_all(&self, ahead: &mut ReadAhead, batch: &mut Batch, mut rare: impl FnMut(&[u8], Peer)) {
-        let now = now_millis();
+    fn answer_all(&self, ahead: &mut ReadAhead, batch: &mut Batch, now: u64, mut rare: impl FnMut(&[u8], Peer)) {
         let (packets, mut replies) = batch.packets();
-        ahead.read(&self.live, packets, |index, asked| {
+        let mut answer_one = |index: usize, asked: Asked<'_>| {
             let Some(peer) = replies.peer(index).filter(|peer| peer.address.port() != 0) else { return };
             let out = replies.room(index);
             let answer = |context: &Context<'_>| asked.answer(context, out);
@@ -65,7 +65,12 @@ impl Answerer {
                 Verdict::Silence => {}
                 Verdict::Rare => rare(asked.packet(), peer),
             }
-        });
+        };
+        // As in `with_context`, for what comes before the first answer.
+        let read = catch_unwind(AssertUnwindSafe(|| ahead.read(&self.live, packets, &mut answer_one)));
+        if read.is_err() {
+            tracing::error!("reading packets panicked, and a batch was lost: please report this and the line before");
+        }
     }
 
     /// A panic would be a bug; it must cost one answer, not the thread that answers everybody.
@@ -103,21 +108,21 @@ pub struct Dot {
     pub config: Arc<ServerConfig>,
 }
 
-/// Serves all sockets until `stop` is cancelled; the tasks are tracked by `tasks`.
+/// Serves all sockets until `stop` is cancelled; the tasks are tracked by `tasks`. Plain queries are answered where they
+/// arrive, the others by `rare`.
 pub fn serve(
     sockets: DnsSockets,
     dot: Option<Dot>,
     caps: Caps,
-    answerer: Answerer,
-    updates: Updates,
+    rare: Arc<Rare>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> std::io::Result<()> {
-    let rare = Arc::new(Rare::new(answerer.clone(), updates));
+    let hand_over = udp::HandOver::start(rare.clone(), tasks, stop.clone())?;
     for socket in sockets.udp {
-        udp::serve(socket, answerer.clone(), rare.clone(), tasks, stop.clone())?;
+        udp::serve(socket, rare.clone(), hand_over.clone(), tasks, stop.clone())?;
     }
-    let streams = tcp::Streams::new(answerer, rare, caps, bind::raise_file_limit(), tasks, stop);
+    let streams = tcp::Streams::new(rare, caps, bind::raise_file_limit(), tasks, stop);
     for listener in sockets.tcp {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         tasks.spawn(streams.clone().serve(listener, None));
@@ -162,7 +167,8 @@ mod tests {
             let opt = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 4 + cookie.len() as u8, 0, 10, 0, cookie.len() as u8];
             let packet = [&[1, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1][..], &question, &opt, cookie].concat();
             let mut out = Vec::new();
-            assert_eq!(answerer.answer(&packet, client.parse().unwrap(), transport, &mut out), Verdict::Reply);
+            let verdict = answerer.answer(&packet, client.parse().unwrap(), transport, now_millis(), &mut out);
+            assert_eq!(verdict, Verdict::Reply);
             let limited = match (out[2] & 0x02, out[3] & 0x0f) {
                 (0, 5) => false,
                 (2, 0) => true,
@@ -177,5 +183,28 @@ mod tests {
         assert!((0..20).any(|_| ask("192.0.2.2", Transport::Udp, &cookie).0), "somebody else's cookie");
         assert!((0..20).all(|_| !ask("192.0.2.2", Transport::Tcp, &[5; 8]).0), "TCP");
         assert!(answerer.limiter.limited() > 1);
+    }
+
+    #[test]
+    fn a_runtime_that_ends_at_once_is_not_held_up() {
+        let (ended, wait) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for round in 0..400 {
+                let runtime =
+                    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+                let entered = runtime.enter();
+                let sockets = DnsSockets::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+                let (rare, stop) = (Arc::new(Rare::new(answerer(0))), CancellationToken::new());
+                let caps = Caps { connections: 1, per_prefix: 1 };
+                serve(sockets, None, caps, rare, &TaskTracker::new(), &stop).unwrap();
+                drop(entered);
+                stop.cancel();
+                // Some of the tasks that end it have begun, others have not.
+                std::thread::sleep(std::time::Duration::from_micros(round % 50));
+                drop(runtime);
+            }
+            ended.send(()).unwrap();
+        });
+        wait.recv_timeout(std::time::Duration::from_secs(30)).expect("the runtime ends");
     }
 }

@@ -3,11 +3,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use hickory_server::net::xfer::Protocol;
 
-use super::{Rare, now_millis};
+use super::Rare;
+use super::throttle::Throttle;
 use crate::account::TsigKey;
 use crate::answer::{Frame, HEADER, Rcode, Transport, UDP_PLAIN, Verdict, refuse};
 use crate::door::rfc2136;
@@ -17,16 +17,15 @@ use crate::tsig::{self, Checked, Keys, Signature, Signed};
 /// RFC 1035 section 4.1.1, RFC 2136 section 1.3.
 const QUERY: u8 = 0;
 const UPDATE: u8 = 5;
-/// An operator is told at most so often what is wrong with signatures, milliseconds.
-const HINTS: u64 = 10_000;
 
-/// Who may change something by UPDATE, and the way there.
-#[derive(Debug)]
+/// Who may change something by UPDATE, and the way there. By default nobody.
+#[derive(Debug, Default)]
 pub struct Updates {
     keys: Keys,
-    writer: Writer,
-    /// When the last hint was logged, milliseconds since 1970.
-    told: AtomicU64,
+    /// There is one if there are keys.
+    writer: Option<Writer>,
+    /// Hints about signatures.
+    told: Throttle,
 }
 
 /// What became of a message.
@@ -39,24 +38,20 @@ pub(super) enum Handled {
 
 impl Updates {
     pub fn new(keys: Keys, writer: Writer) -> Updates {
-        Updates { keys, writer, told: AtomicU64::new(0) }
+        Updates { keys, writer: Some(writer), told: Throttle::default() }
     }
 
     /// Says what is wrong with a signature; a stranger who sends many of them does not fill the log.
     fn tell(&self, hint: &str, peer: SocketAddr, now: u64) {
-        let last = self.told.load(Ordering::Relaxed);
-        if now.saturating_sub(last) >= HINTS
-            && self.told.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-        {
-            tracing::warn!(%peer, "{hint}");
+        if let Some(messages) = self.told.count(now / 1_000) {
+            tracing::warn!(%peer, messages, "{hint}");
         }
     }
 }
 
 impl Rare {
-    /// Replies to what is signed or an UPDATE.
-    pub(super) async fn signed(&self, packet: Vec<u8>, peer: SocketAddr, protocol: Protocol) -> Handled {
-        let now = now_millis();
+    /// Replies to what is signed or an UPDATE. `now` is in milliseconds since 1970.
+    pub(super) async fn signed(&self, packet: Vec<u8>, peer: SocketAddr, protocol: Protocol, now: u64) -> Handled {
         let Signed { message, by, signature } = match tsig::check(&self.updates.keys, &packet, now / 1_000) {
             Checked::Unsigned if opcode(&packet) == UPDATE => {
                 return Handled::Reply(Some(self.update(&packet, None).await));
@@ -65,7 +60,6 @@ impl Rare {
             Checked::Malformed => return Handled::Reply(Some(malformed(&packet))),
             Checked::Signed(signed) => signed,
         };
-        let transport = if protocol == Protocol::Udp { Transport::Udp } else { Transport::Tcp };
         let reply = match by {
             Err(distrust) => {
                 if let Some(hint) = distrust.hint {
@@ -73,9 +67,9 @@ impl Rare {
                 }
                 Some(empty(&message, Rcode::NOTAUTH))
             }
-            Ok(key) => self.reply(&message, key, peer, protocol, transport).await,
+            Ok(key) => self.reply(&message, key, peer, protocol, now).await,
         };
-        Handled::Reply(reply.map(|reply| finish(reply, &message, &signature, transport)))
+        Handled::Reply(reply.map(|reply| finish(reply, &message, &signature, transport(protocol))))
     }
 
     /// Replies to a message that somebody known has signed.
@@ -85,13 +79,13 @@ impl Rare {
         key: Arc<TsigKey>,
         peer: SocketAddr,
         protocol: Protocol,
-        transport: Transport,
+        now: u64,
     ) -> Option<Vec<u8>> {
         match opcode(message) {
             UPDATE => Some(self.update(message, Some(key)).await),
             QUERY => {
                 let mut reply = Vec::new();
-                match self.answerer.answer(message, peer.ip(), transport, &mut reply) {
+                match self.answerer().answer(message, peer.ip(), transport(protocol), now, &mut reply) {
                     Verdict::Reply => Some(reply),
                     Verdict::Silence | Verdict::Rare => None,
                 }
@@ -105,9 +99,13 @@ impl Rare {
         if frame.has_unknown_version() {
             return empty(message, Rcode::BADVERS);
         }
-        let rcode = rfc2136::update(&self.updates.writer, message, key).await;
+        let rcode = rfc2136::update(self.updates.writer.as_ref().zip(key), message).await;
         empty(message, Rcode(rcode as u16))
     }
+}
+
+fn transport(protocol: Protocol) -> Transport {
+    if protocol == Protocol::Udp { Transport::Udp } else { Transport::Tcp }
 }
 
 fn opcode(packet: &[u8]) -> u8 {
@@ -119,30 +117,27 @@ fn empty(packet: &[u8], rcode: Rcode) -> Vec<u8> {
     let mut reply = Vec::new();
     match Frame::read(packet) {
         Some(frame) => frame.reply(packet, rcode, &mut reply),
-        None => refuse(packet, Rcode::FORMERR, &mut reply),
+        None => return malformed(packet),
     }
     reply
 }
 
-/// FORMERR: with OPT if there was one (RFC 6891 section 7), else the header alone.
+/// FORMERR, the header alone.
 fn malformed(packet: &[u8]) -> Vec<u8> {
     let mut reply = Vec::new();
-    match Frame::read(packet).filter(|frame| frame.edns.is_some()) {
-        Some(frame) => frame.reply(packet, Rcode::FORMERR, &mut reply),
-        None => refuse(packet, Rcode::FORMERR, &mut reply),
-    }
+    refuse(packet, Rcode::FORMERR, &mut reply);
     reply
 }
 
 /// Signs a reply. What does not fit with its signature is left out: first everything but the question, for TC and
 /// NOERROR where somebody known has asked (RFC 8945 section 5.3); then that; and last, where names are as long as no known
-/// key has them, the signature.
+/// key has them, the signature: TC says to ask again over TCP.
 fn finish(mut reply: Vec<u8>, message: &[u8], signature: &Signature, transport: Transport) -> Vec<u8> {
     let frame = Frame::read(message);
+    const TC: u8 = 0x02;
     let limit = frame.map_or(usize::from(UDP_PLAIN), |frame| frame.limit(transport));
     let room = limit.saturating_sub(signature.added_octets());
     if reply.len() > room {
-        const TC: u8 = 0x02;
         let rcode = u16::from(reply[3] & 0x0f);
         if opcode(message) == QUERY && rcode != Rcode::NOTAUTH.0 {
             reply[2] |= TC;
@@ -155,6 +150,8 @@ fn finish(mut reply: Vec<u8>, message: &[u8], signature: &Signature, transport: 
     }
     if reply.len() <= room {
         signature.finish(&mut reply);
+    } else {
+        reply[2] |= TC;
     }
     reply
 }

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::places::{Caps, Place, Places};
 use super::stream::{self, Answers, Limits};
-use super::{Answerer, Rare};
+use super::{Rare, now_millis};
 use crate::answer::{Transport, Verdict};
 
 /// How long a TLS handshake may take.
@@ -29,7 +29,6 @@ const OF_FILES: u64 = 2;
 /// All DNS streams of the process.
 #[derive(Clone)]
 pub struct Streams {
-    answerer: Answerer,
     rare: Arc<Rare>,
     limits: Limits,
     places: Arc<Places>,
@@ -40,7 +39,6 @@ pub struct Streams {
 impl Streams {
     /// `files`: how many files the process may have open.
     pub fn new(
-        answerer: Answerer,
         rare: Arc<Rare>,
         caps: Caps,
         files: Option<u64>,
@@ -49,7 +47,7 @@ impl Streams {
     ) -> Streams {
         let caps = within(caps, files);
         let (tasks, stop) = (tasks.clone(), stop.clone());
-        Streams { answerer, rare, limits: Limits::default(), places: Places::new(caps), tasks, stop }
+        Streams { rare, limits: Limits::default(), places: Places::new(caps), tasks, stop }
     }
 
     /// Accepts connections until the server stops; with TLS if there is a configuration for it.
@@ -91,7 +89,7 @@ impl Streams {
     ) -> io::Result<()> {
         // Answers are written as a whole; none of it should wait for an acknowledgement.
         stream.set_nodelay(true)?;
-        let asked = Asked { answerer: self.answerer.clone(), rare: self.rare.clone(), peer };
+        let asked = Asked { rare: self.rare.clone(), peer };
         let Some(tls) = tls else {
             return stream::serve(stream, &asked, self.limits.clone(), &place, &self.stop).await;
         };
@@ -106,19 +104,18 @@ impl Streams {
 
 /// Who answers a connection's messages.
 struct Asked {
-    answerer: Answerer,
     rare: Arc<Rare>,
     peer: SocketAddr,
 }
 
 impl Answers for Asked {
     fn answer(&self, message: &[u8], out: &mut Vec<u8>) -> Verdict {
-        self.answerer.answer(message, self.peer.ip(), Transport::Tcp, out)
+        self.rare.answerer().answer(message, self.peer.ip(), Transport::Tcp, now_millis(), out)
     }
 
     fn rare(&self, message: Vec<u8>) -> impl Future<Output = Option<Vec<u8>>> + Send + 'static + use<> {
         let (rare, peer) = (self.rare.clone(), self.peer);
-        async move { rare.handle(message, peer, Protocol::Tcp).await }
+        async move { rare.handle(message, peer, Protocol::Tcp, now_millis()).await }
     }
 }
 

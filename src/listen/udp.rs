@@ -13,28 +13,55 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::mmsg::{self, Batch, Peer};
-use super::{Answerer, Rare};
+use super::{Rare, now_millis};
 use crate::answer::ReadAhead;
 
-/// Rare messages that wait for the handler; more are dropped, as a full socket buffer would.
+/// Rare messages that wait for the handler; more are dropped, as a full socket buffer would, and counted.
 const RARE_WAITING: usize = 256;
-/// Rare messages of a socket that are handled at a time.
+/// Rare messages that are handled at a time.
 const RARE_UNDER_WAY: usize = 64;
+
+/// A rare message, and the socket that its answer leaves by.
+struct Waiting {
+    socket: Arc<UdpSocket>,
+    packet: Vec<u8>,
+    peer: Peer,
+}
+
+/// The way of rare messages to the thread that answers them, one for all sockets. It is none of the runtime's: a flood
+/// would keep those from everything else they do, updates above all.
+#[derive(Clone)]
+pub struct HandOver(mpsc::Sender<Waiting>);
+
+impl HandOver {
+    /// The thread ends when `stop` is cancelled; what waits then is lost, as in the network. It must not wait for the
+    /// threads of the sockets, which need the runtime to be woken: that may be gone.
+    pub fn start(rare: Arc<Rare>, tasks: &TaskTracker, stop: CancellationToken) -> io::Result<HandOver> {
+        let (hand_over, waiting) = mpsc::channel(RARE_WAITING);
+        let runtime = tokio::runtime::Handle::current();
+        let stopped = stop.clone();
+        let handle = move || runtime.block_on(stopped.run_until_cancelled(handle_rare(&rare, waiting)));
+        let thread = std::thread::Builder::new().name("dns-rare".into()).spawn(handle)?;
+        tasks.spawn(async move {
+            stop.cancelled().await;
+            let _ = tokio::task::spawn_blocking(|| thread.join()).await;
+        });
+        Ok(HandOver(hand_over))
+    }
+}
 
 /// Answers the packets of one socket until `stop` is cancelled.
 pub fn serve(
     socket: UdpSocket,
-    answerer: Answerer,
     rare: Arc<Rare>,
+    hand_over: HandOver,
     tasks: &TaskTracker,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let socket = Arc::new(socket);
-    let (hand_over, waiting) = mpsc::channel(RARE_WAITING);
-    tasks.spawn(handle_rare(socket.clone(), rare, waiting));
     let thread = {
         let (socket, stop) = (socket.clone(), stop.clone());
-        move || receive(&socket, &answerer, &hand_over, &stop)
+        move || receive(&socket, &rare, &hand_over, &stop)
     };
     let thread = std::thread::Builder::new().name("dns-udp".into()).spawn(thread)?;
     tasks.spawn(async move {
@@ -48,12 +75,7 @@ pub fn serve(
     Ok(())
 }
 
-fn receive(
-    socket: &UdpSocket,
-    answerer: &Answerer,
-    hand_over: &mpsc::Sender<(Vec<u8>, Peer)>,
-    stop: &CancellationToken,
-) {
+fn receive(socket: &Arc<UdpSocket>, rare: &Rare, hand_over: &HandOver, stop: &CancellationToken) {
     let wildcard = socket.local_addr().is_ok_and(|address| address.ip().is_unspecified());
     let (mut batch, mut ahead) = (Batch::new(wildcard), ReadAhead::new());
     while !stop.is_cancelled() {
@@ -62,18 +84,19 @@ fn receive(
             tracing::debug!(%error, "receiving over UDP");
             continue;
         }
-        answerer.answer_all(&mut ahead, &mut batch, |packet, peer| {
-            // A full queue drops, as a full socket buffer would.
-            let _ = hand_over.try_send((packet.to_vec(), peer));
+        let now = now_millis();
+        rare.answerer().answer_all(&mut ahead, &mut batch, now, |packet, peer| match hand_over.0.try_reserve() {
+            Ok(place) => place.send(Waiting { socket: socket.clone(), packet: packet.to_vec(), peer }),
+            Err(_) => rare.dropped_one(now),
         });
         batch.send(socket);
     }
 }
 
 /// Those that wait for the disk wait together, so that their updates go into one commit.
-async fn handle_rare(socket: Arc<UdpSocket>, rare: Arc<Rare>, mut waiting: mpsc::Receiver<(Vec<u8>, Peer)>) {
-    let handle = async |packet, peer: Peer| {
-        let Some(reply) = rare.handle(packet, peer.address, Protocol::Udp).await else { return };
+async fn handle_rare(rare: &Rare, mut queue: mpsc::Receiver<Waiting>) {
+    let handle = async |Waiting { socket, packet, peer }| {
+        let Some(reply) = rare.handle(packet, peer.address, Protocol::Udp, now_millis()).await else { return };
         if let Err(error) = mmsg::send_one(&socket, &reply, peer) {
             tracing::debug!(%error, peer = %peer.address, "replying over UDP");
         }
@@ -82,8 +105,8 @@ async fn handle_rare(socket: Arc<UdpSocket>, rare: Arc<Rare>, mut waiting: mpsc:
     loop {
         tokio::select! {
             Some(()) = under_way.next() => {}
-            message = waiting.recv(), if under_way.len() < RARE_UNDER_WAY => match message {
-                Some((packet, peer)) => under_way.push(handle(packet, peer)),
+            message = queue.recv(), if under_way.len() < RARE_UNDER_WAY => match message {
+                Some(message) => under_way.push(handle(message)),
                 None => break,
             },
         }

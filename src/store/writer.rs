@@ -364,7 +364,7 @@ impl Writer {
         let of_static_host = || {
             let zones = self.live.zones();
             let host = name.parent().filter(|_| !self.live.is_registered(&name));
-            host.is_some_and(|host| zones.find(&host.key()).is_some_and(|zone| zone.node(&host.key()).is_some()))
+            host.is_some_and(|host| zones.find(host.as_wire()).is_some_and(|zone| zone.node(&host.key()).is_some()))
         };
         let granted = key.grants.iter().any(|grant| match grant {
             TsigGrant::Below(origin) if name != *origin => grant.covers(&name) && !of_static_host(),

@@ -9,41 +9,51 @@ use arc_swap::{ArcSwap, Guard};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
+use super::key::Lengths;
 use super::names::{Existing, Names, State, encoded};
 use super::{ACME_CHALLENGE, Change, Key, Name, TxtSet, Zone};
 
 /// All zones of the server, found by origin.
 #[derive(Debug, Default)]
-pub struct Zones(HashTable<Arc<Zone>>);
+pub struct Zones {
+    table: HashTable<Arc<Zone>>,
+    lengths: Lengths,
+}
 
 impl Zones {
     /// Of two zones with one origin the second is kept.
     pub fn new(zones: impl IntoIterator<Item = Zone>) -> Zones {
         let hash = |zone: &Arc<Zone>| zone.origin().key().hash();
-        let mut table = HashTable::new();
+        let mut all = Zones::default();
         for zone in zones.into_iter().map(Arc::new) {
+            all.lengths.insert(zone.origin().as_wire());
             let same = |held: &Arc<Zone>| held.origin() == zone.origin();
-            match table.entry(hash(&zone), same, hash) {
+            match all.table.entry(hash(&zone), same, hash) {
                 Entry::Occupied(mut held) => *held.get_mut() = zone,
                 Entry::Vacant(free) => drop(free.insert(zone)),
             }
         }
-        Zones(table)
+        all
     }
 
-    /// The zone that a name lies in: the one with the longest origin.
-    pub fn find(&self, key: &Key<'_>) -> Option<&Arc<Zone>> {
-        let mut at = *key;
+    /// The zone that a name (lower-case wire form) lies in: the one with the longest origin.
+    pub fn find(&self, name: &[u8]) -> Option<&Arc<Zone>> {
+        let mut at = name;
         loop {
-            if let Some(zone) = self.at(&at) {
+            if self.lengths.contains(at)
+                && let Some(zone) = self.at(&Key::new(at))
+            {
                 return Some(zone);
             }
-            at = at.parent()?;
+            match *at.first()? {
+                0 => return None,
+                len => at = at.get(1 + usize::from(len)..)?,
+            }
         }
     }
 
     fn at(&self, origin: &Key<'_>) -> Option<&Arc<Zone>> {
-        self.0.find(origin.hash(), |zone| zone.origin().as_wire() == origin.name())
+        self.table.find(origin.hash(), |zone| zone.origin().as_wire() == origin.name())
     }
 
     pub fn get(&self, origin: &Name) -> Option<&Arc<Zone>> {
@@ -51,7 +61,7 @@ impl Zones {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Zone>> {
-        self.0.iter()
+        self.table.iter()
     }
 }
 
@@ -109,7 +119,7 @@ impl Live {
             return Ok(name.clone());
         }
         let zones = self.zones();
-        let zone = zones.find(&name.key()).ok_or_else(|| NotAChallengeName::OutOfZone(name.clone()))?;
+        let zone = zones.find(name.as_wire()).ok_or_else(|| NotAChallengeName::OutOfZone(name.clone()))?;
         if let Some((cut, _)) = zone.cut_above(name.as_wire()) {
             return Err(NotAChallengeName::BelowCut { name: name.clone(), cut: cut.clone() });
         }
@@ -134,7 +144,7 @@ impl Live {
     pub fn conflicts(&self) -> Vec<(Name, &'static str)> {
         let view = self.view();
         let reason = |name: &Name| {
-            let Some(zone) = view.zones.find(&name.key()) else {
+            let Some(zone) = view.zones.find(name.as_wire()) else {
                 return Some("no zone of the configuration contains it");
             };
             if name == zone.origin() {
@@ -185,7 +195,7 @@ impl Live {
     fn set(&self, name: &Name, change: impl FnOnce(&mut State), values: Option<&[u8]>) {
         let (before, after) = self.names.set(name, change, values);
         let zones = self.zones();
-        let Some(origin) = zones.find(&name.key()).map(|zone| zone.origin()) else { return };
+        let Some(origin) = zones.find(name.as_wire()).map(|zone| zone.origin()) else { return };
         let (mut at, mut changed) = (name.clone(), before != after);
         while changed && at != *origin {
             let Some(parent) = at.parent().filter(|parent| parent != origin) else { return };

@@ -1,5 +1,6 @@
 //! The vocabulary of the DNS, pure: names, records, zones, TXT sets, and what is asked for and decided about them.
 
+mod denial;
 mod key;
 mod label;
 mod live;
@@ -12,6 +13,7 @@ mod update;
 #[expect(clippy::module_inception, reason = "a zone is what this room is about")]
 mod zone;
 
+pub use denial::Denial;
 pub use key::Key;
 pub use label::{Label, LabelError};
 pub use live::{Live, NotAChallengeName, View, Zones};

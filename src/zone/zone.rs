@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use hashbrown::HashTable;
 
+use super::key::Lengths;
 use super::record::{Located, Place, Record, ZoneProblem, rdata_is_sound, rtype};
-use super::{Key, Label, Name};
+use super::{Denial, Key, Label, Name};
 
 /// All records of one owner and type (RFC 2181 section 5).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,9 @@ impl Node {
 pub struct Zone {
     origin: Name,
     nodes: HashTable<(Name, Node)>,
+    lengths: Lengths,
     soa: Soa,
+    denial: Denial,
     /// Whether any name below the origin has NS records.
     has_cuts: bool,
 }
@@ -137,16 +140,18 @@ impl Zone {
             problems.push(ZoneProblem { place: start, message: format!("no NS record at the origin {origin}") });
         }
         problems.sort_by(|a, b| (a.place, &a.message).cmp(&(b.place, &b.message)));
-        match soa {
-            Some(soa) if problems.is_empty() => {
+        match soa.and_then(|soa| Some((Denial::new(&origin, &soa.rdata)?, soa))) {
+            Some((denial, soa)) if problems.is_empty() => {
                 add_empty_non_terminals(&mut nodes, &origin);
                 let has_cuts = nodes.iter().any(|(owner, node)| *owner != origin && node.rrset(rtype::NS).is_some());
                 let hash = |(name, _): &(Name, Node)| name.key().hash();
                 let mut table = HashTable::with_capacity(nodes.len());
+                let mut lengths = Lengths::default();
                 for node in nodes {
+                    lengths.insert(node.0.as_wire());
                     table.insert_unique(hash(&node), node, hash);
                 }
-                Ok(Zone { origin, nodes: table, soa, has_cuts })
+                Ok(Zone { origin, nodes: table, lengths, soa, denial, has_cuts })
             }
             _ => Err(problems),
         }
@@ -185,13 +190,19 @@ impl Zone {
         &self.soa
     }
 
+    /// The SOA record of negative answers.
+    pub fn denial(&self) -> &Denial {
+        &self.denial
+    }
+
     /// The node of exactly this name; `None` if no static record makes it exist.
     pub fn node(&self, key: &Key<'_>) -> Option<&Node> {
         self.named_node(key).map(|(_, node)| node)
     }
 
     fn named_node(&self, key: &Key<'_>) -> Option<&(Name, Node)> {
-        self.nodes.find(key.hash(), |(name, _)| name.as_wire() == key.name())
+        let possible = self.lengths.contains(key.name()).then_some(&self.nodes)?;
+        possible.find(key.hash(), |(name, _)| name.as_wire() == key.name())
     }
 
     /// All static names with their RRsets, in no particular order.

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use acmezone::acme::{Issuer, OwnListeners};
-use acmezone::api::{Account, ApiError, CreatedAccount, Status, TxtName, Zone};
+use acmezone::api::{Account, ApiError, CreatedAccount, DnsCounters, Status, TxtName, Zone};
 use acmezone::config::{Api, Config, Dns, ZoneSource};
-use acmezone::door::admin::{self, AdminState, AdminToken, Facts, ZoneFacts};
+use acmezone::door::admin::{self, AdminState, AdminToken, Counters, Facts, ZoneFacts};
 use acmezone::resolve::Resolver;
 use acmezone::store::Writer;
 use tempfile::TempDir;
@@ -79,7 +79,8 @@ pub async fn serve_admin(folder: &TempDir, writer: Writer) -> (SocketAddr, PathB
         zones: vec![facts("auth.example.org", true), facts("_acme-challenge.example.net", false)],
     };
     let issuer = issuer(folder, writer.clone());
-    let state = AdminState { token, writer, issuer, facts: Arc::new(facts) };
+    let counters = Counters(Arc::new(|| DnsCounters { limited: 17, dropped: 4 }));
+    let state = AdminState { token, writer, issuer, facts: Arc::new(facts), counters };
     (serve(admin::router(state)).await, path)
 }
 
@@ -164,6 +165,7 @@ async fn status_counts_labels_and_names() {
     admin.values(&format!("POST /v1/txt/{}", account.fulldomain), r#"{"values":["a"]}"#).await;
     let status: Status = admin.ask("GET /v1/status", "").await.json();
     assert_eq!((status.zones, status.labels, status.names_with_values), (2, 1, 1));
+    assert_eq!(status.dns_counters, DnsCounters { limited: 17, dropped: 4 });
     assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
 }
 

@@ -39,7 +39,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("reqwest", &["client"]),
     ("axum", &["door/", "listen/http.rs", "server.rs"]),
     ("libc", &["listen/"]),
-    ("dashmap", &["zone/names.rs"]),
+    ("crossbeam_epoch", &["zone/names.rs", "zone/live.rs"]),
 ];
 
 fn sources() -> BTreeMap<String, String> {

@@ -15,6 +15,7 @@
 mod acmezone;
 mod certificate;
 mod dig;
+pub mod flood;
 pub mod http;
 mod judge;
 mod lego;

@@ -18,6 +18,7 @@ mod zones;
 pub use token::{AdminToken, TokenError};
 pub use zones::ZoneFacts;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use axum::{Json, Router};
 use self::failure::Failure;
 use super::guard::{DEADLINE, guarded};
 use crate::acme::Issuer;
-use crate::api::Status;
+use crate::api::{DnsCounters, Status};
 use crate::store::Writer;
 
 /// What the admin API answers from. Cheap to clone.
@@ -43,6 +44,17 @@ pub struct AdminState {
     pub writer: Writer,
     pub issuer: Issuer,
     pub facts: Arc<Facts>,
+    pub counters: Counters,
+}
+
+/// Reads what the DNS listeners count.
+#[derive(Clone)]
+pub struct Counters(pub Arc<dyn Fn() -> DnsCounters + Send + Sync>);
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0().fmt(f)
+    }
 }
 
 /// What does not change while the server runs.
@@ -112,7 +124,7 @@ fn bearer(authorization: &str) -> Option<&str> {
 }
 
 async fn status(State(state): State<AdminState>) -> Result<Json<Status>, Failure> {
-    let AdminState { writer, issuer, facts, .. } = state;
+    let AdminState { writer, issuer, facts, counters, .. } = state;
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         config: facts.config.display().to_string(),
@@ -125,6 +137,7 @@ async fn status(State(state): State<AdminState>) -> Result<Json<Status>, Failure
         zones: facts.zones.len(),
         labels: writer.live().registered_count(),
         names_with_values: txt::served(writer.live()).len(),
+        dns_counters: counters.0(),
         certificates: issuer.list().await?,
     }))
 }

@@ -51,7 +51,7 @@ pub(super) async fn show(
 /// For every name with values the origin of its zone.
 fn holders(live: &Live) -> Vec<Name> {
     let zones = live.zones();
-    let zone_of = |name: &Name| zones.find(&name.key()).map(|zone| zone.origin().clone());
+    let zone_of = |name: &Name| zones.find(name.as_wire()).map(|zone| zone.origin().clone());
     txt::served(live).iter().filter_map(|holder| zone_of(&holder.name)).collect()
 }
 

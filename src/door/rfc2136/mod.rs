@@ -43,11 +43,12 @@ impl From<StoreError> for Rcode {
     }
 }
 
-/// Does what an UPDATE says, all of it or nothing. `packet` is the message without its signature, `key` whose that was.
-pub async fn update(writer: &Writer, packet: &[u8], key: Option<Arc<TsigKey>>) -> Rcode {
+/// Does what an UPDATE says, all of it or nothing. `packet` is the message without its signature; `by` says whose that
+/// was, and where the update goes.
+pub async fn update(by: Option<(&Writer, Arc<TsigKey>)>, packet: &[u8]) -> Rcode {
     let Ok(message) = UpdateMessage::read(packet) else { return Rcode::FormErr };
     // Whoever it is learns from the DNS what is there, and nothing here.
-    let Some(key) = key else { return Rcode::Refused };
+    let Some((writer, key)) = by else { return Rcode::Refused };
     let replace = key.replace;
     let zone = message.zone.clone();
     let done: Result<(), Rcode> =
@@ -86,7 +87,7 @@ fn zone_section<'z>(zones: &'z Zones, message: &UpdateMessage) -> Result<&'z Zon
 
 /// Whether records of `name` are part of this zone, and not of one below it.
 fn is_in_zone(zones: &Zones, zone: &Zone, name: &Name) -> bool {
-    let nearest = zones.find(&name.key()).is_some_and(|found| found.origin() == zone.origin());
+    let nearest = zones.find(name.as_wire()).is_some_and(|found| found.origin() == zone.origin());
     nearest && zone.cut_above(name.as_wire()).is_none_or(|(cut, _)| cut == name)
 }
 

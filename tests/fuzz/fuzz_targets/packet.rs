@@ -2,68 +2,52 @@
 
 #![no_main]
 
-use std::net::Ipv4Addr;
-use std::sync::{Arc, LazyLock};
+use std::net::SocketAddr;
+use std::sync::LazyLock;
 
-use acmezone::answer::{Context, Cookies, HEADER, Transport, Verdict, answer};
-use acmezone::listen::{Answerer, Limiter, LimiterSettings, Rare, Updates};
-use acmezone::store::{Policy, Sqlite, Writer};
-use acmezone::tsig::Keys;
-use acmezone::zone::Live;
-use acmezone_fuzz::world::{NOW, TTLS, world};
+use acmezone::answer::{HEADER, Transport, Verdict};
+use acmezone::listen::Rare;
+use acmezone_fuzz::judge;
+use acmezone_fuzz::world::{self, NOW, handled};
 use domain::base::iana::Rtype;
 use domain::base::{Message, ParsedName, ParsedRecord, Question};
 use domain::dep::octseq::Parser;
 use domain::rdata::AllRecordData;
-use hickory_server::net::xfer::Protocol;
 use libfuzzer_sys::fuzz_target;
-use tokio::runtime::Runtime;
 
-static LIVE: LazyLock<Live> = LazyLock::new(world);
-static RUNTIME: LazyLock<Runtime> =
-    LazyLock::new(|| tokio::runtime::Builder::new_current_thread().build().expect("a runtime"));
-
-/// Knows no key, so that nothing is written.
-static RARE: LazyLock<Rare> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = Sqlite::open(&folder.path().join("acmezone.db")).expect("a store");
-    let live = Arc::new(world());
-    let policy = Policy { value_lifetime: 3600, zone: None, reserved: Vec::new() };
-    let (writer, _) = Writer::start(store, live.clone(), policy).expect("a writer");
-    let limiter = LimiterSettings {
-        per_second: 0,
-        ipv4_prefix: 24,
-        ipv6_prefix: 56,
-        exempt: Vec::new(),
-        dry_run: false,
-        table_bits: 8,
-    };
-    let (cookies, limiter) = (Arc::new(Cookies::new(&[7; 16], &[])), Arc::new(Limiter::new(limiter)));
-    Rare::new(Answerer { live, ttls: TTLS, cookies, limiter }, Updates::new(Keys::default(), writer))
-});
-
-static COOKIES: LazyLock<Cookies> = LazyLock::new(|| Cookies::new(&[7; 16], &[]));
-
-fn context(transport: Transport) -> Context<'static> {
-    let client = Ipv4Addr::new(192, 0, 2, 1).into();
-    Context { ttls: TTLS, cookies: &COOKIES, client, transport, now: NOW, limited: &|| false }
-}
+static RARE: LazyLock<Rare> = LazyLock::new(|| world::rare(NOW));
 
 fuzz_target!(|packet: &[u8]| {
-    let (mut udp, mut tcp) = (Vec::new(), vec![0xff; 3]);
-    let verdict = answer(&LIVE, &context(Transport::Udp), packet, &mut udp);
-    assert_eq!(verdict, answer(&LIVE, &context(Transport::Tcp), packet, &mut tcp));
-    match verdict {
-        Verdict::Silence => {}
-        Verdict::Rare => rare(packet),
-        Verdict::Reply => {
+    let (udp, tcp) = (answer(packet, Transport::Udp), answer(packet, Transport::Tcp));
+    assert_eq!(udp.0, tcp.0);
+    match (udp, tcp) {
+        ((Verdict::Reply, Some(udp)), (_, Some(tcp))) => {
             let (over_udp, over_tcp) = (check(packet, &udp), check(packet, &tcp));
-            assert!(udp.len() <= limit(packet, &over_udp), "{} octets over UDP", udp.len());
+            assert!(udp.len() <= judge::limit(packet, over_udp.opt), "{} octets over UDP", udp.len());
             assert!(!over_tcp.tc && tcp.len() <= usize::from(u16::MAX));
             agree(&over_udp, &over_tcp);
         }
+        ((Verdict::Rare, Some(udp)), (_, Some(tcp))) => {
+            judge::rare(packet, &udp, Transport::Udp);
+            judge::rare(packet, &tcp, Transport::Tcp);
+        }
+        ((verdict, reply), _) => assert!(verdict == Verdict::Silence && reply.is_none(), "{verdict:?} {reply:?}"),
     }
 });
+
+/// What the fast path says, and the handler; which is the same.
+fn answer(packet: &[u8], transport: Transport) -> (Verdict, Option<Vec<u8>>) {
+    let peer = SocketAddr::from(([192, 0, 2, 1], 4711));
+    let handled = handled(&RARE, packet, peer, transport, NOW * 1_000);
+    let mut fast = vec![0xff; 3];
+    let verdict = RARE.answerer().answer(packet, peer.ip(), transport, NOW * 1_000, &mut fast);
+    match verdict {
+        Verdict::Reply => assert_eq!(handled.as_deref(), Some(&fast[..])),
+        Verdict::Silence => assert_eq!(handled, None),
+        Verdict::Rare => {}
+    }
+    (verdict, handled)
+}
 
 /// What must agree between two answers to one message.
 #[derive(Debug)]
@@ -138,28 +122,4 @@ fn agree(udp: &Said, tcp: &Said) {
     // A referral may leave out addresses of name servers that are no glue.
     let refers = udp.records.1 > 0;
     assert!(udp.body == tcp.body || (refers && tcp.body.starts_with(&udp.body)), "{udp:?} {tcp:?}");
-}
-
-/// Longest answer over UDP that the sender of the packet takes.
-fn limit(packet: &[u8], said: &Said) -> usize {
-    let payload = Message::from_octets(packet).ok().and_then(|message| Some(message.opt()?.udp_payload_size()));
-    match payload.filter(|_| said.opt) {
-        Some(payload) => usize::from(payload.clamp(512, 1232)),
-        None => 512,
-    }
-}
-
-/// The handler of the rare messages.
-fn rare(packet: &[u8]) {
-    let peer = ([127, 0, 0, 1], 4711).into();
-    for protocol in [Protocol::Udp, Protocol::Tcp] {
-        let Some(reply) = RUNTIME.block_on(RARE.handle(packet.to_vec(), peer, protocol)) else { continue };
-        let message = Message::from_octets(reply.as_slice()).expect("a header");
-        assert!(message.header().qr() && !message.header().ra());
-        assert_eq!((&reply[..2], reply[2] & 0x78), (&packet[..2], packet[2] & 0x78), "id and opcode come back");
-        for section in message.sections().map(|(_, a, b, c)| [a, b, c]).expect("sections") {
-            assert!(section.into_iter().all(|record| record.is_ok()));
-        }
-        assert!(reply.len() <= if protocol == Protocol::Udp { 1232 } else { usize::from(u16::MAX) });
-    }
 }

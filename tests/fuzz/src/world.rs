@@ -1,9 +1,18 @@
-//! Zones with everything that an answer can depend on. The same for every input, so that a finding can be repeated.
+//! Zones with everything that an answer can depend on, for the fuzz targets and for `tests/differential`. The same for
+//! every input, so that a finding can be repeated.
 
-use acmezone::answer::Ttls;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use acmezone::answer::{Cookies, Transport, Ttls};
+use acmezone::listen::{Answerer, Limiter, LimiterSettings, Rare};
 use acmezone::zone::{Change, Live, Name, Timestamp, TxtSet, TxtValue, Zone, Zones, master};
+use hickory_server::net::xfer::Protocol;
 
 pub const NOW: Timestamp = 1_000_000;
+/// Of the server cookies.
+pub const SECRET: [u8; 16] = [7; 16];
 pub const TTLS: Ttls = Ttls { txt: 1, negative: 1 };
 
 /// Short names, so that a mutation soon leads from one to another.
@@ -73,15 +82,17 @@ fn name(text: &str) -> Name {
     Name::parse(text).expect("a name")
 }
 
-fn values(count: usize, octets: usize) -> TxtSet {
+fn values(count: usize, octets: usize, expires: Timestamp) -> TxtSet {
     let mut set = TxtSet::default();
     for n in 0..count {
-        set.add(TxtValue::new(format!("{n:0octets$}").as_bytes()).expect("a value"), NOW + 60);
+        set.add(TxtValue::new(format!("{n:0octets$}").as_bytes()).expect("a value"), expires);
     }
     set
 }
 
-pub fn world() -> Live {
+/// What is served at `now`, and an hour from then.
+pub fn world(now: Timestamp) -> Live {
+    let values = |count, octets| values(count, octets, now + 3_600);
     let origin = name("auth.example.org");
     let text = format!("{ZONE}{}", long_chain());
     let records = master::read(&text, &origin).expect("a master file");
@@ -104,7 +115,7 @@ pub fn world() -> Live {
         live.publish([Change::Registered { name: name.clone() }, Change::Txt { name, set }], live.revision() + 1);
     }
     let mut expired = TxtSet::default();
-    expired.add(TxtValue::new(b"expired").expect("a value"), NOW);
+    expired.add(TxtValue::new(b"expired").expect("a value"), now);
     let others = [
         ("_acme-challenge.example.net", values(2, 43)),
         ("_acme-challenge.www.shop.auth.example.org", values(2, 43)),
@@ -115,4 +126,35 @@ pub fn world() -> Live {
         live.publish([Change::Txt { name: name(at), set }], live.revision() + 1);
     }
     live
+}
+
+/// Answers from the world of `now`, without a limit: how many answers there have been must not matter.
+pub fn rare(now: Timestamp) -> Rare {
+    let limiter = LimiterSettings {
+        per_second: 0,
+        ipv4_prefix: 24,
+        ipv6_prefix: 56,
+        exempt: Vec::new(),
+        dry_run: false,
+        table_bits: 2,
+    };
+    Rare::new(Answerer {
+        live: Arc::new(world(now)),
+        ttls: TTLS,
+        cookies: Arc::new(Cookies::new(&SECRET, &[])),
+        limiter: Arc::new(Limiter::new(limiter)),
+    })
+}
+
+/// What the handler says to any message; `None` for silence. `now` is in milliseconds.
+pub fn handled(rare: &Rare, message: &[u8], peer: SocketAddr, transport: Transport, now: u64) -> Option<Vec<u8>> {
+    let protocol = match transport {
+        Transport::Udp => Protocol::Udp,
+        Transport::Tcp => Protocol::Tcp,
+    };
+    let handling = std::pin::pin!(rare.handle(message.to_vec(), peer, protocol, now));
+    match handling.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(reply) => reply,
+        Poll::Pending => panic!("the handler has nothing to wait for"),
+    }
 }
