@@ -105,13 +105,23 @@ fn at_node<'a>(
 }
 
 /// The source of synthesis: `*.<closest encloser>`, if that name exists (RFC 4592 section 3.3.1).
+///
+/// Looked for from the origin down: above a name that exists all names exist (RFC 4592 section 2.2.2), so a stranger's
+/// hundred labels cost no more than one.
 fn wildcard<'a>(zone: &'a Zone, view: &View<'_>, key: &Key<'_>) -> Option<&'a Node> {
-    // Stops at the origin at the latest: the name lies below it, and it exists.
-    let mut encloser = key.parent()?;
-    while zone.node(&encloser).is_none() && view.existing(&encloser).is_none() {
-        encloser = encloser.parent()?;
+    let (name, origin) = (key.name(), zone.origin().as_wire());
+    let mut starts = [0u8; crate::zone::MAX_NAME / 2];
+    let mut count = 0;
+    let mut at = 0;
+    while name.len() - at > origin.len() {
+        *starts.get_mut(count)? = at as u8; // at most 254
+        count += 1;
+        at += 1 + usize::from(*name.get(at)?);
     }
-    let encloser = encloser.name();
+    let exists = |key: &Key<'_>| zone.node(key).is_some() || view.existing(key).is_some();
+    // The name itself, which is first, is known not to exist.
+    let below = starts.get(1..count)?.iter().rev().map(|start| &name[usize::from(*start)..]);
+    let encloser = below.take_while(|name| exists(&Key::new(name))).last().unwrap_or(origin);
     let mut source = [0u8; crate::zone::MAX_NAME];
     source[..2].copy_from_slice(b"\x01*");
     source.get_mut(2..2 + encloser.len())?.copy_from_slice(encloser);

@@ -330,8 +330,8 @@ fn local_address(header: &libc::msghdr) -> Option<Local> {
 
 /// Writes one control message and its true length.
 fn write_local(local: Local, header: &mut libc::msghdr) {
-    // SAFETY: the header points to an aligned, zeroed buffer of CONTROL octets, which is enough for one control message
-    // with either structure (CMSG_SPACE of the larger is 40); written without assuming alignment.
+    // SAFETY: the header points to an aligned buffer of CONTROL octets, which is enough for one control message with either
+    // structure (CMSG_SPACE of the larger is 40); all of the message is written, without assuming alignment.
     unsafe {
         let control = libc::CMSG_FIRSTHDR(header);
         let Some(message) = control.as_mut() else { return };
@@ -396,6 +396,60 @@ mod tests {
         if UdpSocket::bind("[::1]:0").is_ok() {
             assert_eq!(echo("[::]:0", v6).ip(), v6);
         }
+    }
+
+    #[test]
+    fn each_reply_of_a_batch_leaves_from_its_own_address_rfc2181_4() {
+        let server = UdpSocket::bind("0.0.0.0:0").unwrap();
+        enable_packet_info(&server, IpAddr::V4(Ipv4Addr::UNSPECIFIED)).unwrap();
+        let port = server.local_addr().unwrap().port();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+        let mut batch = Batch::new(true);
+        // Again with other addresses at the same places, of which not all are answered.
+        for targets in [[1u8, 2, 3, 4], [5, 1, 7, 2], [9, 9, 1, 3]] {
+            for target in targets {
+                client.send_to(&[target], (Ipv4Addr::new(127, 0, 0, target), port)).unwrap();
+            }
+            let mut seen = 0;
+            while seen < targets.len() {
+                batch.receive(&server).unwrap();
+                let (packets, mut replies) = batch.packets();
+                for (index, packet) in packets.enumerate() {
+                    seen += 1;
+                    let room = replies.room(index);
+                    room.clear();
+                    room.extend_from_slice(packet);
+                    if packet != [3] {
+                        replies.enqueue(index);
+                    }
+                }
+                batch.send(&server);
+            }
+            for target in targets.into_iter().filter(|target| *target != 3) {
+                let mut buffer = [0; 16];
+                let (len, from) = client.recv_from(&mut buffer).unwrap();
+                assert_eq!((&buffer[..len], from.ip()), (&[target][..], Ipv4Addr::new(127, 0, 0, target).into()));
+            }
+        }
+    }
+
+    #[test]
+    fn no_answer_is_sent_in_fragments_rfc9715_3_1() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        never_fragment(&socket, IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+        let (mut value, mut len): (libc::c_int, _) = (-1, size_of::<libc::c_int>() as libc::socklen_t);
+        // SAFETY: both pointers are to values that live during the call; the length is that of the value.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::IPPROTO_IP,
+                libc::IP_MTU_DISCOVER,
+                ptr::from_mut(&mut value).cast(),
+                &mut len,
+            )
+        };
+        assert_eq!((result, value), (0, libc::IP_PMTUDISC_PROBE));
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use hickory_server::net::xfer::Protocol;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -87,7 +88,8 @@ fn receive(socket: &Arc<UdpSocket>, rare: &Rare, hand_over: &HandOver, stop: &Ca
         let now = now_millis();
         rare.answerer().answer_all(&mut ahead, &mut batch, now, |packet, peer| match hand_over.0.try_reserve() {
             Ok(place) => place.send(Waiting { socket: socket.clone(), packet: packet.to_vec(), peer }),
-            Err(_) => rare.dropped_one(now),
+            Err(TrySendError::Full(())) => rare.dropped_one(now),
+            Err(TrySendError::Closed(())) => {} // stopping
         });
         batch.send(socket);
     }
@@ -96,7 +98,13 @@ fn receive(socket: &Arc<UdpSocket>, rare: &Rare, hand_over: &HandOver, stop: &Ca
 /// Those that wait for the disk wait together, so that their updates go into one commit.
 async fn handle_rare(rare: &Rare, mut queue: mpsc::Receiver<Waiting>) {
     let handle = async |Waiting { socket, packet, peer }| {
-        let Some(reply) = rare.handle(packet, peer.address, Protocol::Udp, now_millis()).await else { return };
+        let handled = rare.handle(packet, peer.address, Protocol::Udp, now_millis());
+        // A panic, ours or hickory's, must cost one answer, not the thread that answers all rare messages.
+        let Ok(handled) = AssertUnwindSafe(handled).catch_unwind().await else {
+            tracing::error!(peer = %peer.address, "answering a rare message panicked: please report this and the line before");
+            return;
+        };
+        let Some(reply) = handled else { return };
         if let Err(error) = mmsg::send_one(&socket, &reply, peer) {
             tracing::debug!(%error, peer = %peer.address, "replying over UDP");
         }

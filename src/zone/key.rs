@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use foldhash::fast::RandomState;
 
-/// One key for all tables of the process, drawn at its start: a stranger cannot make names that collide.
+/// One key for all tables of the process, drawn at its start, so that names that collide cannot be prepared. It need not
+/// be better than that: strangers only ask, and put no name into any table.
 static HASH: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
 /// A name in lower-case wire form and its hash.

@@ -143,22 +143,22 @@ impl Live {
     /// Registered names that the zone files, as they are now, leave no place for, with the reason.
     pub fn conflicts(&self) -> Vec<(Name, &'static str)> {
         let view = self.view();
-        let reason = |name: &Name| {
-            let Some(zone) = view.zones.find(name.as_wire()) else {
+        let reason = |name: &[u8]| {
+            let Some(zone) = view.zones.find(name) else {
                 return Some("no zone of the configuration contains it");
             };
-            if name == zone.origin() {
+            if name == zone.origin().as_wire() {
                 Some("it is the origin of a zone")
-            } else if zone.cut_above(name.as_wire()).is_some() {
+            } else if zone.cut_above(name).is_some() {
                 Some("its zone file delegates it away")
-            } else if zone.node(&name.key()).is_some() {
+            } else if zone.node(&Key::new(name)).is_some() {
                 Some("its zone file has records at or below it")
             } else {
                 None
             }
         };
-        let registered = view.names().filter(Existing::is_registered).filter_map(name_of);
-        registered.filter_map(|name| reason(&name).map(|reason| (name, reason))).collect()
+        let registered = view.names().filter(Existing::is_registered);
+        registered.filter_map(|held| reason(held.name()).and_then(|reason| Some((name_of(held)?, reason)))).collect()
     }
 
     /// The values at a name, expired ones included; `None` if the name does not exist.

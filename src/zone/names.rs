@@ -3,8 +3,8 @@
 //! Not a map of structures: a million labels with a value each have to fit beside each other, and an answer should
 //! wait for memory as seldom as can be. Each name is one block of octets that never changes; a change puts another block
 //! in its place. The table has eight octets for a name: where its block is, and sixteen bits of its hash, so that a
-//! look-up goes to the table once and to the block once. Readers take no lock and disturb nobody: a block or a table that
-//! was replaced is freed when no reader can still see it (epochs, by crossbeam). `DashMap`, which was here before,
+//! look-up goes to the table once and to the block once. Readers take no lock and wait for nobody: a block or a table that
+//! was replaced is freed when no reader can still see it (epochs, by crossbeam); now and then it is a reader who does it. `DashMap`, which was here before,
 //! takes a lock twice per look-up and waits once more for memory.
 
 use std::ptr;
@@ -54,7 +54,8 @@ const VALUE_HEAD: usize = 10;
 
 impl<'g> Existing<'g> {
     fn block(name: &[u8], state: State, values: &[u8]) -> Box<[u8]> {
-        debug_assert!(name.len() <= MAX_NAME && values.len() <= usize::from(u16::MAX));
+        // `Name` and `TxtSet` see to both; the length of the allocation is worked out from these numbers again.
+        assert!(name.len() <= MAX_NAME && values.len() <= usize::from(u16::MAX), "longer than a set can be");
         let below = state.below.to_ne_bytes();
         let length = (values.len() as u16).to_ne_bytes();
         [&below[..], &length, &[name.len() as u8, u8::from(state.registered)], name, values].concat().into()
@@ -253,13 +254,13 @@ impl Names {
         Names { table: Atomic::new(Table::new(SMALLEST)), filled: Mutex::default() }
     }
 
-    fn table<'g>(&self, guard: &'g Guard) -> &'g Table {
+    fn table<'g>(&'g self, guard: &'g Guard) -> &'g Table {
         // SAFETY: the pointer is never null, and a table that is replaced is freed when no guard is left that saw it.
         unsafe { self.table.load(Ordering::Acquire, guard).deref() }
     }
 
     /// The name as it is now.
-    pub(super) fn find<'g>(&self, key: &Key<'_>, guard: &'g Guard) -> Option<Existing<'g>> {
+    pub(super) fn find<'g>(&'g self, key: &Key<'_>, guard: &'g Guard) -> Option<Existing<'g>> {
         // SAFETY: blocks that are taken out are freed when no guard is left that saw them.
         unsafe { self.table(guard).find(key) }.map(|(_, existing)| existing)
     }
@@ -328,10 +329,11 @@ impl Names {
         let old = self.table.swap(Owned::new(new), Ordering::AcqRel, guard);
         // SAFETY: nobody who comes from now on can see it. The blocks live on in the new table.
         unsafe { guard.defer_destroy(old) };
+        guard.flush(); // large: not to be kept until there is more to free
     }
 
     /// Every name, as it is when its turn comes. A name that comes or goes meanwhile may be left out or not.
-    pub(super) fn iter<'g>(&self, guard: &'g Guard) -> impl Iterator<Item = Existing<'g>> {
+    pub(super) fn iter<'g>(&'g self, guard: &'g Guard) -> impl Iterator<Item = Existing<'g>> {
         let blocks = self.table(guard).0.iter().filter_map(|slot| address(slot.load(Ordering::Acquire)));
         // SAFETY: as in `find`.
         blocks.map(|block| unsafe { Existing::at(block) })
@@ -393,7 +395,7 @@ mod tests {
         Name::parse(text).unwrap()
     }
 
-    fn find<'g>(names: &Names, text: &str, guard: &'g Guard) -> Option<Existing<'g>> {
+    fn find<'g>(names: &'g Names, text: &str, guard: &'g Guard) -> Option<Existing<'g>> {
         names.find(&Key::new(name(text).as_wire()), guard)
     }
 
@@ -479,32 +481,53 @@ mod tests {
         assert!(names.table(guard).0.len() <= 2_048, "gaps are used again");
     }
 
-    /// Readers look while the writer makes names come and go and the table grow: whatever they find is whole.
+    /// Readers look while the writer makes names come, change and go, and the table grows: what they find is whole, never
+    /// older than what they found before, and what stays is always there.
     #[test]
     fn readers_see_whole_names_at_all_times() {
+        const ROUNDS: u16 = 300;
         let names = Names::new();
-        let value = |number: usize| vec![number as u8; 10 + number % 50];
-        let stays = name("stays.test");
-        names.set(&stays, |state| state.registered = true, None);
+        let value = |number: usize, round: u16| {
+            let mut value = vec![number as u8; 10 + number % 50];
+            value[..2].copy_from_slice(&round.to_be_bytes());
+            value
+        };
+        let stay: Vec<_> = (0..50).map(|number| name(&format!("stays{number}.test"))).collect();
+        for stays in &stay {
+            names.set(stays, |state| state.registered = true, None);
+        }
+        let changing: Vec<_> = (0..200).map(|number| name(&format!("{number}.test"))).collect();
         let stop = &AtomicBool::new(false);
+        let (names, stay, changing) = (&names, &stay, &changing);
         std::thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| {
+            for _ in 0..2 {
+                scope.spawn(move || {
+                    let mut rounds = [0; 200];
                     while !stop.load(Ordering::Relaxed) {
                         let guard = &crossbeam_epoch::pin();
-                        assert!(names.find(&Key::new(stays.as_wire()), guard).is_some());
-                        for number in 0..200 {
-                            let wanted = name(&format!("{number}.test"));
-                            let Some(held) = names.find(&Key::new(wanted.as_wire()), guard) else { continue };
-                            assert_eq!((held.name(), held.values()), (wanted.as_wire(), &value(number)[..]));
+                        assert!(stay.iter().all(|stays| names.find(&stays.key(), guard).is_some()));
+                        for (number, wanted) in changing.iter().enumerate() {
+                            let Some(held) = names.find(&wanted.key(), guard) else { continue };
+                            let round = u16::from_be_bytes([held.values()[0], held.values()[1]]);
+                            assert_eq!((held.name(), held.values()), (wanted.as_wire(), &value(number, round)[..]));
+                            assert!(round >= rounds[number], "{round} after {}", rounds[number]);
+                            rounds[number] = round;
                         }
                     }
                 });
             }
-            for round in 0..300 {
-                for number in 0..200 {
-                    let values = if (round + number) % 3 == 0 { Vec::new() } else { value(number) };
-                    names.set(&name(&format!("{number}.test")), |_| {}, Some(&values));
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let guard = &crossbeam_epoch::pin();
+                    let stays = names.iter(guard).filter(|held| held.name()[1..].starts_with(b"stays")).count();
+                    assert_eq!(stays, stay.len());
+                }
+            });
+            for round in 0..ROUNDS {
+                for (number, wanted) in changing.iter().enumerate() {
+                    let gone = (usize::from(round) + number) % 3 == 0;
+                    let values = if gone { Vec::new() } else { value(number, round) };
+                    names.set(wanted, |_| {}, Some(&values));
                 }
                 names.set(&name(&format!("more{round}.test")), |state| state.registered = true, None);
             }

@@ -115,9 +115,11 @@ pub struct Held {
 pub struct TxtSet(Vec<Held>);
 
 impl TxtSet {
-    /// The set as the store held it, oldest first.
+    /// The set as the store held it, oldest first. Keeps the caps by dropping the oldest, whoever wrote the store.
     pub fn from_held(held: Vec<Held>) -> TxtSet {
-        TxtSet(held)
+        let mut set = TxtSet(held);
+        set.keep_caps();
+        set
     }
 
     /// Adds a value, or makes a present one the newest with a later expiry. Keeps the caps by dropping the oldest.
@@ -125,6 +127,10 @@ impl TxtSet {
         let present = self.0.iter().position(|held| held.value == value).map(|at| self.0.remove(at));
         let expires = present.map_or(expires, |held| held.expires.max(expires));
         self.0.push(Held { value, expires });
+        self.keep_caps();
+    }
+
+    fn keep_caps(&mut self) {
         while self.0.len() > MAX_VALUES || (self.octets() > MAX_SET_OCTETS && self.0.len() > 1) {
             self.0.remove(0);
         }
@@ -178,6 +184,16 @@ mod tests {
         set.add(value("a"), 20);
         assert_eq!(set.live(15).collect::<Vec<_>>(), [&value("a")]);
         assert_eq!(set.live(5).collect::<Vec<_>>(), [&value("b"), &value("a")]);
+    }
+
+    #[test]
+    fn a_store_that_holds_too_much_is_cut_to_the_caps() {
+        let held = (0..17u8).map(|n| Held { value: TxtValue::new(&[n; 4_096]).unwrap(), expires: 10 }).collect();
+        let set = TxtSet::from_held(held);
+        assert_eq!(
+            set.held().iter().map(|held| held.value.strings().next().unwrap()[0]).collect::<Vec<_>>(),
+            [13, 14, 15, 16]
+        );
     }
 
     #[test]

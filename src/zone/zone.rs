@@ -219,7 +219,8 @@ impl Zone {
         let mut found = None;
         let mut at = name;
         while at != self.origin.as_wire() {
-            if let Some((owner, node)) = self.named_node(&Key::new(at))
+            if self.lengths.contains(at)
+                && let Some((owner, node)) = self.named_node(&Key::new(at))
                 && let Some(nameservers) = node.rrset(rtype::NS)
             {
                 found = Some((owner, nameservers));

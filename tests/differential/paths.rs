@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::support::{RawDns, Reply, TcpConnection};
-use crate::world::{self, handled};
+use crate::world::{self, fast, handled};
 
 pub const TRANSPORTS: [Transport; 2] = [Transport::Udp, Transport::Tcp];
 /// Messages under way at a time.
@@ -34,8 +34,7 @@ pub fn rare() -> Rare {
 pub fn both(rare: &Rare, message: &[u8], transport: Transport, now: u64) -> (Verdict, Option<Vec<u8>>) {
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 4711));
     let handled = handled(rare, message, peer, transport, now);
-    let mut fast = b"left over".to_vec();
-    let verdict = rare.answerer().answer(message, peer.ip(), transport, now, &mut fast);
+    let (verdict, fast) = fast(rare, message, peer, transport, now);
     let longest = if transport == Transport::Udp { 1232 } else { 65_535 };
     assert!(handled.as_ref().is_none_or(|reply| reply.len() <= longest), "{transport:?} {message:02x?}");
     match verdict {

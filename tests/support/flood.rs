@@ -227,6 +227,7 @@ fn packets(zone: &str, label: &str) -> Vec<Vec<u8>> {
     let hit = || Query::new(label, Rtype::TXT);
     let random = || Query::new(&format!("x00000000.{zone}"), Rtype::TXT);
     let deep = Query::new(&format!("a.b.c.d.x00000000.{zone}"), Rtype::TXT);
+    let deepest = Query::new(&format!("{}x00000000.{zone}", "a.".repeat(110)), Rtype::TXT);
     let outside = Query::new("x00000000.example.com", Rtype::A);
     let challenge = Query::new(&format!("_acme-challenge.{label}"), Rtype::TXT);
     let counts = |query: Query, counts: [u16; 4]| {
@@ -254,6 +255,7 @@ fn packets(zone: &str, label: &str) -> Vec<Vec<u8>> {
         random().edns(1232).dnssec_ok().bytes(),
         random().bytes(),
         deep.bytes(),
+        deepest.bytes(),
         outside.bytes(),
         Query::new(".", Rtype::NS).bytes(),
         Query::new(zone, Rtype::ANY).edns(65_535).bytes(),

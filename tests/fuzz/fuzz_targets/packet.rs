@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use acmezone::answer::{HEADER, Transport, Verdict};
 use acmezone::listen::Rare;
 use acmezone_fuzz::judge;
-use acmezone_fuzz::world::{self, NOW, handled};
+use acmezone_fuzz::world::{self, NOW, fast, handled};
 use domain::base::iana::Rtype;
 use domain::base::{Message, ParsedName, ParsedRecord, Question};
 use domain::dep::octseq::Parser;
@@ -39,8 +39,7 @@ fuzz_target!(|packet: &[u8]| {
 fn answer(packet: &[u8], transport: Transport) -> (Verdict, Option<Vec<u8>>) {
     let peer = SocketAddr::from(([192, 0, 2, 1], 4711));
     let handled = handled(&RARE, packet, peer, transport, NOW * 1_000);
-    let mut fast = vec![0xff; 3];
-    let verdict = RARE.answerer().answer(packet, peer.ip(), transport, NOW * 1_000, &mut fast);
+    let (verdict, fast) = fast(&RARE, packet, peer, transport, NOW * 1_000);
     match verdict {
         Verdict::Reply => assert_eq!(handled.as_deref(), Some(&fast[..])),
         Verdict::Silence => assert_eq!(handled, None),
