@@ -139,6 +139,14 @@ fn nsd() -> Nsd {
 
 /// Removes what differs on purpose.
 fn on_purpose(query: &Query, ours: &mut Meaning, theirs: &mut Meaning) {
+    // Of an SOA record's names NSD takes from the question what it finds there, in the case of the question; acmezone
+    // the origin's labels alone, and the rest as the zone file has it. Both are right (RFC 4343 section 4.1).
+    for meaning in [&mut *ours, &mut *theirs] {
+        for (_, _, _, rdata) in meaning.sections[1].iter_mut().filter(|record| record.2 == Rtype::SOA.to_int()) {
+            let names = rdata.len() - 20;
+            rdata[..names].make_ascii_lowercase();
+        }
+    }
     // RFC 8482 section 4: where NSD sends every RRset of the name, acmezone sends a HINFO record that says why not.
     if query.rtype == Rtype::ANY && ours.sections[0].iter().all(|record| record.2 == Rtype::HINFO.to_int()) {
         let [ours, theirs] = [ours, theirs].map(|meaning| meaning.sections[0].drain(..).count());
