@@ -99,7 +99,7 @@ impl RequestHandler for Rare {
         };
         let edns = request.edns.as_ref().map(|asked| {
             let mut edns = Edns::new();
-            edns.set_max_payload(asked.max_payload().clamp(UDP_PLAIN, UDP_PAYLOAD)).set_version(0);
+            edns.set_max_payload(UDP_PAYLOAD).set_version(0); // what this server takes (RFC 6891 section 6.2.3)
             edns.set_dnssec_ok(asked.flags().dnssec_ok).set_rcode_high(metadata.response_code.high());
             if metadata.response_code == ResponseCode::Refused {
                 let (code, reason) = ExtendedError::PROHIBITED.option();
@@ -144,7 +144,7 @@ impl ResponseHandler for Reply {
         let mut octets = Vec::with_capacity(usize::from(UDP_PLAIN));
         let mut encoder = BinEncoder::new(&mut octets);
         encoder.set_max_size(match self.protocol {
-            Protocol::Udp => response.edns().map_or(UDP_PLAIN, Edns::max_payload),
+            Protocol::Udp => UDP_PLAIN, // header, the longest question and OPT are shorter
             _ => u16::MAX,
         });
         let info = response.destructive_emit(&mut encoder)?;
