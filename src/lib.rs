@@ -17,7 +17,8 @@
 //! ```
 //!
 //! - **A door says "ok" only after commit and publish.** The CA may ask the next millisecond.
-//! - **One answer function.** Every transport calls the same synchronous [`answer::answer`]; what it says cannot differ.
+//! - **One answer function.** Every transport calls the same synchronous [`answer::answer`], UDP for a batch at a time
+//!   ([`answer::ReadAhead`]); what it says cannot differ.
 //! - **Answering never touches the store**, never awaits, and looks names up without a lock.
 //! - **The embedded ACME client is just another caller of the writer.** It has no private way to publish a value.
 //! - **The core is pure**: `zone`, `answer`, `account` and the plan of `acme` have no socket, clock or randomness.
@@ -31,7 +32,7 @@
 //! | `config/` | the TOML as written, every problem with its place; [`config::Config`], resolved and typed | zone, account |
 //! | `store/` | [`store::Store`], whose comments are the contract; [`store::Writer`]: authorise, check, commit, publish; `sqlite.rs` | zone, account |
 //! | `tsig/` | who has signed a message, and the signature of its reply (RFC 8945) | zone, account |
-//! | `answer/` | octets in, octets out: query, cookies, lookup, encoding | zone |
+//! | `answer/` | octets in, octets out: query, cookies, lookup, encoding; reading ahead | zone |
 //! | `resolve.rs` | following CNAMEs, asking a given server | zone |
 //! | `api.rs` | what the admin API and its client say to each other | zone |
 //! | `acme/` | the embedded ACME client: orders, renewal, export of PEM files | zone, account, config, store, resolve, api |

@@ -1,6 +1,7 @@
 //! Bytes in, bytes out: the one place that decides what the DNS says. Pure: no socket, no clock, no store, no await.
 //!
-//! UDP, TCP and every later transport call [`answer`]; so their answers cannot differ but in length.
+//! TCP and every later transport call [`answer`]; UDP, which has many messages at a time, has them read ahead by
+//! [`ReadAhead`]. Both end in the same function, so answers cannot differ but in length.
 
 mod ahead;
 mod cookie;
