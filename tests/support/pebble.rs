@@ -58,7 +58,7 @@ impl Pebble {
 
     pub fn builder(version: PebbleVersion, dns: SocketAddr) -> PebbleBuilder {
         let builder = PebbleBuilder { version, dns, environment: BTreeMap::new(), configuration: Map::new() };
-        // Clients give up after three rejections in a row: at 5 % that was one run of all tests in thirty.
+        // Clients give up after three rejections in a row: at 5 % that was, as reckoned, one run of all tests in thirty.
         builder.env("PEBBLE_VA_NOSLEEP", "1").nonce_reject(1).authz_reuse(0)
     }
 
