@@ -389,6 +389,10 @@ fn kind_text(kind: Document) -> &'static str {
         Document::CaAccount => "ca-account",
         Document::Issuance => "issuance",
         Document::Certificate => "certificate",
+        Document::RegistrationToken => "registration-token",
+        Document::HttpStorage => "http-storage",
+        Document::TsigKey => "tsig-key",
+        Document::Alias => "alias",
     }
 }
 

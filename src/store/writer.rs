@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::State;
 use super::records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
-use crate::account::{Account, AllowFrom, Credential, CredentialHash, Grant, TsigGrant, TsigKey};
+use crate::account::{Account, Credential, CredentialHash, Grant, TsigGrant, TsigKey};
 use crate::zone::{Change, Edit, Label, LabelError, Live, Name, NotAChallengeName, Timestamp, TxtSet, Update};
 
 /// Most pieces of work that wait for the writer; further callers wait for a place.
@@ -90,7 +90,7 @@ pub struct Policy {
 pub struct Writer {
     queue: mpsc::Sender<Box<dyn Queued>>,
     live: Arc<Live>,
-    policy: Arc<Policy>,
+    pub(super) policy: Arc<Policy>,
 }
 
 /// Waits for the writer's thread to end, which it does when the last [`Writer`] is gone.
@@ -125,36 +125,6 @@ impl Writer {
         Ok((Writer { queue, live, policy: Arc::new(policy) }, WriterHandle(thread)))
     }
 
-    /// Makes an account with one label and one credential.
-    pub async fn register(&self, allow_from: AllowFrom, label: RegisterLabel) -> Result<Registration, UpdateError> {
-        let zone = self.policy.zone.clone().ok_or(UpdateError::NoZone)?;
-        let no_randomness = |error: getrandom::Error| UpdateError::NoRandomness(error.to_string());
-        let credential = Credential::random().map_err(no_randomness)?;
-        let username = random_uuid().map_err(no_randomness)?;
-        let label = match label {
-            RegisterLabel::Random => Label::parse(&random_uuid().map_err(no_randomness)?.to_string())?,
-            RegisterLabel::Chosen(label) => label,
-        };
-        let grant = Grant { label, zone };
-        let writer = self.clone();
-        self.submit(move |records, changes| {
-            let name = writer.check_new_label(records, &grant)?;
-            let account = Account {
-                username,
-                credentials: vec![credential.hash()],
-                allow_from,
-                grants: vec![grant.clone()],
-                created: now(),
-                updated: None,
-            };
-            records.put_account(&account)?;
-            records.put_label(&LabelRecord { grant: grant.clone(), holder: Holder::Account(username) })?;
-            changes.push(Change::Registered { name });
-            Ok(Registration { account, credential, grant })
-        })
-        .await
-    }
-
     /// Says whether `actor` may change `name`, without changing anything.
     pub async fn authorise(&self, actor: Actor, name: Name) -> Result<(), UpdateError> {
         let writer = self.clone();
@@ -185,31 +155,6 @@ impl Writer {
             }
         });
         done.await?
-    }
-
-    /// All accounts, oldest first.
-    pub async fn accounts(&self) -> Result<Vec<Account>, UpdateError> {
-        self.submit(|records, _| Ok(records.accounts()?)).await
-    }
-
-    pub async fn account(&self, username: Uuid) -> Result<Account, UpdateError> {
-        self.submit(move |records, _| records.account(username)?.ok_or(UpdateError::UnknownAccount(username))).await
-    }
-
-    /// Deletes an account. Its labels and their values are gone from the DNS and stay tombstones for ever.
-    pub async fn delete_account(&self, username: Uuid) -> Result<Account, UpdateError> {
-        self.submit(move |records, changes| {
-            let account = records.account(username)?.ok_or(UpdateError::UnknownAccount(username))?;
-            for grant in &account.grants {
-                let name = grant.name().map_err(|error| StoreError::Damaged(error.to_string()))?;
-                records.put_label(&LabelRecord { grant: grant.clone(), holder: Holder::Nobody })?;
-                records.put_txt(&name, &TxtSet::default())?;
-                changes.push(Change::Retired { name });
-            }
-            records.delete_account(username)?;
-            Ok(account)
-        })
-        .await
     }
 
     /// The label reserved for the challenges of `domain`; made at the first call, the same ever after.
@@ -312,7 +257,7 @@ impl Writer {
     }
 
     /// The name of a new label, if it can be registered at all.
-    fn check_new_label(&self, records: &mut dyn Records, grant: &Grant) -> Result<Name, UpdateError> {
+    pub(super) fn check_new_label(&self, records: &mut dyn Records, grant: &Grant) -> Result<Name, UpdateError> {
         let taken = |reason: &str| UpdateError::LabelTaken { label: grant.label.clone(), reason: reason.to_owned() };
         if let Some(record) = records.label(&grant.label)? {
             return Err(match record.holder {
@@ -345,12 +290,7 @@ impl Writer {
             Actor::TsigKey(key) => return self.granted_name(key, name),
             Actor::Administrator | Actor::AcmeClient => return Ok(self.live.challenge_name(name)?),
         };
-        let account = records.account(*username)?;
-        let known = match &account {
-            Some(account) => account.accepts(credential),
-            None => CredentialHash::of_nobody().matches(credential),
-        };
-        let account = account.filter(|account| known && account.allows(*source)).ok_or(UpdateError::Forbidden)?;
+        let account = authenticated(records, *username, credential, *source)?;
         // Whether the name exists is nothing that a stranger learns.
         let name = self.live.challenge_name(name).map_err(|_| UpdateError::Forbidden)?;
         let granted = account.grants.iter().any(|grant| grant.name().is_ok_and(|granted| granted == name));
@@ -374,7 +314,7 @@ impl Writer {
     }
 
     /// Queues a piece of work and waits until it is committed and published, or refused.
-    async fn submit<T, F>(&self, decide: F) -> Result<T, UpdateError>
+    pub(super) async fn submit<T, F>(&self, decide: F) -> Result<T, UpdateError>
     where
         T: Send + 'static,
         F: FnOnce(&mut dyn Records, &mut Vec<Change>) -> Result<T, UpdateError> + Send + 'static,
@@ -384,6 +324,21 @@ impl Writer {
         self.queue.send(Box::new(task)).await.map_err(|_| UpdateError::Stopping)?;
         answer.await.map_err(|_| UpdateError::Stopping)?
     }
+}
+
+/// The account, if its user has shown one of its credentials and comes from where it may be used.
+pub(super) fn authenticated(
+    records: &mut dyn Records,
+    username: Uuid,
+    credential: &CredentialHash,
+    source: IpAddr,
+) -> Result<Account, UpdateError> {
+    let account = records.account(username)?;
+    let known = match &account {
+        Some(account) => account.accepts(credential),
+        None => CredentialHash::of_nobody().matches(credential),
+    };
+    account.filter(|account| known && account.allows(source)).ok_or(UpdateError::Forbidden)
 }
 
 /// `lifetime`: of a value from when it was last put in, seconds.
@@ -406,7 +361,7 @@ fn apply(set: &mut TxtSet, edit: Edit, now: Timestamp, lifetime: u64) {
     }
 }
 
-fn random_uuid() -> Result<Uuid, getrandom::Error> {
+pub(super) fn random_uuid() -> Result<Uuid, getrandom::Error> {
     let mut bytes = [0u8; 16];
     getrandom::fill(&mut bytes)?;
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
