@@ -66,6 +66,12 @@ pub enum UpdateError {
     NoZone,
     #[error("there is no account {0}")]
     UnknownAccount(Uuid),
+    #[error("no account has the label `{0}`")]
+    UnknownLabel(Label),
+    #[error("the challenge name of {domain} cannot be an alias: {reason}")]
+    AliasTaken { domain: Name, reason: String },
+    #[error("{0} has no alias")]
+    UnknownAlias(Name),
     #[error("no random numbers from the operating system: {0}")]
     NoRandomness(String),
     #[error(transparent)]
@@ -91,6 +97,8 @@ pub struct Writer {
     queue: mpsc::Sender<Box<dyn Queued>>,
     live: Arc<Live>,
     pub(super) policy: Arc<Policy>,
+    /// Of the zones of the configuration.
+    origins: Arc<[Name]>,
 }
 
 /// Waits for the writer's thread to end, which it does when the last [`Writer`] is gone.
@@ -114,15 +122,27 @@ pub fn now() -> Timestamp {
 impl Writer {
     /// Loads the store into `live` and starts the writer's thread.
     pub fn start(mut store: impl Store, live: Arc<Live>, policy: Policy) -> Result<(Writer, WriterHandle), StoreError> {
-        let revision = store.load(&mut |change| live.publish([change], 0))?;
-        live.publish([], revision as u32);
+        let mut aliases = Vec::new();
+        let revision = store.load(&mut |change| match change {
+            Change::Aliased { .. } => aliases.push(change),
+            change => live.publish([change], 0),
+        })?;
+        for change in &aliases {
+            if let Change::Aliased { name, .. } = change
+                && live.zones().get(name).is_some()
+            {
+                tracing::warn!(%name, "an alias is not served: the configuration has a zone of its name");
+            }
+        }
+        let origins = live.zones().iter().map(|zone| zone.origin().clone()).collect();
+        live.publish(aliases, revision as u32);
         let (queue, waiting) = mpsc::channel(QUEUE);
         let shown = live.clone();
         let thread = std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || write(store, &shown, waiting))
             .map_err(|error| StoreError::Failed(format!("cannot start the writer's thread: {error}")))?;
-        Ok((Writer { queue, live, policy: Arc::new(policy) }, WriterHandle(thread)))
+        Ok((Writer { queue, live, policy: Arc::new(policy), origins }, WriterHandle(thread)))
     }
 
     /// Says whether `actor` may change `name`, without changing anything.
@@ -171,6 +191,16 @@ impl Writer {
             records.put_label(&LabelRecord { grant: grant.clone(), holder: Holder::Domain(domain) })?;
             changes.push(Change::Registered { name });
             Ok(grant)
+        })
+        .await
+    }
+
+    /// Lets an account at a CA have certificates for names in the zone, where the zone is one made from name servers. For
+    /// as long as the server runs.
+    pub async fn permit(&self, origin: Name, identity: String, account: String) -> Result<(), UpdateError> {
+        self.submit(|_, changes| {
+            changes.push(Change::Permitted { origin, identity, account });
+            Ok(())
         })
         .await
     }
@@ -225,7 +255,7 @@ impl Writer {
             self.live.is_registered(&name).then_some(name)
         };
         let now = self.policy.zone.as_ref().and_then(registered);
-        now.or_else(|| self.live.zones().iter().find_map(|zone| registered(zone.origin())))
+        now.or_else(|| self.origins.iter().find_map(registered))
     }
 
     /// The served state that this writer publishes to.
