@@ -15,8 +15,8 @@ use crate::acme::{Issuer, OwnListeners};
 use crate::answer::{COOKIE_SECRET, Cookies, Ttls};
 use crate::api::DnsCounters;
 use crate::config::{Config, CookieSecret, RateLimit};
-use crate::door::acmedns;
 use crate::door::admin::{self, AdminState, AdminToken, Counters, ZoneFacts};
+use crate::door::{Front, acmedns};
 use crate::listen::{self, Answerer, Caps, DnsSockets, Dot, Limiter, LimiterSettings, Rare, Updates};
 use crate::resolve::Resolver;
 use crate::store::{Policy, Sqlite, StoreError, Writer, WriterHandle};
@@ -105,7 +105,8 @@ impl Server {
             admin: addresses.admin,
             zones: config.zones.iter().map(|zone| ZoneFacts::new(zone, config.api.zone.as_ref())).collect(),
         };
-        let api_router = acmedns::router(writer.clone(), config.api.registration);
+        let front = Front::new(&config.api);
+        let api_router = front.before(acmedns::router(writer.clone(), config.api.registration));
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let ttls = Ttls { txt: config.dns.txt_ttl, negative: config.dns.negative_ttl };

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::file::{Listening, listen};
 use super::read::{Complaint, Reader, Table, nearest, values};
-use super::value::{domain_name, holds_certificate, holds_private_key, host_name, is_loopback, relative};
+use super::value::{
+    domain_name, holds_certificate, holds_private_key, host_name, is_loopback, proxy_network, relative,
+};
 use super::{Api, Registration, TlsFiles};
 
 pub(super) fn api(top: &mut Table, base: &Path, reader: &mut Reader) -> Listening<Api> {
@@ -25,6 +27,10 @@ pub(super) fn api(top: &mut Table, base: &Path, reader: &mut Reader) -> Listenin
     let plaintext_written = table.has("allow_plaintext");
     let plaintext = table.boolean("allow_plaintext", reader).map(|at| at.value);
     api.allow_plaintext = plaintext.unwrap_or(false);
+    if let Some(proxies) = table.strings("trusted_proxies", reader, proxy_network) {
+        reader.distinct(&proxies.items, |network| format!("the network {network}"));
+        api.trusted_proxies = values(&proxies.items);
+    }
     table.finish(reader);
 
     let public = listen.iter().flatten().find(|at| !is_loopback(at.value));

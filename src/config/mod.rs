@@ -109,6 +109,8 @@ pub struct Api {
     pub tls: Option<TlsFiles>,
     /// Plain text on an address that is not loopback.
     pub allow_plaintext: bool,
+    /// Proxies that are believed about who their client is. Default: none.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,6 +221,7 @@ impl Default for Api {
             hostname: None,
             tls: None,
             allow_plaintext: false,
+            trusted_proxies: Vec::new(),
         }
     }
 }

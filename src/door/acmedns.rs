@@ -4,10 +4,10 @@
 //! the answers up with `sed`. Hence no `Json` extractor, no redirect, one-line answers in exactly this form, and no
 //! error that repeats what was sent: `acme.sh` takes any body that contains the value in quotes for success.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -17,7 +17,8 @@ use serde_json::Value;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use super::guard::{BodyError, DEADLINE, guarded, read_body};
+use super::ClientAddress;
+use super::guard::{BodyError, DEADLINE, guarded, read_body, refused};
 use crate::account::{AllowFrom, Credential};
 use crate::config::Registration;
 use crate::store::{Actor, RegisterLabel, UpdateError, Writer};
@@ -28,7 +29,7 @@ const BODY_LIMIT: usize = 8 * 1024;
 /// Seconds after which to try again when the store fails.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
-/// Serves `/register`, `/update` and `/health`. The requests must carry `ConnectInfo<SocketAddr>`.
+/// Serves `/register`, `/update` and `/health`, behind the [`Front`](super::Front).
 pub fn router(writer: Writer, registration: Registration) -> Router {
     let routes = Router::new()
         .route("/register", post(register))
@@ -47,7 +48,7 @@ struct Door {
 
 async fn register(
     State(door): State<Door>,
-    ConnectInfo(source): ConnectInfo<SocketAddr>,
+    ClientAddress(source): ClientAddress,
     request: Request,
 ) -> Result<Response, Refused> {
     if door.registration == Registration::Closed {
@@ -60,21 +61,21 @@ async fn register(
     let registration = door.writer.register(allow_from, RegisterLabel::Random).await?;
     let created = super::created(&registration).map_err(|_| INTERNAL)?;
     let body = serde_json::to_string(&created).map_err(|_| INTERNAL)?;
-    tracing::info!(username = %created.username, name = %created.fulldomain, client = %source.ip(), "registered");
+    tracing::info!(username = %created.username, name = %created.fulldomain, client = %source, "registered");
     Ok((StatusCode::CREATED, JSON, body).into_response())
 }
 
 async fn update(
     State(door): State<Door>,
-    ConnectInfo(source): ConnectInfo<SocketAddr>,
+    ClientAddress(source): ClientAddress,
     request: Request,
 ) -> Result<Response, Refused> {
     let (head, body) = request.into_parts();
     let body = read_body(&head.headers, body, BODY_LIMIT).await?;
-    let outcome = put(&door.writer, source.ip(), &head.headers, &String::from_utf8_lossy(&body)).await;
+    let outcome = put(&door.writer, source, &head.headers, &String::from_utf8_lossy(&body)).await;
     if let Err(FORBIDDEN) = outcome {
         let user = head.headers.get("x-api-user").map(HeaderValue::as_bytes).unwrap_or_default();
-        tracing::warn!(client = %source.ip(), user = %shown(user), "update refused: credentials, address or label");
+        tracing::warn!(client = %source, user = %shown(user), "update refused: credentials, address or label");
     }
     let txt = outcome?;
     Ok((StatusCode::OK, JSON, format!(r#"{{"txt": "{txt}"}}"#)).into_response())
@@ -216,7 +217,7 @@ const JSON: [(header::HeaderName, HeaderValue); 1] =
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let Refused(status, error) = self;
-        let mut response = (status, JSON, format!(r#"{{"error": "{error}"}}"#)).into_response();
+        let mut response = refused(status, error);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
