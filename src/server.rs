@@ -23,7 +23,7 @@ use crate::store::{Policy, Sqlite, StoreError, Writer, WriterHandle};
 use crate::tsig::Keys;
 use crate::zone::{Live, Zones};
 
-/// How often expired values are taken out of store and memory.
+/// How often expired values are taken out of store and memory, and idle clients out of the API's rate limits.
 const SWEEP: Duration = Duration::from_secs(60);
 /// 2 to this power networks have a bucket in the rate limiter: one megabyte.
 const LIMITER_TABLE: u8 = 16;
@@ -126,7 +126,7 @@ impl Server {
             serve_http(listener, api_router.clone(), api_tls.clone(), &tasks, &stop);
         }
         serve_http(sockets.admin, admin_router, None, &tasks, &stop);
-        tasks.spawn(sweep(writer, stop.clone()));
+        tasks.spawn(sweep(writer, front, stop.clone()));
         tasks.spawn(issuer.run(stop.clone()));
         tracing::info!(
             dns = ?addresses.dns, dns_tls = ?addresses.dns_tls, api = ?addresses.api, admin = %addresses.admin, zones = config.zones.len(),
@@ -353,7 +353,7 @@ fn serve_http(
     });
 }
 
-async fn sweep(writer: Writer, stop: CancellationToken) {
+async fn sweep(writer: Writer, front: Front, stop: CancellationToken) {
     let mut every = tokio::time::interval(SWEEP);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -361,6 +361,7 @@ async fn sweep(writer: Writer, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = every.tick() => {}
         }
+        front.limits().sweep();
         // A failing store is logged by the writer.
         let _ = writer.sweep().await;
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::file::{Listening, listen};
+use super::rate_limit::api_rate_limit;
 use super::read::{Complaint, Reader, Table, nearest, values};
 use super::value::{
     domain_name, holds_certificate, holds_private_key, host_name, is_loopback, proxy_network, relative,
@@ -31,6 +32,7 @@ pub(super) fn api(top: &mut Table, base: &Path, reader: &mut Reader) -> Listenin
         reader.distinct(&proxies.items, |network| format!("the network {network}"));
         api.trusted_proxies = values(&proxies.items);
     }
+    api.rate_limit = api_rate_limit(&mut table, reader);
     table.finish(reader);
 
     let public = listen.iter().flatten().find(|at| !is_loopback(at.value));

@@ -111,6 +111,24 @@ pub struct Api {
     pub allow_plaintext: bool,
     /// Proxies that are believed about who their client is. Default: none.
     pub trusted_proxies: Vec<IpNet>,
+    pub rate_limit: ApiRateLimit,
+}
+
+/// `[api.rate_limit]`: requests over HTTP. A rate of 0 is no limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiRateLimit {
+    /// Of one source, an IPv4 address or an IPv6 /64. Default 20.
+    pub requests_per_second: u32,
+    /// Requests of a source at once. At least 1. Default 200.
+    pub burst: u32,
+    /// Of one account. Default 10.
+    pub account_updates_per_second: u32,
+    /// Updates of an account at once. At least 1. Default 200.
+    pub account_burst: u32,
+    /// Attempts of one source, also at once. Default 10.
+    pub registrations_per_minute: u32,
+    /// Clients that are never limited. Default: loopback.
+    pub exempt: Vec<IpNet>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,18 +216,28 @@ impl Default for Dns {
 
 impl Default for RateLimit {
     fn default() -> RateLimit {
-        let loopback = [
-            IpNet::from(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
-            Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
-        ];
-        RateLimit {
-            answers_per_second: 1_000,
-            ipv4_prefix: 24,
-            ipv6_prefix: 56,
-            exempt: loopback.into(),
-            dry_run: false,
+        RateLimit { answers_per_second: 1_000, ipv4_prefix: 24, ipv6_prefix: 56, exempt: loopback(), dry_run: false }
+    }
+}
+
+impl Default for ApiRateLimit {
+    fn default() -> ApiRateLimit {
+        ApiRateLimit {
+            requests_per_second: 20,
+            burst: 200,
+            account_updates_per_second: 10,
+            account_burst: 200,
+            registrations_per_minute: 10,
+            exempt: loopback(),
         }
     }
+}
+
+fn loopback() -> Vec<IpNet> {
+    vec![
+        Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
+        Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
+    ]
 }
 
 impl Default for Api {
@@ -222,6 +250,7 @@ impl Default for Api {
             tls: None,
             allow_plaintext: false,
             trusted_proxies: Vec::new(),
+            rate_limit: ApiRateLimit::default(),
         }
     }
 }

@@ -17,8 +17,8 @@ use serde_json::Value;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use super::ClientAddress;
 use super::guard::{BodyError, DEADLINE, guarded, read_body, refused};
+use super::{ClientAddress, Limits, RetryAfter};
 use crate::account::{AllowFrom, Credential};
 use crate::config::Registration;
 use crate::store::{Actor, RegisterLabel, UpdateError, Writer};
@@ -49,11 +49,13 @@ struct Door {
 async fn register(
     State(door): State<Door>,
     ClientAddress(source): ClientAddress,
+    limits: Limits,
     request: Request,
-) -> Result<Response, Refused> {
+) -> Result<Response, Failed> {
     if door.registration == Registration::Closed {
-        return Err(REGISTRATION_CLOSED);
+        return Err(REGISTRATION_CLOSED.into());
     }
+    limits.registration(source)?;
     let (head, body) = request.into_parts();
     let body = read_body(&head.headers, body, BODY_LIMIT).await?;
     let wanted = NewAccount::read(&String::from_utf8_lossy(&body)).ok_or(MALFORMED)?;
@@ -68,12 +70,13 @@ async fn register(
 async fn update(
     State(door): State<Door>,
     ClientAddress(source): ClientAddress,
+    limits: Limits,
     request: Request,
-) -> Result<Response, Refused> {
+) -> Result<Response, Failed> {
     let (head, body) = request.into_parts();
     let body = read_body(&head.headers, body, BODY_LIMIT).await?;
-    let outcome = put(&door.writer, source, &head.headers, &String::from_utf8_lossy(&body)).await;
-    if let Err(FORBIDDEN) = outcome {
+    let outcome = put(&door.writer, limits, source, &head.headers, &String::from_utf8_lossy(&body)).await;
+    if let Err(Failed::Refused(FORBIDDEN)) = outcome {
         let user = head.headers.get("x-api-user").map(HeaderValue::as_bytes).unwrap_or_default();
         tracing::warn!(client = %source, user = %shown(user), "update refused: credentials, address or label");
     }
@@ -82,7 +85,13 @@ async fn update(
 }
 
 /// Adds the value that `body` asks for. In the order of acme-dns: everything about who may is checked before the value.
-async fn put(writer: &Writer, source: IpAddr, headers: &HeaderMap, body: &str) -> Result<String, Refused> {
+async fn put(
+    writer: &Writer,
+    limits: Limits,
+    source: IpAddr,
+    headers: &HeaderMap,
+    body: &str,
+) -> Result<String, Failed> {
     let (username, credential) = credentials(headers).ok_or(FORBIDDEN)?;
     let asked = NewValue::read(body).ok_or(FORBIDDEN)?;
     let label = Label::parse(&asked.subdomain.to_ascii_lowercase()).map_err(|_| FORBIDDEN)?;
@@ -92,10 +101,12 @@ async fn put(writer: &Writer, source: IpAddr, headers: &HeaderMap, body: &str) -
     let value = asked.txt.filter(|txt| is_key_digest(txt)).and_then(|txt| TxtValue::new(txt.as_bytes()).ok());
     let Some(value) = value else {
         writer.authorise(actor, name).await?;
-        return Err(BAD_TXT);
+        limits.account(username, source)?;
+        return Err(BAD_TXT.into());
     };
     let txt = value.to_string();
-    writer.update(actor, vec![Update { name, edit: Edit::Add(value) }]).await?;
+    let admit = move || limits.account(username, source).map_err(Failed::from);
+    writer.update_admitted(actor, vec![Update { name, edit: Edit::Add(value) }], admit).await?;
     Ok(txt)
 }
 
@@ -201,7 +212,35 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
-/// A failed request: status and `{"error": "…"}`.
+/// A failed request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failed {
+    Refused(Refused),
+    Limited(RetryAfter),
+}
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        match self {
+            Failed::Refused(refused) => refused.into_response(),
+            Failed::Limited(limited) => limited.into_response(),
+        }
+    }
+}
+
+impl<E: Into<Refused>> From<E> for Failed {
+    fn from(error: E) -> Failed {
+        Failed::Refused(error.into())
+    }
+}
+
+impl From<RetryAfter> for Failed {
+    fn from(limited: RetryAfter) -> Failed {
+        Failed::Limited(limited)
+    }
+}
+
+/// A refusal: status and `{"error": "…"}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Refused(StatusCode, &'static str);
 

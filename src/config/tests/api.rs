@@ -62,3 +62,75 @@ error: the network 10.0.0.0/8 is there twice
 "#
     );
 }
+
+#[test]
+fn the_rate_limit_as_written() {
+    let text = r#"[api.rate_limit]
+requests_per_second = 0
+burst = 1
+account_updates_per_second = 1
+account_burst = 1000000
+registrations_per_minute = 3
+exempt = ["198.51.100.0/24"]
+"#;
+    let limit = read(&after_a_zone(text)).unwrap().api.rate_limit;
+    assert_eq!((limit.requests_per_second, limit.burst), (0, 1));
+    assert_eq!((limit.account_updates_per_second, limit.account_burst), (1, 1_000_000));
+    assert_eq!((limit.registrations_per_minute, limit.exempt.len()), (3, 1));
+    assert_eq!(limit.exempt[0].to_string(), "198.51.100.0/24");
+}
+
+#[test]
+fn rates_and_bursts_have_bounds() {
+    assert_eq!(
+        refused(&after_a_zone(
+            r#"[api.rate_limit]
+requests_per_second = 1.5
+burst = 0
+account_updates_per_second = -1
+account_burst = 1000001
+registrations = 10
+exempt = ["127.0.0.1"]
+"#
+        )),
+        r#"
+error: `requests_per_second` is a whole number, not a number with a fraction
+ --> acmezone.toml:7:23
+  |
+7 | requests_per_second = 1.5
+  |                       ^^^
+
+error: `burst` is from 1 to 1000000, not 0
+ --> acmezone.toml:8:9
+  |
+8 | burst = 0
+  |         ^
+
+error: `account_updates_per_second` is from 0 to 1000000, not -1
+ --> acmezone.toml:9:30
+  |
+9 | account_updates_per_second = -1
+  |                              ^^
+
+error: `account_burst` is from 1 to 1000000, not 1000001
+  --> acmezone.toml:10:17
+   |
+10 | account_burst = 1000001
+   |                 ^^^^^^^
+
+error: unknown key `registrations` in [api.rate_limit]
+  --> acmezone.toml:11:1
+   |
+11 | registrations = 10
+   | ^^^^^^^^^^^^^
+  = help: known here: `requests_per_second`, `burst`, `account_updates_per_second`, `account_burst`, `registrations_per_minute`, `exempt`
+
+error: `127.0.0.1` is not a network: it has no length of a prefix
+  --> acmezone.toml:12:11
+   |
+12 | exempt = ["127.0.0.1"]
+   |           ^^^^^^^^^^^
+  = help: write "127.0.0.1/32"
+"#
+    );
+}
