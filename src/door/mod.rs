@@ -4,16 +4,24 @@
 //! - [`acmedns`]: the API of acme-dns, byte for byte, for clients that exist.
 //! - [`admin`]: the API of the command line, on loopback, with everything an administrator may do.
 //! - [`rfc2136`]: UPDATE messages of the DNS, signed with a shared key.
+//! - [`Front`]: what stands in front of all doors of the API's listener: whose request it is, and whether it is one
+//!   too many; with `client.rs` and `limits.rs`.
 //! - `guard`: what stands in front of every HTTP door: deadline, size limit, panics turned into answers.
 //!
 //! What a refusal of the writer means in each protocol stands side by side in [`refusal`].
 
 pub mod acmedns;
 pub mod admin;
+mod client;
+mod front;
 mod guard;
+mod limits;
 pub mod rfc2136;
 
 use axum::http::StatusCode;
+pub use client::ClientAddress;
+pub use front::Front;
+pub use limits::{Limits, RetryAfter};
 
 use crate::account::AllowFrom;
 use crate::api::CreatedAccount;

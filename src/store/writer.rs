@@ -151,10 +151,35 @@ impl Writer {
         self.submit(move |records, _| writer.authorised_name(records, &actor, &name).map(|_| ())).await
     }
 
+    /// [`Writer::update`], but when it is known that the actor may, and before anything is done, `admit` has a say.
+    pub async fn update_admitted<E>(
+        &self,
+        actor: Actor,
+        updates: Vec<Update>,
+        admit: impl FnOnce() -> Result<(), E> + Send + 'static,
+    ) -> Result<(), E>
+    where
+        E: From<UpdateError> + Send + 'static,
+    {
+        let writer = self.clone();
+        let done = self.submit(move |records, changes| {
+            let updates = writer.authorised(records, &actor, updates)?;
+            match admit() {
+                Ok(()) => writer.apply(records, changes, &actor, updates).map(Ok),
+                Err(refused) => Ok(Err(refused)),
+            }
+        });
+        done.await?
+    }
+
     /// Does all the updates or none. When it returns `Ok` they are durable and seen by every later query.
     pub async fn update(&self, actor: Actor, updates: Vec<Update>) -> Result<(), UpdateError> {
         let writer = self.clone();
-        self.submit(move |records, changes| writer.apply(records, changes, &actor, updates)).await
+        self.submit(move |records, changes| {
+            let updates = writer.authorised(records, &actor, updates)?;
+            writer.apply(records, changes, &actor, updates)
+        })
+        .await
     }
 
     /// Decides on updates by what there is, and does all of them or none, with nothing in between. When it returns `Ok`
@@ -170,7 +195,10 @@ impl Writer {
         let writer = self.clone();
         let done = self.submit(move |records, changes| {
             match decide(&mut State { records: &mut *records, live: &writer.live, now: now() }) {
-                Ok(updates) => writer.apply(records, changes, &actor, updates).map(Ok),
+                Ok(updates) => {
+                    let updates = writer.authorised(records, &actor, updates)?;
+                    writer.apply(records, changes, &actor, updates).map(Ok)
+                }
                 Err(refused) => Ok(Err(refused)),
             }
         });
@@ -263,7 +291,21 @@ impl Writer {
         &self.live
     }
 
-    /// Does the updates in their order.
+    /// The updates with the names under which values are kept, if `actor` may do all of them.
+    fn authorised(
+        &self,
+        records: &mut dyn Records,
+        actor: &Actor,
+        updates: Vec<Update>,
+    ) -> Result<Vec<Update>, UpdateError> {
+        let mut authorised = |Update { name, edit }| {
+            let name = self.authorised_name(records, actor, &name)?;
+            Ok(Update { name, edit })
+        };
+        updates.into_iter().map(&mut authorised).collect()
+    }
+
+    /// Does authorised updates in their order.
     fn apply(
         &self,
         records: &mut dyn Records,
@@ -273,7 +315,6 @@ impl Writer {
     ) -> Result<(), UpdateError> {
         let now = now();
         for Update { name, edit } in updates {
-            let name = self.authorised_name(records, actor, &name)?;
             let mut set = records.txt(&name)?;
             set.expire(now);
             apply(&mut set, edit, now, self.policy.value_lifetime);
