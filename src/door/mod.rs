@@ -4,6 +4,7 @@
 //! - [`acmedns`]: the API of acme-dns, byte for byte, for clients that exist.
 //! - [`admin`]: the API of the command line, on loopback, with everything an administrator may do.
 //! - [`rfc2136`]: UPDATE messages of the DNS, signed with a shared key.
+//! - `json`: what the doors of the API listener share.
 //! - `guard`: what stands in front of every HTTP door: deadline, size limit, panics turned into answers.
 //!
 //! What a refusal of the writer means in each protocol stands side by side in [`refusal`].
@@ -11,6 +12,7 @@
 pub mod acmedns;
 pub mod admin;
 mod guard;
+mod json;
 pub mod rfc2136;
 
 use axum::http::StatusCode;
