@@ -15,6 +15,7 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use super::guard::{DEADLINE, guarded};
+use super::httpreq;
 use super::json::{
     self, FORBIDDEN, INTERNAL, JSON, MALFORMED, Object, REGISTRATION_CLOSED, Refused, key_digest, shown,
     with_plain_path,
@@ -27,13 +28,14 @@ use crate::zone::{Edit, Label, Update};
 const BAD_TXT: Refused = Refused(StatusCode::BAD_REQUEST, "bad_txt");
 const INVALID_ALLOWFROM: Refused = Refused(StatusCode::BAD_REQUEST, "invalid_allowfrom_cidr");
 
-/// Serves `/register`, `/update` and `/health`. The requests must carry `ConnectInfo<SocketAddr>`.
+/// Serves `/register`, `/update` and `/health`, and beside them `httpreq`. The requests must carry `ConnectInfo<SocketAddr>`.
 pub fn router(writer: Writer, registration: Registration) -> Router {
     let routes = Router::new()
         .route("/register", post(register))
         .route("/update", post(update))
         .route("/health", get(StatusCode::OK))
-        .with_state(Door { writer, registration });
+        .with_state(Door { writer: writer.clone(), registration })
+        .merge(httpreq::routes(writer));
     let routes = guarded(routes, DEADLINE, |status, error, _| Refused(status, error).into_response());
     Router::new().fallback_service(routes.map_request(with_plain_path))
 }

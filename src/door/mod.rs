@@ -2,6 +2,7 @@
 //! what the writer says goes back in the words of the protocol. A door answers "ok" only after the writer has.
 //!
 //! - [`acmedns`]: the API of acme-dns, byte for byte, for clients that exist.
+//! - `httpreq`: the API of lego's `httpreq` and of acmeproxy, beside it on the same listener.
 //! - [`admin`]: the API of the command line, on loopback, with everything an administrator may do.
 //! - [`rfc2136`]: UPDATE messages of the DNS, signed with a shared key.
 //! - `json`: what the doors of the API listener share.
@@ -12,6 +13,7 @@
 pub mod acmedns;
 pub mod admin;
 mod guard;
+mod httpreq;
 mod json;
 pub mod rfc2136;
 
