@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::api::{Account, ApiError, CertificateStatus, CreatedAccount, NewAccount, Progress, Status, TxtName};
-use crate::api::{Values, Zone};
+use crate::api::{AddedLabel, NewAllowFrom, NewCredential, NewLabel, Values, Zone};
 use crate::config::Config;
 
 /// Longest time until a connection on this machine stands.
@@ -101,6 +101,30 @@ impl Client {
     /// The account as it was.
     pub async fn delete_account(&self, id: &str) -> Result<Account, ClientError> {
         self.answer(self.request(Method::DELETE, self.url(&["accounts", id]))).await
+    }
+
+    pub async fn add_label(&self, id: &str, wanted: &NewLabel) -> Result<AddedLabel, ClientError> {
+        self.send(Method::POST, self.url(&["accounts", id, "labels"]), wanted).await
+    }
+
+    /// `label` is a label or a full domain name. The account that it was taken from, as it is now.
+    pub async fn remove_label(&self, label: &str) -> Result<Account, ClientError> {
+        self.answer(self.request(Method::DELETE, self.url(&["labels", label]))).await
+    }
+
+    /// No CIDR: from anywhere.
+    pub async fn allow_from(&self, id: &str, allowfrom: Vec<String>) -> Result<Account, ClientError> {
+        self.send(Method::PUT, self.url(&["accounts", id, "allowfrom"]), &NewAllowFrom { allowfrom }).await
+    }
+
+    /// One more credential.
+    pub async fn mint(&self, id: &str) -> Result<NewCredential, ClientError> {
+        self.answer(self.request(Method::POST, self.url(&["accounts", id, "credentials"]))).await
+    }
+
+    /// One credential in the place of all.
+    pub async fn rotate(&self, id: &str) -> Result<NewCredential, ClientError> {
+        self.answer(self.request(Method::POST, self.url(&["accounts", id, "rotate"]))).await
     }
 
     /// All names that serve values.

@@ -3,6 +3,9 @@
 //! Clients send bodies under any content type or none, keys in any letter case, paths with doubled slashes; some cut
 //! the answers up with `sed`. Hence no `Json` extractor, no redirect, one-line answers in exactly this form, and no
 //! error that repeats what was sent: `acme.sh` takes any body that contains the value in quotes for success.
+//!
+//! What acme-dns does not have is `DELETE /update`, with the credentials and the body of the POST: it takes the value
+//! away and answers as the POST does, also when the value was not there; and [`GET /account`](super::account).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,6 +20,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 use uuid::Uuid;
 
+use super::account;
 use super::guard::{BodyError, DEADLINE, guarded, read_body};
 use crate::account::{AllowFrom, Credential};
 use crate::config::Registration;
@@ -28,11 +32,12 @@ const BODY_LIMIT: usize = 8 * 1024;
 /// Seconds after which to try again when the store fails.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
-/// Serves `/register`, `/update` and `/health`. The requests must carry `ConnectInfo<SocketAddr>`.
+/// Serves `/register`, `/update`, `/account` and `/health`. The requests must carry `ConnectInfo<SocketAddr>`.
 pub fn router(writer: Writer, registration: Registration) -> Router {
     let routes = Router::new()
         .route("/register", post(register))
-        .route("/update", post(update))
+        .route("/update", post(put).delete(remove))
+        .route("/account", get(account::show))
         .route("/health", get(StatusCode::OK))
         .with_state(Door { writer, registration });
     let routes = guarded(routes, DEADLINE, |status, error, _| Refused(status, error).into_response());
@@ -40,8 +45,8 @@ pub fn router(writer: Writer, registration: Registration) -> Router {
 }
 
 #[derive(Clone)]
-struct Door {
-    writer: Writer,
+pub(super) struct Door {
+    pub(super) writer: Writer,
     registration: Registration,
 }
 
@@ -64,24 +69,48 @@ async fn register(
     Ok((StatusCode::CREATED, JSON, body).into_response())
 }
 
-async fn update(
+async fn put(
     State(door): State<Door>,
     ConnectInfo(source): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Result<Response, Refused> {
+    update(&door.writer, source.ip(), request, Edit::Add).await
+}
+
+async fn remove(
+    State(door): State<Door>,
+    ConnectInfo(source): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Result<Response, Refused> {
+    update(&door.writer, source.ip(), request, Edit::Remove).await
+}
+
+async fn update(
+    writer: &Writer,
+    source: IpAddr,
+    request: Request,
+    edit: fn(TxtValue) -> Edit,
+) -> Result<Response, Refused> {
     let (head, body) = request.into_parts();
     let body = read_body(&head.headers, body, BODY_LIMIT).await?;
-    let outcome = put(&door.writer, source.ip(), &head.headers, &String::from_utf8_lossy(&body)).await;
+    let outcome = change(writer, source, &head.headers, &String::from_utf8_lossy(&body), edit).await;
     if let Err(FORBIDDEN) = outcome {
         let user = head.headers.get("x-api-user").map(HeaderValue::as_bytes).unwrap_or_default();
-        tracing::warn!(client = %source.ip(), user = %shown(user), "update refused: credentials, address or label");
+        tracing::warn!(client = %source, user = %shown(user), "update refused: credentials, address or label");
     }
     let txt = outcome?;
     Ok((StatusCode::OK, JSON, format!(r#"{{"txt": "{txt}"}}"#)).into_response())
 }
 
-/// Adds the value that `body` asks for. In the order of acme-dns: everything about who may is checked before the value.
-async fn put(writer: &Writer, source: IpAddr, headers: &HeaderMap, body: &str) -> Result<String, Refused> {
+/// Does the edit with the value that `body` names. In the order of acme-dns: everything about who may is checked before
+/// the value.
+async fn change(
+    writer: &Writer,
+    source: IpAddr,
+    headers: &HeaderMap,
+    body: &str,
+    edit: fn(TxtValue) -> Edit,
+) -> Result<String, Refused> {
     let (username, credential) = credentials(headers).ok_or(FORBIDDEN)?;
     let asked = NewValue::read(body).ok_or(FORBIDDEN)?;
     let label = Label::parse(&asked.subdomain.to_ascii_lowercase()).map_err(|_| FORBIDDEN)?;
@@ -94,12 +123,12 @@ async fn put(writer: &Writer, source: IpAddr, headers: &HeaderMap, body: &str) -
         return Err(BAD_TXT);
     };
     let txt = value.to_string();
-    writer.update(actor, vec![Update { name, edit: Edit::Add(value) }]).await?;
+    writer.update(actor, vec![Update { name, edit: edit(value) }]).await?;
     Ok(txt)
 }
 
 /// `X-Api-User`, a UUID in any of the forms that Go reads, and `X-Api-Key`.
-fn credentials(headers: &HeaderMap) -> Option<(Uuid, Credential)> {
+pub(super) fn credentials(headers: &HeaderMap) -> Option<(Uuid, Credential)> {
     let text = |name| headers.get(name)?.to_str().ok();
     let username = Uuid::parse_str(&text("x-api-user")?.to_ascii_lowercase()).ok()?;
     Some((username, Credential::parse(text("x-api-key")?)?))
@@ -202,9 +231,9 @@ impl<'de> Deserialize<'de> for Fields {
 
 /// A failed request: status and `{"error": "…"}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Refused(StatusCode, &'static str);
+pub(super) struct Refused(StatusCode, &'static str);
 
-const FORBIDDEN: Refused = Refused(StatusCode::UNAUTHORIZED, "forbidden");
+pub(super) const FORBIDDEN: Refused = Refused(StatusCode::UNAUTHORIZED, "forbidden");
 const BAD_TXT: Refused = Refused(StatusCode::BAD_REQUEST, "bad_txt");
 const MALFORMED: Refused = Refused(StatusCode::BAD_REQUEST, "malformed_json_payload");
 const INVALID_ALLOWFROM: Refused = Refused(StatusCode::BAD_REQUEST, "invalid_allowfrom_cidr");
@@ -261,7 +290,7 @@ fn with_plain_path(mut request: Request) -> Request {
 }
 
 /// What a stranger sent, safe for a log line.
-fn shown(octets: &[u8]) -> String {
+pub(super) fn shown(octets: &[u8]) -> String {
     let cut = octets.get(..64).unwrap_or(octets);
     cut.escape_ascii().to_string()
 }

@@ -3,11 +3,13 @@
 //!
 //! - [`acmedns`]: the API of acme-dns, byte for byte, for clients that exist.
 //! - [`admin`]: the API of the command line, on loopback, with everything an administrator may do.
+//! - `account`: what an account may read of itself, beside the API of acme-dns.
 //! - [`rfc2136`]: UPDATE messages of the DNS, signed with a shared key.
 //! - `guard`: what stands in front of every HTTP door: deadline, size limit, panics turned into answers.
 //!
 //! What a refusal of the writer means in each protocol stands side by side in [`refusal`].
 
+mod account;
 pub mod acmedns;
 pub mod admin;
 mod guard;
@@ -16,9 +18,9 @@ pub mod rfc2136;
 use axum::http::StatusCode;
 
 use crate::account::AllowFrom;
-use crate::api::CreatedAccount;
+use crate::api::{self, CreatedAccount};
 use crate::store::{Registration, UpdateError};
-use crate::zone::{NameError, NotAChallengeName};
+use crate::zone::{NameError, NotAChallengeName, Timestamp, TxtSet};
 
 /// Response codes that an UPDATE is answered with (RFC 2136 section 2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +58,11 @@ pub fn refusal(error: &UpdateError) -> Refusal {
         UpdateError::BadLabel(_) => (StatusCode::BAD_REQUEST, "bad_label", Rcode::Refused),
         UpdateError::LabelTaken { .. } => (StatusCode::CONFLICT, "label_taken", Rcode::Refused),
         UpdateError::NoZone => (StatusCode::CONFLICT, "no_zone", Rcode::Refused),
-        UpdateError::UnknownAccount(_) => (StatusCode::NOT_FOUND, "not_found", Rcode::Refused),
+        UpdateError::UnknownAccount(_) | UpdateError::NotTheLabel(_) => {
+            (StatusCode::NOT_FOUND, "not_found", Rcode::Refused)
+        }
+        UpdateError::LastLabel(_) => (StatusCode::CONFLICT, "last_label", Rcode::Refused),
+        UpdateError::TooManyCredentials => (StatusCode::CONFLICT, "too_many_credentials", Rcode::Refused),
         UpdateError::NoRandomness(_) | UpdateError::Store(_) | UpdateError::Stopping => {
             (StatusCode::SERVICE_UNAVAILABLE, "unavailable", Rcode::ServFail)
         }
@@ -77,4 +83,15 @@ fn created(registration: &Registration) -> Result<CreatedAccount, NameError> {
 
 fn entries(list: &AllowFrom) -> Vec<String> {
     list.entries().map(str::to_owned).collect()
+}
+
+/// The values that are served at this moment, oldest first.
+fn values(set: &TxtSet, now: Timestamp) -> Vec<api::TxtValue> {
+    let live = set.held().iter().filter(|held| held.expires > now);
+    live.map(|held| api::TxtValue { value: held.value.to_string(), expires: time(held.expires) }).collect()
+}
+
+/// Seconds since 1970 as the APIs show them.
+fn time(seconds: Timestamp) -> jiff::Timestamp {
+    i64::try_from(seconds).ok().and_then(|at| jiff::Timestamp::from_second(at).ok()).unwrap_or(jiff::Timestamp::MAX)
 }

@@ -1,8 +1,10 @@
 //! The HTTP doors over real sockets: raw octets in, the exact answer out.
 
+mod account;
 mod acmedns;
 mod admin;
 mod clients;
 mod commands;
 mod house;
+mod labels;
 mod wire;
