@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use crate::api::{Account, Alias, ApiError, CertificateStatus, CreatedAccount, NewAccount, NewAlias, Progress};
-use crate::api::{Status, TxtName, Values, Zone};
+use crate::api::{Account, AddedLabel, Alias, ApiError, CertificateStatus, CreatedAccount, NewAccount, NewAlias};
+use crate::api::{NewAllowFrom, NewCredential, NewLabel, Progress, Status, TxtName, Values, Zone};
 use crate::config::Config;
 
 /// Longest time until a connection on this machine stands.
@@ -114,6 +114,30 @@ impl Client {
     /// The alias as it was.
     pub async fn remove_alias(&self, domain: &str) -> Result<Alias, ClientError> {
         self.answer(self.request(Method::DELETE, self.url(&["aliases", domain]))).await
+    }
+
+    pub async fn add_label(&self, id: &str, wanted: &NewLabel) -> Result<AddedLabel, ClientError> {
+        self.send(Method::POST, self.url(&["accounts", id, "labels"]), wanted).await
+    }
+
+    /// `label` is a label or a full domain name. The account that it was taken from, as it is now.
+    pub async fn remove_label(&self, label: &str) -> Result<Account, ClientError> {
+        self.answer(self.request(Method::DELETE, self.url(&["labels", label]))).await
+    }
+
+    /// No CIDR: from anywhere.
+    pub async fn allow_from(&self, id: &str, allowfrom: Vec<String>) -> Result<Account, ClientError> {
+        self.send(Method::PUT, self.url(&["accounts", id, "allowfrom"]), &NewAllowFrom { allowfrom }).await
+    }
+
+    /// One more credential.
+    pub async fn mint(&self, id: &str) -> Result<NewCredential, ClientError> {
+        self.answer(self.request(Method::POST, self.url(&["accounts", id, "credentials"]))).await
+    }
+
+    /// One credential in the place of all.
+    pub async fn rotate(&self, id: &str) -> Result<NewCredential, ClientError> {
+        self.answer(self.request(Method::POST, self.url(&["accounts", id, "rotate"]))).await
     }
 
     /// All names that serve values.

@@ -14,6 +14,9 @@ use uuid::Uuid;
 
 use crate::zone::{Label, Name, Timestamp};
 
+/// Most credentials of one account; every update compares with each of them.
+pub const MAX_CREDENTIALS: usize = 16;
+
 /// A holder of labels, known by a random user name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -24,7 +27,7 @@ pub struct Account {
     /// What the account may change.
     pub grants: Vec<Grant>,
     pub created: Timestamp,
-    /// When a value was last put in by this account.
+    /// When this account last put in or took out a value.
     pub updated: Option<Timestamp>,
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::State;
 use super::records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
-use crate::account::{Account, Credential, CredentialHash, Grant, TsigGrant, TsigKey};
+use crate::account::{Account, Credential, CredentialHash, Grant, MAX_CREDENTIALS, TsigGrant, TsigKey};
 use crate::zone::{Change, Edit, Label, LabelError, Live, Name, NotAChallengeName, Timestamp, TxtSet, Update};
 
 /// Most pieces of work that wait for the writer; further callers wait for a place.
@@ -72,6 +72,15 @@ pub enum UpdateError {
     AliasTaken { domain: Name, reason: String },
     #[error("{0} has no alias")]
     UnknownAlias(Name),
+    #[error("the label `{0}` is not the account's")]
+    NotTheLabel(Label),
+    #[error("`{0}` is the only label of its account: add another one before, or delete the account")]
+    LastLabel(Label),
+    #[error(
+        "the account has {MAX_CREDENTIALS} credentials, which is the most: `acmezone account rotate` puts one new \
+         credential in their place"
+    )]
+    TooManyCredentials,
     #[error("no random numbers from the operating system: {0}")]
     NoRandomness(String),
     #[error(transparent)]

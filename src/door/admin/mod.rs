@@ -29,7 +29,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 
 use self::failure::Failure;
@@ -80,6 +80,11 @@ pub fn router(state: AdminState) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/accounts", get(accounts::list).post(accounts::create))
         .route("/v1/accounts/{id}", get(accounts::show).delete(accounts::delete))
+        .route("/v1/accounts/{id}/labels", post(accounts::add_label))
+        .route("/v1/accounts/{id}/allowfrom", put(accounts::allow_from))
+        .route("/v1/accounts/{id}/credentials", post(accounts::mint))
+        .route("/v1/accounts/{id}/rotate", post(accounts::rotate))
+        .route("/v1/labels/{label}", delete(accounts::remove_label))
         .route("/v1/aliases", get(aliases::list).post(aliases::add))
         .route("/v1/aliases/{domain}", delete(aliases::remove))
         .route("/v1/txt", get(txt::list))
@@ -143,11 +148,6 @@ async fn status(State(state): State<AdminState>) -> Result<Json<Status>, Failure
         dns_counters: counters.0(),
         certificates: issuer.list().await?,
     }))
-}
-
-/// Seconds since 1970 as the API shows them.
-fn time(seconds: crate::zone::Timestamp) -> jiff::Timestamp {
-    i64::try_from(seconds).ok().and_then(|at| jiff::Timestamp::from_second(at).ok()).unwrap_or(jiff::Timestamp::MAX)
 }
 
 #[cfg(test)]
