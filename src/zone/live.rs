@@ -135,6 +135,11 @@ impl Live {
         Err(NotAChallengeName::NotRegistered(name.clone()))
     }
 
+    /// The name of the label that `name` is an alias of, if it is one.
+    pub fn alias(&self, _name: &Name) -> Option<Name> {
+        None
+    }
+
     /// Whether `name` is a registered label.
     pub fn is_registered(&self, name: &Name) -> bool {
         self.view().held(&name.key()).is_some_and(|existing| existing.is_registered())
