@@ -20,7 +20,6 @@ use crate::door::admin::{self, AdminState, AdminToken, Counters, ZoneFacts};
 use crate::listen::{self, Answerer, Caps, DnsSockets, Dot, Limiter, LimiterSettings, Rare, Updates};
 use crate::resolve::Resolver;
 use crate::store::{Policy, Sqlite, StoreError, Writer, WriterHandle};
-use crate::tsig::Keys;
 use crate::zone::{Live, Zones};
 
 /// How often expired values are taken out of store and memory.
@@ -86,6 +85,7 @@ impl Server {
             value_lifetime: config.dns.value_lifetime,
             zone: config.api.zone.clone(),
             reserved: config.api.hostname.iter().cloned().collect(),
+            tsig_keys: config.tsig_keys.clone(),
         };
         let store = Sqlite::open(&config.store_file()).map_err(StartError::one)?;
         let (writer, writer_thread) = load(store, live.clone(), policy).await.map_err(StartError::one)?;
@@ -112,9 +112,8 @@ impl Server {
         let caps = Caps { connections: config.dns.tcp_connections, per_prefix: config.dns.tcp_connections_per_prefix };
         let cookies = Arc::new(cookies(&config.dns.cookie_secret).map_err(StartError::one)?);
         let limiter = Arc::new(limiter(&config.dns.rate_limit));
-        let updates = Updates::new(Keys::new(config.tsig_keys.iter().cloned()), writer.clone());
         let answerer = Answerer { live, ttls, cookies, limiter: limiter.clone() };
-        let rare = Arc::new(Rare::new(answerer).with_updates(updates));
+        let rare = Arc::new(Rare::new(answerer).with_updates(Updates::new(writer.clone())));
         listen::serve(sockets.dns, dot, caps, rare.clone(), &tasks, &stop).map_err(StartError::one)?;
         let (facts, issuing) = (Arc::new(facts), issuer.clone());
         let count = move || DnsCounters { limited: limiter.limited(), dropped: rare.dropped() };

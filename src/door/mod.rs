@@ -57,6 +57,10 @@ pub fn refusal(error: &UpdateError) -> Refusal {
         UpdateError::LabelTaken { .. } => (StatusCode::CONFLICT, "label_taken", Rcode::Refused),
         UpdateError::NoZone => (StatusCode::CONFLICT, "no_zone", Rcode::Refused),
         UpdateError::UnknownAccount(_) => (StatusCode::NOT_FOUND, "not_found", Rcode::Refused),
+        UpdateError::UnknownTsigKey(_) => (StatusCode::NOT_FOUND, "not_found", Rcode::Refused),
+        UpdateError::TsigKeyRefused(..) | UpdateError::ConfiguredTsigKey(_) => {
+            (StatusCode::CONFLICT, "key_refused", Rcode::Refused)
+        }
         UpdateError::NoRandomness(_) | UpdateError::Store(_) | UpdateError::Stopping => {
             (StatusCode::SERVICE_UNAVAILABLE, "unavailable", Rcode::ServFail)
         }

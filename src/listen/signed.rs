@@ -8,11 +8,11 @@ use hickory_server::net::xfer::Protocol;
 
 use super::Rare;
 use super::throttle::Throttle;
-use crate::account::TsigKey;
+use crate::account::{Keys, TsigKey};
 use crate::answer::{Frame, HEADER, Rcode, Transport, UDP_PLAIN, Verdict, refuse};
 use crate::door::rfc2136;
 use crate::store::Writer;
-use crate::tsig::{self, Checked, Keys, Signature, Signed};
+use crate::tsig::{self, Checked, Signature, Signed};
 
 /// RFC 1035 section 4.1.1, RFC 2136 section 1.3.
 const QUERY: u8 = 0;
@@ -21,8 +21,7 @@ const UPDATE: u8 = 5;
 /// Who may change something by UPDATE, and the way there. By default nobody.
 #[derive(Debug, Default)]
 pub struct Updates {
-    keys: Keys,
-    /// There is one if there are keys.
+    /// It knows the keys.
     writer: Option<Writer>,
     /// Hints about signatures.
     told: Throttle,
@@ -37,8 +36,16 @@ pub(super) enum Handled {
 }
 
 impl Updates {
-    pub fn new(keys: Keys, writer: Writer) -> Updates {
-        Updates { keys, writer: Some(writer), told: Throttle::default() }
+    pub fn new(writer: Writer) -> Updates {
+        Updates { writer: Some(writer), told: Throttle::default() }
+    }
+
+    /// Who has signed a message. `now` is in milliseconds since 1970.
+    fn check(&self, packet: &[u8], now: u64) -> Checked {
+        match &self.writer {
+            Some(writer) => tsig::check(&writer.keys().keys(), packet, now / 1_000),
+            None => tsig::check(&Keys::default(), packet, now / 1_000),
+        }
     }
 
     /// Says what is wrong with a signature; a stranger who sends many of them does not fill the log.
@@ -52,7 +59,7 @@ impl Updates {
 impl Rare {
     /// Replies to what is signed or an UPDATE. `now` is in milliseconds since 1970.
     pub(super) async fn signed(&self, packet: Vec<u8>, peer: SocketAddr, protocol: Protocol, now: u64) -> Handled {
-        let Signed { message, by, signature } = match tsig::check(&self.updates.keys, &packet, now / 1_000) {
+        let Signed { message, by, signature } = match self.updates.check(&packet, now) {
             Checked::Unsigned if opcode(&packet) == UPDATE => {
                 return Handled::Reply(Some(self.update(&packet, None).await));
             }
