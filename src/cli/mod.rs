@@ -8,6 +8,8 @@ mod check;
 mod output;
 mod serve;
 mod status;
+mod tsig;
+mod tsig_clients;
 mod txt;
 mod zone;
 
@@ -70,6 +72,9 @@ enum Command {
     /// TXT values of challenge names
     #[command(subcommand)]
     Txt(txt::Command),
+    /// Keys that sign updates over DNS (RFC 2136): for certbot, lego, nsupdate and others
+    #[command(subcommand)]
+    Tsig(tsig::Command),
     /// Certificates that the server itself obtains and renews
     #[command(subcommand)]
     Cert(cert::Command),
@@ -134,6 +139,7 @@ impl Arguments {
                 Command::Status => status::run(&client, &mut out).await,
                 Command::Account(command) => command.run(&client, &mut out).await,
                 Command::Txt(command) => command.run(&client, &mut out).await,
+                Command::Tsig(command) => command.run(&client, &mut out).await,
                 Command::Cert(command) => command.run(&client, &mut out).await,
                 Command::Zone(command) => command.run(&client, &mut out).await,
             }
