@@ -5,6 +5,7 @@ mod beside_nsd;
 mod connections;
 mod cookies;
 mod edns;
+mod keys;
 mod lookup;
 mod malformed;
 mod names;

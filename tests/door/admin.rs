@@ -15,24 +15,24 @@ use tempfile::TempDir;
 use crate::house::{FullDisk, House, name, serve, writer};
 use crate::wire::{Answer, request, send};
 
-struct Admin {
-    house: House,
+pub struct Admin {
+    pub house: House,
     address: SocketAddr,
     authorization: String,
 }
 
 impl Admin {
-    async fn start() -> Admin {
+    pub async fn start() -> Admin {
         let house = House::new();
         let (address, authorization) = start(&house, house.writer.clone()).await;
         Admin { house, address, authorization }
     }
 
-    async fn ask(&self, line: &str, body: &str) -> Answer {
+    pub async fn ask(&self, line: &str, body: &str) -> Answer {
         send(self.address, request(line, &[&self.authorization], body)).await
     }
 
-    async fn refused(&self, line: &str, body: &str) -> (u16, String) {
+    pub async fn refused(&self, line: &str, body: &str) -> (u16, String) {
         let answer = self.ask(line, body).await;
         assert_eq!(answer.header("content-type"), Some("application/json"), "{line}");
         let error: ApiError = answer.json();
@@ -40,7 +40,7 @@ impl Admin {
         (answer.status, error.error)
     }
 
-    async fn account(&self, body: &str) -> CreatedAccount {
+    pub async fn account(&self, body: &str) -> CreatedAccount {
         let answer = self.ask("POST /v1/accounts", body).await;
         assert_eq!(answer.status, 201, "{answer:?}");
         answer.json()
@@ -53,7 +53,7 @@ impl Admin {
     }
 }
 
-async fn start(house: &House, writer: Writer) -> (SocketAddr, String) {
+pub async fn start(house: &House, writer: Writer) -> (SocketAddr, String) {
     let (address, path) = serve_admin(&house.folder, writer).await;
     let token = std::fs::read_to_string(path).unwrap();
     (address, format!("Authorization: Bearer {}", token.trim_end()))
