@@ -61,7 +61,7 @@ impl Rare {
     pub(super) async fn signed(&self, packet: Vec<u8>, peer: SocketAddr, protocol: Protocol, now: u64) -> Handled {
         let Signed { message, by, signature } = match self.updates.check(&packet, now) {
             Checked::Unsigned if opcode(&packet) == UPDATE => {
-                return Handled::Reply(Some(self.update(&packet, None).await));
+                return Handled::Reply(Some(self.update(&packet, None, peer, now).await));
             }
             Checked::Unsigned => return Handled::Left(packet),
             Checked::Malformed => return Handled::Reply(Some(malformed(&packet))),
@@ -72,7 +72,7 @@ impl Rare {
                 if let Some(hint) = distrust.hint {
                     self.updates.tell(&hint, peer, now);
                 }
-                Some(empty(&message, Rcode::NOTAUTH))
+                Some(self.empty(&message, Rcode::NOTAUTH, peer, now))
             }
             Ok(key) => self.reply(&message, key, peer, protocol, now).await,
         };
@@ -89,7 +89,7 @@ impl Rare {
         now: u64,
     ) -> Option<Vec<u8>> {
         match opcode(message) {
-            UPDATE => Some(self.update(message, Some(key)).await),
+            UPDATE => Some(self.update(message, Some(key), peer, now).await),
             QUERY => {
                 let mut reply = Vec::new();
                 match self.answerer().answer(message, peer.ip(), transport(protocol), now, &mut reply) {
@@ -97,17 +97,25 @@ impl Rare {
                     Verdict::Silence | Verdict::Rare => None,
                 }
             }
-            _ => self.left(message.to_vec(), peer, protocol).await,
+            _ => self.left(message.to_vec(), peer, protocol, now).await,
         }
     }
 
-    async fn update(&self, message: &[u8], key: Option<Arc<TsigKey>>) -> Vec<u8> {
+    async fn update(&self, message: &[u8], key: Option<Arc<TsigKey>>, peer: SocketAddr, now: u64) -> Vec<u8> {
         let Some(frame) = Frame::read(message) else { return malformed(message) };
         if frame.has_unknown_version() {
-            return empty(message, Rcode::BADVERS);
+            return self.empty(message, Rcode::BADVERS, peer, now);
         }
         let rcode = rfc2136::update(self.updates.writer.as_ref().zip(key), message).await;
-        empty(message, Rcode(rcode as u16))
+        self.empty(message, Rcode(rcode as u16), peer, now)
+    }
+
+    /// A reply without records; FORMERR if there is no question that could be repeated. The header has been checked.
+    fn empty(&self, packet: &[u8], rcode: Rcode, peer: SocketAddr, now: u64) -> Vec<u8> {
+        let Some(frame) = Frame::read(packet) else { return malformed(packet) };
+        let mut reply = Vec::new();
+        frame.reply(packet, rcode, self.cookie(packet, peer, now), &mut reply);
+        reply
     }
 }
 
@@ -117,16 +125,6 @@ fn transport(protocol: Protocol) -> Transport {
 
 fn opcode(packet: &[u8]) -> u8 {
     packet.get(2).map_or(u8::MAX, |flags| flags >> 3 & 0x0f)
-}
-
-/// A reply without records; FORMERR if there is no question that could be repeated. The header has been checked.
-fn empty(packet: &[u8], rcode: Rcode) -> Vec<u8> {
-    let mut reply = Vec::new();
-    match Frame::read(packet) {
-        Some(frame) => frame.reply(packet, rcode, &mut reply),
-        None => return malformed(packet),
-    }
-    reply
 }
 
 /// FORMERR, the header alone.
