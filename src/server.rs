@@ -20,7 +20,7 @@ use crate::door::admin::{self, AdminState, AdminToken, Counters, ZoneFacts};
 use crate::listen::{self, Answerer, Caps, DnsSockets, Dot, Limiter, LimiterSettings, Rare, Updates};
 use crate::resolve::Resolver;
 use crate::store::{Policy, Sqlite, StoreError, Writer, WriterHandle};
-use crate::zone::{Live, Zones};
+use crate::zone::{Live, Name, Zones};
 
 /// How often expired values are taken out of store and memory.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -89,7 +89,7 @@ impl Server {
         };
         let store = Sqlite::open(&config.store_file()).map_err(StartError::one)?;
         let (writer, writer_thread) = load(store, live.clone(), policy).await.map_err(StartError::one)?;
-        check_labels(&live)?;
+        check_labels(&live, config.api.hostname.as_ref())?;
 
         let resolver = Resolver::new(&config.resolver.nameservers);
         let own = OwnListeners { dns: addresses.dns.clone() };
@@ -300,15 +300,17 @@ async fn load(store: Sqlite, live: Arc<Live>, policy: Policy) -> Result<(Writer,
     }
 }
 
-/// A zone file that takes the place of a registered label would silently break a delegation.
-fn check_labels(live: &Live) -> Result<(), StartError> {
+/// A zone file that takes the place of a registered label would silently break a delegation; and who holds the label of
+/// the API's host could get a certificate for it.
+fn check_labels(live: &Live, hostname: Option<&Name>) -> Result<(), StartError> {
+    let own = hostname.filter(|name| live.is_registered(name));
+    let own = own.map(|name| (name.clone(), "it is the `hostname` of [api]"));
     let problems: Vec<String> = live
         .conflicts()
         .into_iter()
+        .chain(own)
         .map(|(name, reason)| {
-            format!(
-                "the registered label {name} cannot be served: {reason}. Change the zone file or the [[zone]] entries"
-            )
+            format!("the registered label {name} cannot be served: {reason}. Change the zone file or the configuration")
         })
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(StartError { problems }) }

@@ -320,17 +320,25 @@ impl Writer {
             return Err(UpdateError::Forbidden);
         }
         let name = self.live.challenge_name(name)?;
-        // Who may change whatever is below a name shall not get a certificate for a host that is there as well.
-        let of_static_host = || {
-            let zones = self.live.zones();
-            let host = name.parent().filter(|_| !self.live.is_registered(&name));
-            host.is_some_and(|host| zones.find(host.as_wire()).is_some_and(|zone| zone.node(&host.key()).is_some()))
-        };
         let granted = key.grants.iter().any(|grant| match grant {
-            TsigGrant::Below(origin) if name != *origin => grant.covers(&name, &self.live) && !of_static_host(),
-            grant => grant.covers(&name, &self.live),
+            // The zone that a challenge zone was delegated from may be here as well.
+            TsigGrant::Below(origin) if name == *origin && self.live.zones().get(origin).is_some() => true,
+            grant => grant.covers(&name, &self.live) && !self.is_of_static_host(&name),
         });
         if granted { Ok(name) } else { Err(UpdateError::Forbidden) }
+    }
+
+    /// Whether `name`, under which values are kept, is the challenge name of a host of our own: one of a zone file, also
+    /// by a wildcard, or that of the API. A certificate for such a host is for the administrator alone to get.
+    fn is_of_static_host(&self, name: &Name) -> bool {
+        let Some(host) = name.parent().filter(|_| !self.live.is_registered(name)) else { return false };
+        let zones = self.live.zones();
+        let Some(zone) = zones.find(host.as_wire()) else { return false };
+        let is_there = |name: &Name| zone.node(&name.key()).is_some();
+        // RFC 4592 section 3.3.1
+        let closest = std::iter::successors(host.parent(), Name::parent).find(is_there);
+        let wildcard = closest.and_then(|closest| closest.child(b"*").ok());
+        self.policy.reserved.contains(&host) || is_there(&host) || wildcard.is_some_and(|wildcard| is_there(&wildcard))
     }
 
     /// Queues a piece of work and waits until it is committed and published, or refused.

@@ -1,9 +1,9 @@
 //! Keys that are made and revoked while the server runs.
 
-use acmezone::account::{Replace, TsigAlgorithm, TsigGrant, TsigSecret};
+use acmezone::account::{Grant, Replace, TsigAlgorithm, TsigGrant, TsigSecret};
 use acmezone::store::{Actor, Document, Kept, NewTsigKey, Origin, StoreError, UpdateError};
 
-use super::{add, as_holder, label, name, open, start, start_with, transact, tsig_key};
+use super::{add, as_account, as_holder, label, name, open, start, start_with, transact, tsig_key};
 
 fn new(key: &str, labels: &[&str]) -> NewTsigKey {
     NewTsigKey {
@@ -48,6 +48,41 @@ async fn a_key_counts_from_its_making_over_restarts_until_it_is_revoked() {
     assert!(world.writer.keys().keys().get(&made.name).is_none());
     let other = world.writer.create_tsig_key(new("key.test", &["one"])).await.unwrap().key;
     assert_ne!(other.secret, made.secret, "secrets are random");
+}
+
+/// Who could prove control of a host of ours could get a certificate for it.
+#[tokio::test]
+async fn only_administrator_and_acme_client_write_the_challenge_name_of_a_static_host() {
+    let grants = [
+        TsigGrant::Below(name("auth.example.org")),
+        TsigGrant::Below(name("_acme-challenge.ns1.auth.example.org")),
+        TsigGrant::Label(Grant { label: label("ns1"), zone: name("auth.example.org") }),
+        TsigGrant::Label(Grant { label: label("a"), zone: name("auth.example.org") }),
+        TsigGrant::Domain(name("ns1.auth.example.org")),
+    ];
+    let world = start_with(tempfile::tempdir().unwrap(), vec![tsig_key("key", grants.to_vec())]).unwrap();
+    let account = as_account(&world.register("one").await.unwrap());
+    let key = as_holder(&world.writer, &name("key"));
+    for host in ["auth", "ns1.auth", "a.auth", "deep.a.auth", "api.auth", "wild.auth", "www.wild.auth", "x.y.wild.auth"]
+    {
+        let at = format!("_acme-challenge.{host}.example.org");
+        for actor in [&account, &key] {
+            let refused = world.writer.update(actor.clone(), add(&at, "v")).await;
+            assert!(matches!(refused, Err(UpdateError::Forbidden)), "{at}: {refused:?}");
+        }
+        for actor in [Actor::Administrator, Actor::AcmeClient] {
+            world.writer.update(actor, add(&at, "v")).await.unwrap();
+        }
+    }
+    world.writer.update(key.clone(), add("_acme-challenge.free.auth.example.org", "v")).await.unwrap();
+    // And no label is such a host: not its name, an empty non-terminal, a cut, or the API's host.
+    for taken in ["ns1", "a", "cut", "api", "wild"] {
+        let refused = world.register(taken).await;
+        assert!(matches!(refused, Err(UpdateError::LabelTaken { .. })), "{taken}: {refused:?}");
+        for actor in [&account, &key, &Actor::Administrator, &Actor::AcmeClient] {
+            world.writer.update(actor.clone(), add(&format!("{taken}.auth.example.org"), "v")).await.unwrap_err();
+        }
+    }
 }
 
 #[tokio::test]
