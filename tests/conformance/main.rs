@@ -4,6 +4,7 @@ mod battery;
 mod beside_nsd;
 mod connections;
 mod cookies;
+mod discovery;
 mod edns;
 mod keys;
 mod lookup;
