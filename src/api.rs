@@ -2,6 +2,10 @@
 //!
 //! Times are RFC 3339 in UTC. A failed request has an [`ApiError`] as its body.
 
+mod tsig_keys;
+
+pub use tsig_keys::{NewTsigKey, Secret, TsigKey, TsigKeySource};
+
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};

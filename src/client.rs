@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::api::{Account, AddedLabel, Alias, ApiError, CertificateStatus, CreatedAccount, NewAccount, NewAlias};
-use crate::api::{NewAllowFrom, NewCredential, NewLabel, Progress, Status, TxtName, Values, Zone};
+use crate::api::{NewAllowFrom, NewCredential, NewLabel, NewTsigKey, Progress, Status, TsigKey, TxtName, Values, Zone};
 use crate::config::Config;
 
 /// Longest time until a connection on this machine stands.
@@ -164,6 +164,28 @@ impl Client {
             url.query_pairs_mut().append_pair("value", value);
         }
         self.answer(self.request(Method::DELETE, url)).await
+    }
+
+    /// All keys, without their secrets.
+    pub async fn tsig_keys(&self) -> Result<Vec<TsigKey>, ClientError> {
+        self.fetch(&["tsig-keys"]).await
+    }
+
+    /// One key with its secret.
+    pub async fn tsig_key(&self, name: &str) -> Result<TsigKey, ClientError> {
+        let mut url = self.url(&["tsig-keys", name]);
+        url.query_pairs_mut().append_pair("secret", "true");
+        self.answer(self.request(Method::GET, url)).await
+    }
+
+    /// The new key with its secret.
+    pub async fn create_tsig_key(&self, wanted: &NewTsigKey) -> Result<TsigKey, ClientError> {
+        self.send(Method::POST, self.url(&["tsig-keys"]), wanted).await
+    }
+
+    /// The key as it was.
+    pub async fn revoke_tsig_key(&self, name: &str) -> Result<TsigKey, ClientError> {
+        self.answer(self.request(Method::DELETE, self.url(&["tsig-keys", name]))).await
     }
 
     pub async fn zones(&self) -> Result<Vec<Zone>, ClientError> {

@@ -74,9 +74,13 @@ pub fn refusal(error: &UpdateError) -> Refusal {
         UpdateError::UnknownAccount(_)
         | UpdateError::UnknownLabel(_)
         | UpdateError::NotTheLabel(_)
-        | UpdateError::UnknownAlias(_) => (StatusCode::NOT_FOUND, "not_found", Rcode::Refused),
+        | UpdateError::UnknownAlias(_)
+        | UpdateError::UnknownTsigKey(_) => (StatusCode::NOT_FOUND, "not_found", Rcode::Refused),
         UpdateError::LastLabel(_) => (StatusCode::CONFLICT, "last_label", Rcode::Refused),
         UpdateError::TooManyCredentials => (StatusCode::CONFLICT, "too_many_credentials", Rcode::Refused),
+        UpdateError::TsigKeyRefused(..) | UpdateError::ConfiguredTsigKey(_) => {
+            (StatusCode::CONFLICT, "key_refused", Rcode::Refused)
+        }
         UpdateError::NoRandomness(_) | UpdateError::Store(_) | UpdateError::Stopping => {
             (StatusCode::SERVICE_UNAVAILABLE, "unavailable", Rcode::ServFail)
         }

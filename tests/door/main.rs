@@ -9,4 +9,5 @@ mod front;
 mod house;
 mod httpreq;
 mod labels;
+mod tsig_keys;
 mod wire;

@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `token.rs` | the token: made at every start, readable by the server's user alone |
-//! | `accounts.rs`, `aliases.rs`, `txt.rs`, `zones.rs`, `certificates.rs` | one noun each |
+//! | `accounts.rs`, `aliases.rs`, `txt.rs`, `tsig_keys.rs`, `zones.rs`, `certificates.rs` | one noun each |
 //! | `failure.rs` | refusals, and what is read from a request |
 //!
 //! The types of the bodies are in [`crate::api`].
@@ -13,6 +13,7 @@ mod aliases;
 mod certificates;
 mod failure;
 mod token;
+mod tsig_keys;
 mod txt;
 mod zones;
 
@@ -89,6 +90,8 @@ pub fn router(state: AdminState) -> Router {
         .route("/v1/aliases/{domain}", delete(aliases::remove))
         .route("/v1/txt", get(txt::list))
         .route("/v1/txt/{name}", get(txt::show).post(txt::add).put(txt::replace).delete(txt::remove))
+        .route("/v1/tsig-keys", get(tsig_keys::list).post(tsig_keys::create))
+        .route("/v1/tsig-keys/{name}", get(tsig_keys::show).delete(tsig_keys::revoke))
         .route("/v1/zones", get(zones::list))
         .route("/v1/zones/{origin}", get(zones::show))
         .route("/v1/certificates", get(certificates::list))
