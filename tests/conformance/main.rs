@@ -12,6 +12,7 @@ mod malformed;
 mod names;
 mod negative;
 mod signatures;
+mod signatures_malformed;
 mod size;
 mod stream;
 mod text;
