@@ -13,6 +13,7 @@ mod names;
 mod negative;
 mod shadow;
 mod signatures;
+mod signatures_malformed;
 mod size;
 mod stream;
 mod text;

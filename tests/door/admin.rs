@@ -53,7 +53,7 @@ impl Admin {
     }
 }
 
-pub async fn start(house: &House, writer: Writer) -> (SocketAddr, String) {
+async fn start(house: &House, writer: Writer) -> (SocketAddr, String) {
     let (address, path) = serve_admin(&house.folder, writer).await;
     let token = std::fs::read_to_string(path).unwrap();
     (address, format!("Authorization: Bearer {}", token.trim_end()))

@@ -1,9 +1,16 @@
 //! Keys that are made and revoked while the server runs.
 
-use acmezone::account::{Grant, Replace, TsigAlgorithm, TsigGrant, TsigSecret};
-use acmezone::store::{Actor, Document, Kept, NewTsigKey, Origin, StoreError, UpdateError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{add, as_account, as_holder, label, name, open, start, start_with, transact, tsig_key};
+use acmezone::account::{Grant, Replace, TsigAlgorithm, TsigGrant, TsigSecret};
+use acmezone::store::{
+    Actor, Document, Job, Kept, NewTsigKey, Origin, Policy, Records, Revision, Sqlite, Store, StoreError, UpdateError,
+    Writer,
+};
+use acmezone::zone::{Change, Live, Zone, Zones};
+
+use super::{Doing, add, as_account, as_holder, label, name, open, start, start_with, transact, tsig_key};
 
 fn new(key: &str, labels: &[&str]) -> NewTsigKey {
     NewTsigKey {
@@ -48,6 +55,51 @@ async fn a_key_counts_from_its_making_over_restarts_until_it_is_revoked() {
     assert!(world.writer.keys().keys().get(&made.name).is_none());
     let other = world.writer.create_tsig_key(new("key.test", &["one"])).await.unwrap().key;
     assert_ne!(other.secret, made.secret, "secrets are random");
+}
+
+/// A store whose disk is full when `full` says so: everything is decided and then not committed.
+struct Disk {
+    store: Sqlite,
+    full: Arc<AtomicBool>,
+}
+
+impl Store for Disk {
+    fn load(&mut self, show: &mut dyn FnMut(Change)) -> Result<Revision, StoreError> {
+        self.store.load(show)
+    }
+
+    fn documents(&mut self, kind: Document) -> Result<Vec<(String, String)>, StoreError> {
+        self.store.documents(kind)
+    }
+
+    fn transact(&mut self, jobs: &mut [&mut dyn Job]) -> Result<Revision, StoreError> {
+        let mut fail = Doing(|_: &mut dyn Records| Err(StoreError::Failed("the disk is full".to_owned())));
+        let mut all: Vec<&mut dyn Job> = jobs.iter_mut().map(|job| &mut **job as &mut dyn Job).collect();
+        if self.full.load(Ordering::SeqCst) {
+            all.push(&mut fail);
+        }
+        self.store.transact(&mut all)
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_was_not_committed_never_counts_and_one_whose_revocation_was_not_still_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = Arc::new(AtomicBool::new(false));
+    let disk = Disk { store: open(folder.path()), full: full.clone() };
+    let zone = Zone::from_nameservers(name("auth.example.org"), &[name("ns1.example.org")]).unwrap();
+    let policy = Policy { value_lifetime: 600, zone: None, reserved: Vec::new(), tsig_keys: Vec::new() };
+    let (writer, _thread) = Writer::start(disk, Arc::new(Live::new(Zones::new([zone]))), policy).unwrap();
+    let below = |key: &str| NewTsigKey { below: vec![name("auth.example.org")], ..new(key, &[]) };
+    writer.create_tsig_key(below("one")).await.unwrap();
+    full.store(true, Ordering::SeqCst);
+    let failed =
+        [writer.create_tsig_key(below("two")).await.map(drop), writer.revoke_tsig_key(name("one")).await.map(drop)];
+    for failed in failed {
+        assert!(matches!(failed, Err(UpdateError::Store(_))), "{failed:?}");
+    }
+    let names: Vec<_> = writer.keys().keys().iter().map(|key| key.name.clone()).collect();
+    assert_eq!(names, [name("one")]);
 }
 
 /// Who could prove control of a host of ours could get a certificate for it.
