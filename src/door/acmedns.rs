@@ -4,10 +4,10 @@
 //! the answers up with `sed`. Hence no `Json` extractor, no redirect, one-line answers in exactly this form, and no
 //! error that repeats what was sent: `acme.sh` takes any body that contains the value in quotes for success.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -17,7 +17,8 @@ use serde_json::Value;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use super::guard::{BodyError, DEADLINE, guarded, read_body};
+use super::guard::{BodyError, DEADLINE, guarded, read_body, refused};
+use super::{ClientAddress, Limits, RetryAfter};
 use crate::account::{AllowFrom, Credential};
 use crate::config::Registration;
 use crate::store::{Actor, RegisterLabel, UpdateError, Writer};
@@ -28,7 +29,7 @@ const BODY_LIMIT: usize = 8 * 1024;
 /// Seconds after which to try again when the store fails.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
-/// Serves `/register`, `/update` and `/health`. The requests must carry `ConnectInfo<SocketAddr>`.
+/// Serves `/register`, `/update` and `/health`, behind the [`Front`](super::Front).
 pub fn router(writer: Writer, registration: Registration) -> Router {
     let routes = Router::new()
         .route("/register", post(register))
@@ -47,12 +48,14 @@ struct Door {
 
 async fn register(
     State(door): State<Door>,
-    ConnectInfo(source): ConnectInfo<SocketAddr>,
+    ClientAddress(source): ClientAddress,
+    limits: Limits,
     request: Request,
-) -> Result<Response, Refused> {
+) -> Result<Response, Failed> {
     if door.registration == Registration::Closed {
-        return Err(REGISTRATION_CLOSED);
+        return Err(REGISTRATION_CLOSED.into());
     }
+    limits.registration(source)?;
     let (head, body) = request.into_parts();
     let body = read_body(&head.headers, body, BODY_LIMIT).await?;
     let wanted = NewAccount::read(&String::from_utf8_lossy(&body)).ok_or(MALFORMED)?;
@@ -60,28 +63,35 @@ async fn register(
     let registration = door.writer.register(allow_from, RegisterLabel::Random).await?;
     let created = super::created(&registration).map_err(|_| INTERNAL)?;
     let body = serde_json::to_string(&created).map_err(|_| INTERNAL)?;
-    tracing::info!(username = %created.username, name = %created.fulldomain, client = %source.ip(), "registered");
+    tracing::info!(username = %created.username, name = %created.fulldomain, client = %source, "registered");
     Ok((StatusCode::CREATED, JSON, body).into_response())
 }
 
 async fn update(
     State(door): State<Door>,
-    ConnectInfo(source): ConnectInfo<SocketAddr>,
+    ClientAddress(source): ClientAddress,
+    limits: Limits,
     request: Request,
-) -> Result<Response, Refused> {
+) -> Result<Response, Failed> {
     let (head, body) = request.into_parts();
     let body = read_body(&head.headers, body, BODY_LIMIT).await?;
-    let outcome = put(&door.writer, source.ip(), &head.headers, &String::from_utf8_lossy(&body)).await;
-    if let Err(FORBIDDEN) = outcome {
+    let outcome = put(&door.writer, limits, source, &head.headers, &String::from_utf8_lossy(&body)).await;
+    if let Err(Failed::Refused(FORBIDDEN)) = outcome {
         let user = head.headers.get("x-api-user").map(HeaderValue::as_bytes).unwrap_or_default();
-        tracing::warn!(client = %source.ip(), user = %shown(user), "update refused: credentials, address or label");
+        tracing::warn!(client = %source, user = %shown(user), "update refused: credentials, address or label");
     }
     let txt = outcome?;
     Ok((StatusCode::OK, JSON, format!(r#"{{"txt": "{txt}"}}"#)).into_response())
 }
 
 /// Adds the value that `body` asks for. In the order of acme-dns: everything about who may is checked before the value.
-async fn put(writer: &Writer, source: IpAddr, headers: &HeaderMap, body: &str) -> Result<String, Refused> {
+async fn put(
+    writer: &Writer,
+    limits: Limits,
+    source: IpAddr,
+    headers: &HeaderMap,
+    body: &str,
+) -> Result<String, Failed> {
     let (username, credential) = credentials(headers).ok_or(FORBIDDEN)?;
     let asked = NewValue::read(body).ok_or(FORBIDDEN)?;
     let label = Label::parse(&asked.subdomain.to_ascii_lowercase()).map_err(|_| FORBIDDEN)?;
@@ -91,10 +101,12 @@ async fn put(writer: &Writer, source: IpAddr, headers: &HeaderMap, body: &str) -
     let value = asked.txt.filter(|txt| is_key_digest(txt)).and_then(|txt| TxtValue::new(txt.as_bytes()).ok());
     let Some(value) = value else {
         writer.authorise(actor, name).await?;
-        return Err(BAD_TXT);
+        limits.account(username, source)?;
+        return Err(BAD_TXT.into());
     };
     let txt = value.to_string();
-    writer.update(actor, vec![Update { name, edit: Edit::Add(value) }]).await?;
+    let admit = move || limits.account(username, source).map_err(Failed::from);
+    writer.update_admitted(actor, vec![Update { name, edit: Edit::Add(value) }], admit).await?;
     Ok(txt)
 }
 
@@ -200,7 +212,35 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
-/// A failed request: status and `{"error": "…"}`.
+/// A failed request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failed {
+    Refused(Refused),
+    Limited(RetryAfter),
+}
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        match self {
+            Failed::Refused(refused) => refused.into_response(),
+            Failed::Limited(limited) => limited.into_response(),
+        }
+    }
+}
+
+impl<E: Into<Refused>> From<E> for Failed {
+    fn from(error: E) -> Failed {
+        Failed::Refused(error.into())
+    }
+}
+
+impl From<RetryAfter> for Failed {
+    fn from(limited: RetryAfter) -> Failed {
+        Failed::Limited(limited)
+    }
+}
+
+/// A refusal: status and `{"error": "…"}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Refused(StatusCode, &'static str);
 
@@ -216,7 +256,7 @@ const JSON: [(header::HeaderName, HeaderValue); 1] =
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let Refused(status, error) = self;
-        let mut response = (status, JSON, format!(r#"{{"error": "{error}"}}"#)).into_response();
+        let mut response = refused(status, error);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }

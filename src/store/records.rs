@@ -1,5 +1,7 @@
 //! What a store can do. The comments here are the contract; one battery of tests holds every store to it.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::account::{Account, Grant};
@@ -40,7 +42,7 @@ pub struct LabelRecord {
     pub holder: Holder,
 }
 
-/// What the ACME client keeps: text, of which only `acme` knows the form.
+/// What is kept as text, of which only its owner knows the form: JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Document {
     /// Key: name of the CA, a space, URL of its directory.
@@ -49,6 +51,14 @@ pub enum Document {
     Issuance,
     /// Key: name of the certificate, `/`, version. Private key and chain.
     Certificate,
+    /// Key: hexadecimal SHA-256 of the token.
+    RegistrationToken,
+    /// Key: hexadecimal SHA-256 of the secret. The domains that it opens, with their labels.
+    HttpStorage,
+    /// Key: name of the key.
+    TsigKey,
+    /// Key: the domain. The label that its challenge name is an alias of.
+    Alias,
 }
 
 /// Typed reads and writes inside one transaction. Reads see the writes made before them.
@@ -86,6 +96,29 @@ pub trait Records {
     fn put_document(&mut self, kind: Document, key: &str, body: Option<&str>) -> Result<(), StoreError>;
 }
 
+/// Documents as what they say.
+impl dyn Records + '_ {
+    pub fn read<T: DeserializeOwned>(&mut self, kind: Document, key: &str) -> Result<Option<T>, StoreError> {
+        self.document(kind, key)?.map(|body| parsed(kind, key, &body)).transpose()
+    }
+
+    /// All of the kind, in the order of their keys.
+    pub fn read_all<T: DeserializeOwned>(&mut self, kind: Document) -> Result<Vec<(String, T)>, StoreError> {
+        let parse = |(key, body): (String, String)| parsed(kind, &key, &body).map(|value| (key, value));
+        self.documents(kind)?.into_iter().map(parse).collect()
+    }
+
+    /// Inserts or replaces.
+    pub fn write<T: Serialize>(&mut self, kind: Document, key: &str, value: &T) -> Result<(), StoreError> {
+        let body = serde_json::to_string(value).map_err(|error| StoreError::Damaged(error.to_string()))?;
+        self.put_document(kind, key, Some(&body))
+    }
+}
+
+fn parsed<T: DeserializeOwned>(kind: Document, key: &str, body: &str) -> Result<T, StoreError> {
+    serde_json::from_str(body).map_err(|error| StoreError::Damaged(format!("{kind:?} {key}: {error}")))
+}
+
 /// Whether what a job wrote is to stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
@@ -104,8 +137,8 @@ pub trait Job {
 /// When `transact` returns `Ok`, everything that its jobs kept survives a power cut; when it returns an error,
 /// nothing of it has happened. Jobs run in order, each sees what the ones before it kept.
 pub trait Store: Send + 'static {
-    /// Shows everything that is served from memory, name by name: all that are registered, then all values. A million
-    /// of them are never in memory twice.
+    /// Shows everything that is served from memory, name by name: all that are registered, then all values, then the
+    /// aliases. A million names are never in memory twice.
     fn load(&mut self, show: &mut dyn FnMut(Change)) -> Result<Revision, StoreError>;
 
     /// Runs the jobs in one transaction and commits it durably; the revision after it.

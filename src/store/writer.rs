@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::State;
 use super::records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
-use crate::account::{Account, AllowFrom, Credential, CredentialHash, Grant, TsigGrant, TsigKey};
+use crate::account::{Account, Credential, CredentialHash, Grant, TsigGrant, TsigKey};
 use crate::zone::{Change, Edit, Label, LabelError, Live, Name, NotAChallengeName, Timestamp, TxtSet, Update};
 
 /// Most pieces of work that wait for the writer; further callers wait for a place.
@@ -66,6 +66,12 @@ pub enum UpdateError {
     NoZone,
     #[error("there is no account {0}")]
     UnknownAccount(Uuid),
+    #[error("no account has the label `{0}`")]
+    UnknownLabel(Label),
+    #[error("the challenge name of {domain} cannot be an alias: {reason}")]
+    AliasTaken { domain: Name, reason: String },
+    #[error("{0} has no alias")]
+    UnknownAlias(Name),
     #[error("no random numbers from the operating system: {0}")]
     NoRandomness(String),
     #[error(transparent)]
@@ -90,7 +96,9 @@ pub struct Policy {
 pub struct Writer {
     queue: mpsc::Sender<Box<dyn Queued>>,
     live: Arc<Live>,
-    policy: Arc<Policy>,
+    pub(super) policy: Arc<Policy>,
+    /// Of the zones of the configuration.
+    origins: Arc<[Name]>,
 }
 
 /// Waits for the writer's thread to end, which it does when the last [`Writer`] is gone.
@@ -114,45 +122,27 @@ pub fn now() -> Timestamp {
 impl Writer {
     /// Loads the store into `live` and starts the writer's thread.
     pub fn start(mut store: impl Store, live: Arc<Live>, policy: Policy) -> Result<(Writer, WriterHandle), StoreError> {
-        let revision = store.load(&mut |change| live.publish([change], 0))?;
-        live.publish([], revision as u32);
+        let mut aliases = Vec::new();
+        let revision = store.load(&mut |change| match change {
+            Change::Aliased { .. } => aliases.push(change),
+            change => live.publish([change], 0),
+        })?;
+        for change in &aliases {
+            if let Change::Aliased { name, .. } = change
+                && live.zones().get(name).is_some()
+            {
+                tracing::warn!(%name, "an alias is not served: the configuration has a zone of its name");
+            }
+        }
+        let origins = live.zones().iter().map(|zone| zone.origin().clone()).collect();
+        live.publish(aliases, revision as u32);
         let (queue, waiting) = mpsc::channel(QUEUE);
         let shown = live.clone();
         let thread = std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || write(store, &shown, waiting))
             .map_err(|error| StoreError::Failed(format!("cannot start the writer's thread: {error}")))?;
-        Ok((Writer { queue, live, policy: Arc::new(policy) }, WriterHandle(thread)))
-    }
-
-    /// Makes an account with one label and one credential.
-    pub async fn register(&self, allow_from: AllowFrom, label: RegisterLabel) -> Result<Registration, UpdateError> {
-        let zone = self.policy.zone.clone().ok_or(UpdateError::NoZone)?;
-        let no_randomness = |error: getrandom::Error| UpdateError::NoRandomness(error.to_string());
-        let credential = Credential::random().map_err(no_randomness)?;
-        let username = random_uuid().map_err(no_randomness)?;
-        let label = match label {
-            RegisterLabel::Random => Label::parse(&random_uuid().map_err(no_randomness)?.to_string())?,
-            RegisterLabel::Chosen(label) => label,
-        };
-        let grant = Grant { label, zone };
-        let writer = self.clone();
-        self.submit(move |records, changes| {
-            let name = writer.check_new_label(records, &grant)?;
-            let account = Account {
-                username,
-                credentials: vec![credential.hash()],
-                allow_from,
-                grants: vec![grant.clone()],
-                created: now(),
-                updated: None,
-            };
-            records.put_account(&account)?;
-            records.put_label(&LabelRecord { grant: grant.clone(), holder: Holder::Account(username) })?;
-            changes.push(Change::Registered { name });
-            Ok(Registration { account, credential, grant })
-        })
-        .await
+        Ok((Writer { queue, live, policy: Arc::new(policy), origins }, WriterHandle(thread)))
     }
 
     /// Says whether `actor` may change `name`, without changing anything.
@@ -161,10 +151,35 @@ impl Writer {
         self.submit(move |records, _| writer.authorised_name(records, &actor, &name).map(|_| ())).await
     }
 
+    /// [`Writer::update`], but when it is known that the actor may, and before anything is done, `admit` has a say.
+    pub async fn update_admitted<E>(
+        &self,
+        actor: Actor,
+        updates: Vec<Update>,
+        admit: impl FnOnce() -> Result<(), E> + Send + 'static,
+    ) -> Result<(), E>
+    where
+        E: From<UpdateError> + Send + 'static,
+    {
+        let writer = self.clone();
+        let done = self.submit(move |records, changes| {
+            let updates = writer.authorised(records, &actor, updates)?;
+            match admit() {
+                Ok(()) => writer.apply(records, changes, &actor, updates).map(Ok),
+                Err(refused) => Ok(Err(refused)),
+            }
+        });
+        done.await?
+    }
+
     /// Does all the updates or none. When it returns `Ok` they are durable and seen by every later query.
     pub async fn update(&self, actor: Actor, updates: Vec<Update>) -> Result<(), UpdateError> {
         let writer = self.clone();
-        self.submit(move |records, changes| writer.apply(records, changes, &actor, updates)).await
+        self.submit(move |records, changes| {
+            let updates = writer.authorised(records, &actor, updates)?;
+            writer.apply(records, changes, &actor, updates)
+        })
+        .await
     }
 
     /// Decides on updates by what there is, and does all of them or none, with nothing in between. When it returns `Ok`
@@ -180,36 +195,14 @@ impl Writer {
         let writer = self.clone();
         let done = self.submit(move |records, changes| {
             match decide(&mut State { records: &mut *records, live: &writer.live, now: now() }) {
-                Ok(updates) => writer.apply(records, changes, &actor, updates).map(Ok),
+                Ok(updates) => {
+                    let updates = writer.authorised(records, &actor, updates)?;
+                    writer.apply(records, changes, &actor, updates).map(Ok)
+                }
                 Err(refused) => Ok(Err(refused)),
             }
         });
         done.await?
-    }
-
-    /// All accounts, oldest first.
-    pub async fn accounts(&self) -> Result<Vec<Account>, UpdateError> {
-        self.submit(|records, _| Ok(records.accounts()?)).await
-    }
-
-    pub async fn account(&self, username: Uuid) -> Result<Account, UpdateError> {
-        self.submit(move |records, _| records.account(username)?.ok_or(UpdateError::UnknownAccount(username))).await
-    }
-
-    /// Deletes an account. Its labels and their values are gone from the DNS and stay tombstones for ever.
-    pub async fn delete_account(&self, username: Uuid) -> Result<Account, UpdateError> {
-        self.submit(move |records, changes| {
-            let account = records.account(username)?.ok_or(UpdateError::UnknownAccount(username))?;
-            for grant in &account.grants {
-                let name = grant.name().map_err(|error| StoreError::Damaged(error.to_string()))?;
-                records.put_label(&LabelRecord { grant: grant.clone(), holder: Holder::Nobody })?;
-                records.put_txt(&name, &TxtSet::default())?;
-                changes.push(Change::Retired { name });
-            }
-            records.delete_account(username)?;
-            Ok(account)
-        })
-        .await
     }
 
     /// The label reserved for the challenges of `domain`; made at the first call, the same ever after.
@@ -226,6 +219,16 @@ impl Writer {
             records.put_label(&LabelRecord { grant: grant.clone(), holder: Holder::Domain(domain) })?;
             changes.push(Change::Registered { name });
             Ok(grant)
+        })
+        .await
+    }
+
+    /// Lets an account at a CA have certificates for names in the zone, where the zone is one made from name servers. For
+    /// as long as the server runs.
+    pub async fn permit(&self, origin: Name, identity: String, account: String) -> Result<(), UpdateError> {
+        self.submit(|_, changes| {
+            changes.push(Change::Permitted { origin, identity, account });
+            Ok(())
         })
         .await
     }
@@ -280,7 +283,7 @@ impl Writer {
             self.live.is_registered(&name).then_some(name)
         };
         let now = self.policy.zone.as_ref().and_then(registered);
-        now.or_else(|| self.live.zones().iter().find_map(|zone| registered(zone.origin())))
+        now.or_else(|| self.origins.iter().find_map(registered))
     }
 
     /// The served state that this writer publishes to.
@@ -288,7 +291,21 @@ impl Writer {
         &self.live
     }
 
-    /// Does the updates in their order.
+    /// The updates with the names under which values are kept, if `actor` may do all of them.
+    fn authorised(
+        &self,
+        records: &mut dyn Records,
+        actor: &Actor,
+        updates: Vec<Update>,
+    ) -> Result<Vec<Update>, UpdateError> {
+        let mut authorised = |Update { name, edit }| {
+            let name = self.authorised_name(records, actor, &name)?;
+            Ok(Update { name, edit })
+        };
+        updates.into_iter().map(&mut authorised).collect()
+    }
+
+    /// Does authorised updates in their order.
     fn apply(
         &self,
         records: &mut dyn Records,
@@ -298,7 +315,6 @@ impl Writer {
     ) -> Result<(), UpdateError> {
         let now = now();
         for Update { name, edit } in updates {
-            let name = self.authorised_name(records, actor, &name)?;
             let mut set = records.txt(&name)?;
             set.expire(now);
             apply(&mut set, edit, now, self.policy.value_lifetime);
@@ -312,7 +328,7 @@ impl Writer {
     }
 
     /// The name of a new label, if it can be registered at all.
-    fn check_new_label(&self, records: &mut dyn Records, grant: &Grant) -> Result<Name, UpdateError> {
+    pub(super) fn check_new_label(&self, records: &mut dyn Records, grant: &Grant) -> Result<Name, UpdateError> {
         let taken = |reason: &str| UpdateError::LabelTaken { label: grant.label.clone(), reason: reason.to_owned() };
         if let Some(record) = records.label(&grant.label)? {
             return Err(match record.holder {
@@ -345,12 +361,7 @@ impl Writer {
             Actor::TsigKey(key) => return self.granted_name(key, name),
             Actor::Administrator | Actor::AcmeClient => return Ok(self.live.challenge_name(name)?),
         };
-        let account = records.account(*username)?;
-        let known = match &account {
-            Some(account) => account.accepts(credential),
-            None => CredentialHash::of_nobody().matches(credential),
-        };
-        let account = account.filter(|account| known && account.allows(*source)).ok_or(UpdateError::Forbidden)?;
+        let account = authenticated(records, *username, credential, *source)?;
         // Whether the name exists is nothing that a stranger learns.
         let name = self.live.challenge_name(name).map_err(|_| UpdateError::Forbidden)?;
         let granted = account.grants.iter().any(|grant| grant.name().is_ok_and(|granted| granted == name));
@@ -374,7 +385,7 @@ impl Writer {
     }
 
     /// Queues a piece of work and waits until it is committed and published, or refused.
-    async fn submit<T, F>(&self, decide: F) -> Result<T, UpdateError>
+    pub(super) async fn submit<T, F>(&self, decide: F) -> Result<T, UpdateError>
     where
         T: Send + 'static,
         F: FnOnce(&mut dyn Records, &mut Vec<Change>) -> Result<T, UpdateError> + Send + 'static,
@@ -384,6 +395,21 @@ impl Writer {
         self.queue.send(Box::new(task)).await.map_err(|_| UpdateError::Stopping)?;
         answer.await.map_err(|_| UpdateError::Stopping)?
     }
+}
+
+/// The account, if its user has shown one of its credentials and comes from where it may be used.
+pub(super) fn authenticated(
+    records: &mut dyn Records,
+    username: Uuid,
+    credential: &CredentialHash,
+    source: IpAddr,
+) -> Result<Account, UpdateError> {
+    let account = records.account(username)?;
+    let known = match &account {
+        Some(account) => account.accepts(credential),
+        None => CredentialHash::of_nobody().matches(credential),
+    };
+    account.filter(|account| known && account.allows(source)).ok_or(UpdateError::Forbidden)
 }
 
 /// `lifetime`: of a value from when it was last put in, seconds.
@@ -406,7 +432,7 @@ fn apply(set: &mut TxtSet, edit: Edit, now: Timestamp, lifetime: u64) {
     }
 }
 
-fn random_uuid() -> Result<Uuid, getrandom::Error> {
+pub(super) fn random_uuid() -> Result<Uuid, getrandom::Error> {
     let mut bytes = [0u8; 16];
     getrandom::fill(&mut bytes)?;
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())

@@ -4,5 +4,6 @@ mod acmedns;
 mod admin;
 mod clients;
 mod commands;
+mod front;
 mod house;
 mod wire;
