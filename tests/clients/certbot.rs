@@ -1,6 +1,6 @@
 //! certbot with the plugins of others.
 
-use crate::stage::{NAMES, OURS, Stage, server_with_zone, storage};
+use crate::stage::{NAMES, OURS, Stage, labelled, server_with_alias, server_with_zone};
 use crate::support::{Acmezone, Certbot, TsigKey};
 
 /// The credentials of certbot-dns-rfc2136, which takes the server by its address alone.
@@ -27,7 +27,7 @@ fn certbot_gets_a_wildcard_through_dns_acmedns() {
     let account = server.register();
     let stage = Stage::with_cname(server, &account.fulldomain);
     let certbot = Certbot::new(&stage.pebble);
-    let accounts = storage(&stage.api(), &account).to_string();
+    let accounts = account.stored("example.test", &stage.api()).to_string();
     let accounts = certbot.file("acmedns.json", 0o600, &accounts).display().to_string();
     // With the slash at the end that its README shows, from which it makes `//update`.
     let credentials = format!("dns_acmedns_api_url = {}/\ndns_acmedns_registration_file = {accounts}\n", stage.api());
@@ -47,5 +47,14 @@ fn certbot_gets_a_wildcard_through_dns_rfc2136_with_signed_queries() {
     let key = TsigKey::new("certbot.");
     let stage = Stage::with_delegation(server_with_zone(&key));
     let credentials = rfc2136(&stage, &key, "dns_rfc2136_sign_query = true");
+    gets_a_wildcard(&stage, &Certbot::new(&stage.pebble).plugin("dns-rfc2136", &credentials));
+}
+
+/// It follows no CNAME, and finds the zone of the alias.
+#[test]
+fn certbot_gets_a_wildcard_through_dns_rfc2136_with_a_cname_and_an_alias() {
+    let key = TsigKey::new("certbot.");
+    let stage = Stage::with_cname(server_with_alias(&key), &labelled());
+    let credentials = rfc2136(&stage, &key, "");
     gets_a_wildcard(&stage, &Certbot::new(&stage.pebble).plugin("dns-rfc2136", &credentials));
 }

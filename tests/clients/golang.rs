@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::stage::{NAMES, OURS, Stage, labelled, server_with_label, server_with_zone, storage};
+use crate::stage::{NAMES, OURS, Stage, labelled, server_with_label, server_with_zone};
 use crate::support::{Acmezone, Finished, Registered, TsigKey, run, tool};
 
 fn clients(arguments: &[&str]) -> Finished {
@@ -38,7 +38,7 @@ fn certmagic_gets_a_wildcard_through_libdns_acmedns() {
     // One account for every name, then an account for each.
     let one = json!({ "username": username, "password": password, "subdomain": subdomain, "server_url": stage.api() });
     gets_a_wildcard(&stage, "certmagic-acmedns", &json!({ "provider": one }));
-    let each = json!({ "config": storage(&stage.api(), &account) });
+    let each = json!({ "config": account.stored("example.test", &stage.api()) });
     gets_a_wildcard(&stage, "certmagic-acmedns", &json!({ "provider": each }));
 }
 
@@ -69,7 +69,7 @@ fn certmagic_gets_a_wildcard_through_libdns_rfc2136_in_a_delegated_zone() {
 #[test]
 fn cert_manager_gets_a_wildcard_through_its_acmedns() {
     let (stage, account) = registered();
-    let config = json!({ "host": stage.api(), "accounts": storage(&stage.api(), &account) });
+    let config = json!({ "host": stage.api(), "accounts": account.stored("example.test", &stage.api()) });
     gets_a_wildcard(&stage, "cert-manager-acmedns", &config);
 }
 

@@ -62,12 +62,7 @@ fn lego_gets_a_wildcard_through_the_acme_dns_api_over_tls() {
 fn gets_a_wildcard_by_rfc2136(version: LegoVersion, stage: &Stage, key: &TsigKey) {
     let lego = Lego::of_version(version, &stage.pebble, "rfc2136", stage.unbound.addr())
         .domains(NAMES)
-        .env("RFC2136_NAMESERVER", &stage.server.dns.to_string())
-        .env("RFC2136_TSIG_KEY", &key.name)
-        .env("RFC2136_TSIG_SECRET", &key.secret())
-        .env("RFC2136_TSIG_ALGORITHM", &format!("{}.", key.algorithm))
-        .env("RFC2136_SEQUENCE_INTERVAL", "1")
-        .env("RFC2136_POLLING_INTERVAL", "1");
+        .rfc2136(stage.server.dns, key);
     lego.run(&["run"]).expect_success();
     stage.judge(&lego.certificate_pem("example.test"));
 }

@@ -1,7 +1,7 @@
 //! lego 5 inside of certbot: certbot-dns-multi. It presents the values of all names before the first is validated, and
 //! does not keep lego's own order of one name after the other.
 
-use crate::stage::{NAMES, OURS, Stage, labelled, server_with_label, server_with_zone, storage};
+use crate::stage::{NAMES, OURS, Stage, labelled, server_with_label, server_with_zone};
 use crate::support::{Acmezone, Certbot, TsigKey};
 
 fn gets_a_wildcard(stage: &Stage, certbot: Certbot, provider: &str, settings: &[(&str, &str)]) {
@@ -22,7 +22,7 @@ fn certbot_dns_multi_gets_a_wildcard_through_the_acme_dns_api() {
     let account = server.register();
     let stage = Stage::with_cname(server, &account.fulldomain);
     let certbot = Certbot::new(&stage.pebble);
-    let accounts = storage(&stage.api(), &account).to_string();
+    let accounts = account.stored("example.test", &stage.api()).to_string();
     let accounts = certbot.file("acme-dns.json", 0o600, &accounts).display().to_string();
     let api = stage.api();
     let settings = [("ACME_DNS_API_BASE", api.as_str()), ("ACME_DNS_STORAGE_PATH", &accounts)];

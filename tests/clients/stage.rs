@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Acmezone, Nsd, Pebble, PebbleVersion, Registered, TsigKey, Unbound, verify_chain};
+use crate::support::{Acmezone, Nsd, Pebble, PebbleVersion, TsigKey, Unbound, verify_chain};
 
 /// What every order is for.
 pub const NAMES: &[&str] = &["example.test", "*.example.test"];
@@ -63,7 +63,13 @@ impl Stage {
     /// Panics unless this is a certificate for both names by the CA.
     #[track_caller]
     pub fn judge(&self, chain_pem: &str) {
-        verify_chain(chain_pem, &self.pebble.issuance_root_pem(), NAMES);
+        self.judge_for(chain_pem, NAMES);
+    }
+
+    /// The same for other names.
+    #[track_caller]
+    pub fn judge_for(&self, chain_pem: &str, names: &[&str]) {
+        verify_chain(chain_pem, &self.pebble.issuance_root_pem(), names);
     }
 }
 
@@ -80,7 +86,8 @@ pub fn labelled() -> String {
 /// A server where the account of `LABEL` exists and the key may change its values.
 #[track_caller]
 pub fn server_with_label(key: &TsigKey) -> Acmezone {
-    let server = Acmezone::start(&(OURS.to_owned() + &key.table(&format!("labels = [\"{LABEL}\"]"))));
+    let key = key.table(&format!("labels = [\"{LABEL}\"]"));
+    let server = Acmezone::start(&(OURS.to_owned() + &key));
     server.cli(&["account", "create", "--label", LABEL]).expect_success();
     server
 }
@@ -92,14 +99,11 @@ pub fn server_with_zone(key: &TsigKey) -> Acmezone {
     Acmezone::start(&(OURS.to_owned() + &zone + &key.table(&format!("below = [\"{DELEGATED}\"]"))))
 }
 
-/// Accounts as goacmedns and what follows it store them, by domain.
-pub fn storage(api: &str, account: &Registered) -> serde_json::Value {
-    json!({ "example.test": {
-        "fulldomain": account.fulldomain,
-        "subdomain": account.subdomain,
-        "username": account.username,
-        "password": account.password,
-        "server_url": api,
-        "allowfrom": [],
-    }})
+/// A server with a label, where the customer's challenge name is a zone of its own too: for clients that follow no
+/// CNAME.
+#[track_caller]
+pub fn server_with_alias(key: &TsigKey) -> Acmezone {
+    let server = server_with_label(key);
+    server.cli(&["alias", "add", "example.test", LABEL]).expect_success();
+    server
 }

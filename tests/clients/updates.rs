@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::{fs, path::Path};
 
-use crate::stage::{NAMES, Stage, labelled, server_with_label, server_with_zone};
+use crate::stage::{NAMES, Stage, labelled, server_with_alias, server_with_label, server_with_zone};
 use crate::support::{Certbot, Lego, TsigKey};
 
 /// A shell script that sends one UPDATE. Without a `zone` line the tool has to find the zone by itself.
@@ -13,29 +13,33 @@ fn script(program: &str, stage: &Stage, key: &TsigKey, lines: &[&str]) -> String
     format!("{program} -y '{}' <<EOF\nserver {ip} {port}\n{lines}\nsend\nEOF", key.argument())
 }
 
-#[test]
-fn nsupdate_in_hooks_of_certbot_gets_a_wildcard_and_finds_the_zone() {
-    let key = TsigKey::new("nsupdate");
-    let stage = Stage::with_delegation(server_with_zone(&key));
+/// certbot's hooks, which know the domain alone.
+fn hooks_of_certbot(program: &str, stage: &Stage, key: &TsigKey, zone: &[&str]) {
     let add = "update add _acme-challenge.$CERTBOT_DOMAIN. 60 TXT \"$CERTBOT_VALIDATION\"";
     let delete = "update delete _acme-challenge.$CERTBOT_DOMAIN. TXT \"$CERTBOT_VALIDATION\"";
-    let [auth, cleanup] = [add, delete].map(|line| script("nsupdate", &stage, &key, &[line]));
+    let [auth, cleanup] = [add, delete].map(|line| script(program, stage, key, &[zone, &[line]].concat()));
     let certbot = Certbot::new(&stage.pebble).hooks(&auth, &cleanup);
     certbot.certonly(NAMES).expect_success();
     stage.judge(&certbot.certificate_pem("example.test"));
 }
 
 #[test]
-fn knsupdate_in_hooks_of_certbot_gets_a_wildcard() {
+fn nsupdate_in_hooks_of_certbot_gets_a_wildcard_in_a_delegated_zone_that_it_finds() {
+    let key = TsigKey::new("nsupdate");
+    hooks_of_certbot("nsupdate", &Stage::with_delegation(server_with_zone(&key)), &key, &[]);
+}
+
+#[test]
+fn nsupdate_in_hooks_of_certbot_gets_a_wildcard_with_a_cname_and_an_alias_that_it_finds() {
+    let key = TsigKey::new("nsupdate");
+    hooks_of_certbot("nsupdate", &Stage::with_cname(server_with_alias(&key), &labelled()), &key, &[]);
+}
+
+#[test]
+fn knsupdate_in_hooks_of_certbot_gets_a_wildcard_in_a_delegated_zone() {
     let key = TsigKey::new("knsupdate");
-    let stage = Stage::with_delegation(server_with_zone(&key));
     let zone = "zone _acme-challenge.$CERTBOT_DOMAIN.";
-    let add = "update add _acme-challenge.$CERTBOT_DOMAIN. 60 TXT \"$CERTBOT_VALIDATION\"";
-    let delete = "update delete _acme-challenge.$CERTBOT_DOMAIN. TXT \"$CERTBOT_VALIDATION\"";
-    let [auth, cleanup] = [add, delete].map(|line| script("knsupdate", &stage, &key, &[zone, line]));
-    let certbot = Certbot::new(&stage.pebble).hooks(&auth, &cleanup);
-    certbot.certonly(NAMES).expect_success();
-    stage.judge(&certbot.certificate_pem("example.test"));
+    hooks_of_certbot("knsupdate", &Stage::with_delegation(server_with_zone(&key)), &key, &[zone]);
 }
 
 /// lego's `exec`, which has followed the CNAME and gives the name that it leads to.

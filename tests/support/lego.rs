@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::pebble::Pebble;
 use super::subprocess::{Finished, run};
 use super::tools::{debian, tool};
+use super::tsig::TsigKey;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LegoVersion {
@@ -61,6 +62,16 @@ impl Lego {
     /// Where `acme_dns` has lego store its accounts.
     pub fn acme_dns_storage(&self) -> PathBuf {
         self.folder.path().join("acme-dns.json")
+    }
+
+    /// For the `rfc2136` provider: the server, and the key that it shares with lego.
+    pub fn rfc2136(self, server: SocketAddr, key: &TsigKey) -> Lego {
+        self.env("RFC2136_NAMESERVER", &server.to_string())
+            .env("RFC2136_TSIG_KEY", &key.name)
+            .env("RFC2136_TSIG_SECRET", &key.secret())
+            .env("RFC2136_TSIG_ALGORITHM", &format!("{}.", key.algorithm))
+            .env("RFC2136_SEQUENCE_INTERVAL", "1")
+            .env("RFC2136_POLLING_INTERVAL", "1")
     }
 
     /// The names to be certified; the first gives the files their name.
