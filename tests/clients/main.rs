@@ -10,4 +10,5 @@ mod golang;
 mod lego;
 mod multi;
 mod stage;
+mod uacme;
 mod updates;
