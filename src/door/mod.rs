@@ -2,10 +2,12 @@
 //! what the writer says goes back in the words of the protocol. A door answers "ok" only after the writer has.
 //!
 //! - [`acmedns`]: the API of acme-dns, byte for byte, for clients that exist.
+//! - `httpreq`: the API of lego's `httpreq` and of acmeproxy, beside it on the same listener.
 //! - [`admin`]: the API of the command line, on loopback, with everything an administrator may do.
 //! - [`rfc2136`]: UPDATE messages of the DNS, signed with a shared key.
 //! - [`Front`]: what stands in front of all doors of the API's listener: whose request it is, and whether it is one
 //!   too many; with `client.rs` and `limits.rs`.
+//! - `json`: what the doors of the API's listener share.
 //! - `guard`: what stands in front of every HTTP door: deadline, size limit, panics turned into answers.
 //!
 //! What a refusal of the writer means in each protocol stands side by side in [`refusal`].
@@ -15,6 +17,8 @@ pub mod admin;
 mod client;
 mod front;
 mod guard;
+mod httpreq;
+mod json;
 mod limits;
 pub mod rfc2136;
 

@@ -6,4 +6,5 @@ mod clients;
 mod commands;
 mod front;
 mod house;
+mod httpreq;
 mod wire;
