@@ -7,6 +7,7 @@ mod support;
 mod certbot;
 mod crowd;
 mod golang;
+mod httpreq;
 mod lego;
 mod multi;
 mod stage;

@@ -4,7 +4,7 @@
 use crate::stage::{NAMES, OURS, Stage, labelled, server_with_label, server_with_zone};
 use crate::support::{Acmezone, Certbot, TsigKey};
 
-fn gets_a_wildcard(stage: &Stage, certbot: Certbot, provider: &str, settings: &[(&str, &str)]) {
+pub fn gets_a_wildcard(stage: &Stage, certbot: Certbot, provider: &str, settings: &[(&str, &str)]) {
     let mut credentials = format!("dns_multi_provider = {provider}\n");
     for (name, value) in settings {
         credentials += &format!("{name} = \"{value}\"\n");
