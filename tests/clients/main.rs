@@ -13,3 +13,19 @@ mod multi;
 mod stage;
 mod uacme;
 mod updates;
+
+/// The tests wait for their clients, lego for seconds before each look at the CA, and the processors are idle
+/// meanwhile: so more tests run at a time than there are processors. The test harness reads the variable when it
+/// starts, hence this has to run before `main`.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static SEVERAL_AT_A_TIME: extern "C" fn() = {
+    extern "C" fn set() {
+        const NAME: &str = "RUST_TEST_THREADS";
+        if std::env::var_os(NAME).is_none() {
+            // SAFETY: before `main` there is no other thread that could read the environment.
+            unsafe { std::env::set_var(NAME, "8") };
+        }
+    }
+    set
+};
