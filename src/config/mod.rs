@@ -1,6 +1,7 @@
-//! The configuration, resolved and typed. `file.rs`, `rate_limit.rs`, `zones.rs`, `tsig.rs` and `issuance.rs` read the
-//! TOML as written, with the tables of `read.rs` and the values of `value.rs`.
+//! The configuration, resolved and typed. `file.rs`, `api.rs`, `rate_limit.rs`, `zones.rs`, `tsig.rs` and `issuance.rs`
+//! read the TOML as written, with the tables of `read.rs` and the values of `value.rs`.
 
+mod api;
 mod file;
 mod issuance;
 mod rate_limit;
