@@ -77,6 +77,52 @@ pub struct CreatedAccount {
     pub allowfrom: Vec<String>,
 }
 
+/// Body of `POST /v1/tokens`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// How many accounts can be made with it; any number if left out.
+    #[serde(default)]
+    pub uses: Option<u64>,
+    /// For ever if left out.
+    #[serde(default)]
+    pub expires: Option<jiff::Timestamp>,
+    #[serde(default)]
+    pub note: String,
+}
+
+/// A registration token, without its text; `GET /v1/tokens`, `DELETE /v1/tokens/{id}`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Token {
+    /// The first twelve digits of the token's SHA-256.
+    pub id: String,
+    pub note: String,
+    pub created: jiff::Timestamp,
+    pub expires: Option<jiff::Timestamp>,
+    /// Absent: any number.
+    pub uses_left: Option<u64>,
+    /// How many accounts were made with it.
+    pub registered: u64,
+    pub state: TokenState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenState {
+    Valid,
+    Expired,
+    UsedUp,
+    Revoked,
+}
+
+/// Answer of `POST /v1/tokens`. The token itself is shown only here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CreatedToken {
+    pub token: String,
+    #[serde(flatten)]
+    pub facts: Token,
+}
+
 /// One name and its values; `GET /v1/txt`, `GET /v1/txt/{name}`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TxtName {

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::api::{Account, ApiError, CertificateStatus, CreatedAccount, NewAccount, Progress, Status, TxtName};
-use crate::api::{Values, Zone};
+use crate::api::{CreatedToken, NewToken, Token, Values, Zone};
 use crate::config::Config;
 
 /// Longest time until a connection on this machine stands.
@@ -101,6 +101,19 @@ impl Client {
     /// The account as it was.
     pub async fn delete_account(&self, id: &str) -> Result<Account, ClientError> {
         self.answer(self.request(Method::DELETE, self.url(&["accounts", id]))).await
+    }
+
+    /// Registration tokens, oldest first.
+    pub async fn tokens(&self) -> Result<Vec<Token>, ClientError> {
+        self.fetch(&["tokens"]).await
+    }
+
+    pub async fn create_token(&self, wanted: &NewToken) -> Result<CreatedToken, ClientError> {
+        self.send(Method::POST, self.url(&["tokens"]), wanted).await
+    }
+
+    pub async fn revoke_token(&self, id: &str) -> Result<Token, ClientError> {
+        self.answer(self.request(Method::DELETE, self.url(&["tokens", id]))).await
     }
 
     /// All names that serve values.

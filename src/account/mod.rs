@@ -2,10 +2,12 @@
 
 mod allow_from;
 mod credential;
+mod registration_token;
 mod tsig_key;
 
 pub use allow_from::{AllowFrom, AllowFromError};
 pub use credential::{Credential, CredentialHash};
+pub use registration_token::{RegistrationToken, TokenState, secret_id, secret_key};
 pub use tsig_key::{Replace, TsigAlgorithm, TsigGrant, TsigKey, TsigSecret};
 
 use std::net::IpAddr;

@@ -8,6 +8,7 @@ mod check;
 mod output;
 mod serve;
 mod status;
+mod token;
 mod txt;
 mod zone;
 
@@ -67,6 +68,9 @@ enum Command {
     /// Accounts that ACME clients put values in with
     #[command(subcommand)]
     Account(account::Command),
+    /// Registration tokens: who has one makes accounts over the API
+    #[command(subcommand)]
+    Token(token::Command),
     /// TXT values of challenge names
     #[command(subcommand)]
     Txt(txt::Command),
@@ -126,13 +130,15 @@ impl Arguments {
             Command::Check => return check::run(&path, &mut out),
             _ => {}
         }
-        let client = Client::new(&Config::read(&path)?)?;
+        let config = Config::read(&path)?;
+        let client = Client::new(&config)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             match self.command {
                 Command::Serve(_) | Command::Check => Ok(()),
                 Command::Status => status::run(&client, &mut out).await,
                 Command::Account(command) => command.run(&client, &mut out).await,
+                Command::Token(command) => command.run(&client, &config.api, &mut out).await,
                 Command::Txt(command) => command.run(&client, &mut out).await,
                 Command::Cert(command) => command.run(&client, &mut out).await,
                 Command::Zone(command) => command.run(&client, &mut out).await,

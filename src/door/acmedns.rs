@@ -4,6 +4,8 @@
 //! the answers up with `sed`. Hence no `Json` extractor, no redirect, one-line answers in exactly this form, and no
 //! error that repeats what was sent: `acme.sh` takes any body that contains the value in quotes for success.
 
+mod tokens;
+
 use std::net::{IpAddr, SocketAddr};
 
 use axum::Router;
@@ -50,17 +52,27 @@ async fn register(
     ConnectInfo(source): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Result<Response, Refused> {
-    if door.registration == Registration::Closed {
-        return Err(REGISTRATION_CLOSED);
-    }
     let (head, body) = request.into_parts();
+    let token = match door.registration {
+        Registration::Closed => return Err(REGISTRATION_CLOSED),
+        // Who needs no token is not refused for a bad one.
+        Registration::Open => None,
+        Registration::Token => Some(tokens::shown(&head, source.ip())?),
+    };
     let body = read_body(&head.headers, body, BODY_LIMIT).await?;
-    let wanted = NewAccount::read(&String::from_utf8_lossy(&body)).ok_or(MALFORMED)?;
-    let allow_from = AllowFrom::parse(&wanted.allowfrom).map_err(|_| INVALID_ALLOWFROM)?;
-    let registration = door.writer.register(allow_from, RegisterLabel::Random).await?;
+    let wanted = NewAccount::read(&String::from_utf8_lossy(&body)).ok_or(MALFORMED);
+    let allow_from = wanted.and_then(|wanted| AllowFrom::parse(&wanted.allowfrom).map_err(|_| INVALID_ALLOWFROM));
+    let (registration, token) = match token {
+        None => (door.writer.register(allow_from?, RegisterLabel::Random).await?, None),
+        Some(token) => {
+            let (registration, token) = tokens::register(&door.writer, &token, allow_from, source.ip()).await?;
+            (registration, Some(token))
+        }
+    };
     let created = super::created(&registration).map_err(|_| INTERNAL)?;
     let body = serde_json::to_string(&created).map_err(|_| INTERNAL)?;
-    tracing::info!(username = %created.username, name = %created.fulldomain, client = %source.ip(), "registered");
+    let (token, note) = token.map(|token| (token.id, token.note)).unzip();
+    tracing::info!(username = %created.username, name = %created.fulldomain, client = %source.ip(), token, note, "registered");
     Ok((StatusCode::CREATED, JSON, body).into_response())
 }
 
@@ -220,6 +232,10 @@ impl IntoResponse for Refused {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
+        // What acme-dns refuses has no such field.
+        if status == StatusCode::UNAUTHORIZED && self != FORBIDDEN {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         response
     }
 }
@@ -248,14 +264,18 @@ impl From<UpdateError> for Refused {
 }
 
 /// Brings `//update`, `/update/` and `/UPDATE` to the form of the routes. acme-dns redirects them, which makes clients
-/// lose the body or give up.
+/// lose the body or give up. A registration token in front is taken out of the path.
 fn with_plain_path(mut request: Request) -> Request {
-    let parts = request.uri().path().split('/').filter(|part| !part.is_empty());
-    let path = parts.fold(String::new(), |path, part| path + "/" + part).to_ascii_lowercase();
+    let mut parts: Vec<&str> = request.uri().path().split('/').filter(|part| !part.is_empty()).collect();
+    let token = tokens::take_from_path(&mut parts);
+    let path = parts.iter().fold(String::new(), |path, part| path + "/" + part).to_ascii_lowercase();
     if path != request.uri().path()
         && let Ok(uri) = path.parse::<Uri>()
     {
         *request.uri_mut() = uri;
+    }
+    if let Some(token) = token {
+        request.extensions_mut().insert(token);
     }
     request
 }

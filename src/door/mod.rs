@@ -56,7 +56,9 @@ pub fn refusal(error: &UpdateError) -> Refusal {
         UpdateError::BadLabel(_) => (StatusCode::BAD_REQUEST, "bad_label", Rcode::Refused),
         UpdateError::LabelTaken { .. } => (StatusCode::CONFLICT, "label_taken", Rcode::Refused),
         UpdateError::NoZone => (StatusCode::CONFLICT, "no_zone", Rcode::Refused),
-        UpdateError::UnknownAccount(_) => (StatusCode::NOT_FOUND, "not_found", Rcode::Refused),
+        UpdateError::UnknownAccount(_) | UpdateError::UnknownId { .. } => {
+            (StatusCode::NOT_FOUND, "not_found", Rcode::Refused)
+        }
         UpdateError::NoRandomness(_) | UpdateError::Store(_) | UpdateError::Stopping => {
             (StatusCode::SERVICE_UNAVAILABLE, "unavailable", Rcode::ServFail)
         }

@@ -4,9 +4,11 @@ mod accounts;
 mod records;
 mod sqlite;
 mod state;
+mod tokens;
 mod writer;
 
 pub use records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
 pub use sqlite::Sqlite;
 pub use state::State;
+pub use tokens::TokenRefused;
 pub use writer::{Actor, Policy, RegisterLabel, Registration, UpdateError, Writer, WriterHandle, now};

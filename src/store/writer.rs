@@ -66,6 +66,8 @@ pub enum UpdateError {
     NoZone,
     #[error("there is no account {0}")]
     UnknownAccount(Uuid),
+    #[error("there is no {what} with the id `{id}`")]
+    UnknownId { what: &'static str, id: String },
     #[error("no random numbers from the operating system: {0}")]
     NoRandomness(String),
     #[error(transparent)]

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use acmezone::acme::{Issuer, OwnListeners};
-use acmezone::api::{Account, ApiError, CreatedAccount, DnsCounters, Status, TxtName, Zone};
+use acmezone::api::{
+    Account, ApiError, CreatedAccount, CreatedToken, DnsCounters, Status, Token, TokenState, TxtName, Zone,
+};
 use acmezone::config::{Api, Config, Dns, ZoneSource};
 use acmezone::door::admin::{self, AdminState, AdminToken, Counters, Facts, ZoneFacts};
 use acmezone::resolve::Resolver;
@@ -99,6 +101,40 @@ fn issuer(folder: &TempDir, writer: Writer) -> Issuer {
         certificates: Vec::new(),
     };
     Issuer::new(&config, writer, Resolver::new(&[]), OwnListeners::default()).unwrap()
+}
+
+// Registration tokens
+
+#[tokio::test]
+async fn tokens_are_made_listed_and_revoked_and_only_a_hash_is_kept() {
+    let admin = Admin::start().await;
+    let made = admin.ask("POST /v1/tokens", r#"{"uses":3,"expires":"2999-01-01T00:00:00Z","note":"web 7"}"#).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let made: CreatedToken = made.json();
+    assert_eq!((made.token.len(), made.facts.uses_left, made.facts.state), (40, Some(3), TokenState::Valid));
+    let unbound: CreatedToken = admin.ask("POST /v1/tokens", "").await.json();
+    assert_eq!((unbound.facts.uses_left, unbound.facts.expires), (None, None));
+    let listed = admin.ask("GET /v1/tokens", "").await;
+    assert!(!listed.body.contains(&made.token) && !listed.body.contains(&unbound.token));
+    let tokens: Vec<Token> = listed.json();
+    assert_eq!(tokens.len(), 2);
+    assert!(tokens.iter().any(|token| token.id == made.facts.id && token.note == "web 7"));
+    let revoked: Token = admin.ask(&format!("DELETE /v1/tokens/{}", made.facts.id), "").await.json();
+    assert_eq!((revoked.state, revoked.uses_left), (TokenState::Revoked, Some(3)));
+    let stored = std::fs::read(admin.house.folder.path().join("acmezone.db-wal")).unwrap();
+    assert!(!stored.windows(40).any(|octets| octets == made.token.as_bytes()));
+    assert!(stored.windows(5).any(|octets| octets == b"web 7"), "this is where it would be");
+}
+
+#[tokio::test]
+async fn a_token_that_nobody_could_use_is_refused() {
+    let admin = Admin::start().await;
+    let long = format!(r#"{{"note":"{}"}}"#, "x".repeat(201));
+    for body in [r#"{"uses":0}"#, r#"{"expires":"2001-01-01T00:00:00Z"}"#, r#"{"note":"a\nb"}"#, &long, r#"{"use":1}"#]
+    {
+        assert_eq!(admin.refused("POST /v1/tokens", body).await, (400, "bad_request".into()), "{body}");
+    }
+    assert_eq!(admin.refused("DELETE /v1/tokens/123456789abc", "").await, (404, "not_found".into()));
 }
 
 // Who gets in

@@ -5,4 +5,5 @@ mod admin;
 mod clients;
 mod commands;
 mod house;
+mod tokens;
 mod wire;

@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `token.rs` | the token: made at every start, readable by the server's user alone |
-//! | `accounts.rs`, `txt.rs`, `zones.rs`, `certificates.rs` | one noun each |
+//! | `accounts.rs`, `tokens.rs`, `txt.rs`, `zones.rs`, `certificates.rs` | one noun each |
 //! | `failure.rs` | refusals, and what is read from a request |
 //!
 //! The types of the bodies are in [`crate::api`].
@@ -12,6 +12,7 @@ mod accounts;
 mod certificates;
 mod failure;
 mod token;
+mod tokens;
 mod txt;
 mod zones;
 
@@ -28,7 +29,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 
 use self::failure::Failure;
@@ -79,6 +80,8 @@ pub fn router(state: AdminState) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/accounts", get(accounts::list).post(accounts::create))
         .route("/v1/accounts/{id}", get(accounts::show).delete(accounts::delete))
+        .route("/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/v1/tokens/{id}", delete(tokens::revoke))
         .route("/v1/txt", get(txt::list))
         .route("/v1/txt/{name}", get(txt::show).post(txt::add).put(txt::replace).delete(txt::remove))
         .route("/v1/zones", get(zones::list))
@@ -118,7 +121,7 @@ fn is_loopback(host: &Authority) -> bool {
 }
 
 /// The token of `Bearer …` (RFC 6750 section 2.1); the scheme in any letter case (RFC 9110 section 11.1).
-fn bearer(authorization: &str) -> Option<&str> {
+pub(super) fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
