@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::api::{Account, ApiError, CertificateStatus, CreatedAccount, NewAccount, Progress, Status, TxtName};
-use crate::api::{CreatedToken, NewToken, Token, Values, Zone};
+use crate::api::{CreatedStorage, CreatedToken, NewStorage, NewToken, Storage, Token, Values, Zone};
 use crate::config::Config;
 
 /// Longest time until a connection on this machine stands.
@@ -114,6 +114,20 @@ impl Client {
 
     pub async fn revoke_token(&self, id: &str) -> Result<Token, ClientError> {
         self.answer(self.request(Method::DELETE, self.url(&["tokens", id]))).await
+    }
+
+    /// HTTP storages, oldest first.
+    pub async fn storages(&self) -> Result<Vec<Storage>, ClientError> {
+        self.fetch(&["storages"]).await
+    }
+
+    pub async fn create_storage(&self, wanted: &NewStorage) -> Result<CreatedStorage, ClientError> {
+        self.send(Method::POST, self.url(&["storages"]), wanted).await
+    }
+
+    /// The storage as it was.
+    pub async fn revoke_storage(&self, id: &str) -> Result<Storage, ClientError> {
+        self.answer(self.request(Method::DELETE, self.url(&["storages", id]))).await
     }
 
     /// All names that serve values.

@@ -8,6 +8,7 @@ mod check;
 mod output;
 mod serve;
 mod status;
+mod storage;
 mod token;
 mod txt;
 mod zone;
@@ -71,6 +72,9 @@ enum Command {
     /// Registration tokens: who has one makes accounts over the API
     #[command(subcommand)]
     Token(token::Command),
+    /// HTTP storages: where lego gets credentials for listed domains
+    #[command(subcommand)]
+    Storage(storage::Command),
     /// TXT values of challenge names
     #[command(subcommand)]
     Txt(txt::Command),
@@ -139,6 +143,7 @@ impl Arguments {
                 Command::Status => status::run(&client, &mut out).await,
                 Command::Account(command) => command.run(&client, &mut out).await,
                 Command::Token(command) => command.run(&client, &config.api, &mut out).await,
+                Command::Storage(command) => command.run(&client, &config.api, &mut out).await,
                 Command::Txt(command) => command.run(&client, &mut out).await,
                 Command::Cert(command) => command.run(&client, &mut out).await,
                 Command::Zone(command) => command.run(&client, &mut out).await,

@@ -4,6 +4,7 @@
 //! the answers up with `sed`. Hence no `Json` extractor, no redirect, one-line answers in exactly this form, and no
 //! error that repeats what was sent: `acme.sh` takes any body that contains the value in quotes for success.
 
+pub mod storage;
 mod tokens;
 
 use std::net::{IpAddr, SocketAddr};

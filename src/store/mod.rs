@@ -4,11 +4,13 @@ mod accounts;
 mod records;
 mod sqlite;
 mod state;
+mod storages;
 mod tokens;
 mod writer;
 
 pub use records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
 pub use sqlite::Sqlite;
 pub use state::State;
+pub use storages::StorageRefused;
 pub use tokens::TokenRefused;
 pub use writer::{Actor, Policy, RegisterLabel, Registration, UpdateError, Writer, WriterHandle, now};

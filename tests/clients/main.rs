@@ -4,6 +4,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod storage;
+mod tokens;
+
 use support::{Acmezone, Lego, Nsd, Pebble, PebbleVersion, Tls, TsigKey, Unbound, verify_chain};
 
 /// The customer's zone before anything is delegated.

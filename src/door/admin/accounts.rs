@@ -42,7 +42,7 @@ pub(super) async fn delete(State(state): State<AdminState>, Segment(id): Segment
 }
 
 /// Finds an account by user name, label or full domain name. A user name goes before a label of the same text.
-async fn find(writer: &Writer, id: &str) -> Result<account::Account, Failure> {
+pub(super) async fn find(writer: &Writer, id: &str) -> Result<account::Account, Failure> {
     let id = id.to_ascii_lowercase();
     if let Ok(username) = Uuid::parse_str(&id) {
         match writer.account(username).await {

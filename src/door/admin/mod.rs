@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `token.rs` | the token: made at every start, readable by the server's user alone |
-//! | `accounts.rs`, `tokens.rs`, `txt.rs`, `zones.rs`, `certificates.rs` | one noun each |
+//! | `accounts.rs`, `tokens.rs`, `storages.rs`, `txt.rs`, `zones.rs`, `certificates.rs` | one noun each |
 //! | `failure.rs` | refusals, and what is read from a request |
 //!
 //! The types of the bodies are in [`crate::api`].
@@ -11,6 +11,7 @@
 mod accounts;
 mod certificates;
 mod failure;
+mod storages;
 mod token;
 mod tokens;
 mod txt;
@@ -82,6 +83,8 @@ pub fn router(state: AdminState) -> Router {
         .route("/v1/accounts/{id}", get(accounts::show).delete(accounts::delete))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{id}", delete(tokens::revoke))
+        .route("/v1/storages", get(storages::list).post(storages::create))
+        .route("/v1/storages/{id}", delete(storages::revoke))
         .route("/v1/txt", get(txt::list))
         .route("/v1/txt/{name}", get(txt::show).post(txt::add).put(txt::replace).delete(txt::remove))
         .route("/v1/zones", get(zones::list))
