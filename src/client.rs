@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use crate::api::{Account, ApiError, CertificateStatus, CreatedAccount, NewAccount, Progress, Status, TxtName};
-use crate::api::{NewTsigKey, TsigKey, Values, Zone};
+use crate::api::{Account, AddedLabel, Alias, ApiError, CertificateStatus, CreatedAccount, NewAccount, NewAlias};
+use crate::api::{NewAllowFrom, NewCredential, NewLabel, NewTsigKey, Progress, Status, TsigKey, TxtName, Values, Zone};
 use crate::config::Config;
 
 /// Longest time until a connection on this machine stands.
@@ -101,6 +101,43 @@ impl Client {
     /// The account as it was.
     pub async fn delete_account(&self, id: &str) -> Result<Account, ClientError> {
         self.answer(self.request(Method::DELETE, self.url(&["accounts", id]))).await
+    }
+
+    pub async fn aliases(&self) -> Result<Vec<Alias>, ClientError> {
+        self.fetch(&["aliases"]).await
+    }
+
+    pub async fn add_alias(&self, wanted: &NewAlias) -> Result<Alias, ClientError> {
+        self.send(Method::POST, self.url(&["aliases"]), wanted).await
+    }
+
+    /// The alias as it was.
+    pub async fn remove_alias(&self, domain: &str) -> Result<Alias, ClientError> {
+        self.answer(self.request(Method::DELETE, self.url(&["aliases", domain]))).await
+    }
+
+    pub async fn add_label(&self, id: &str, wanted: &NewLabel) -> Result<AddedLabel, ClientError> {
+        self.send(Method::POST, self.url(&["accounts", id, "labels"]), wanted).await
+    }
+
+    /// `label` is a label or a full domain name. The account that it was taken from, as it is now.
+    pub async fn remove_label(&self, label: &str) -> Result<Account, ClientError> {
+        self.answer(self.request(Method::DELETE, self.url(&["labels", label]))).await
+    }
+
+    /// No CIDR: from anywhere.
+    pub async fn allow_from(&self, id: &str, allowfrom: Vec<String>) -> Result<Account, ClientError> {
+        self.send(Method::PUT, self.url(&["accounts", id, "allowfrom"]), &NewAllowFrom { allowfrom }).await
+    }
+
+    /// One more credential.
+    pub async fn mint(&self, id: &str) -> Result<NewCredential, ClientError> {
+        self.answer(self.request(Method::POST, self.url(&["accounts", id, "credentials"]))).await
+    }
+
+    /// One credential in the place of all.
+    pub async fn rotate(&self, id: &str) -> Result<NewCredential, ClientError> {
+        self.answer(self.request(Method::POST, self.url(&["accounts", id, "rotate"]))).await
     }
 
     /// All names that serve values.

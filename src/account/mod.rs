@@ -16,6 +16,9 @@ use uuid::Uuid;
 
 use crate::zone::{Label, Name, Timestamp};
 
+/// Most credentials of one account; every update compares with each of them.
+pub const MAX_CREDENTIALS: usize = 16;
+
 /// A holder of labels, known by a random user name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -26,7 +29,7 @@ pub struct Account {
     /// What the account may change.
     pub grants: Vec<Grant>,
     pub created: Timestamp,
-    /// When a value was last put in by this account.
+    /// When this account last put in or took out a value.
     pub updated: Option<Timestamp>,
 }
 
@@ -43,6 +46,13 @@ impl Grant {
     pub fn name(&self) -> Result<Name, crate::zone::NameError> {
         self.zone.child(self.label.as_str().as_bytes())
     }
+}
+
+/// A domain whose challenge name, `_acme-challenge.<domain>`, has the values of a label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    pub domain: Name,
+    pub grant: Grant,
 }
 
 impl Account {

@@ -11,6 +11,7 @@ mod lookup;
 mod malformed;
 mod names;
 mod negative;
+mod shadow;
 mod signatures;
 mod signatures_malformed;
 mod size;

@@ -17,7 +17,7 @@ use crate::wire::{Answer, request, send};
 
 pub struct Admin {
     pub house: House,
-    address: SocketAddr,
+    pub address: SocketAddr,
     authorization: String,
 }
 
@@ -46,7 +46,7 @@ impl Admin {
         answer.json()
     }
 
-    async fn values(&self, line: &str, body: &str) -> Vec<String> {
+    pub async fn values(&self, line: &str, body: &str) -> Vec<String> {
         let answer = self.ask(line, body).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json::<TxtName>().values.into_iter().map(|held| held.value).collect()
@@ -298,6 +298,7 @@ async fn one_zone_shows_its_records_in_master_file_form() {
         [
             "auth.example.org. 300 IN SOA ns1.example.org. hostmaster.example.org. 1 14400 3600 1209600 300",
             "auth.example.org. 3600 IN NS ns1.example.org.",
+            "auth.example.org. 1 IN CAA 0 issue \";\"",
         ]
     );
     assert_eq!(admin.refused("GET /v1/zones/example.org", "").await, (404, "not_found".into()));

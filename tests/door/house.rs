@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use acmezone::config::Registration;
-use acmezone::door::acmedns;
+use acmezone::config::{Api, Registration};
+use acmezone::door::{Front, acmedns};
 use acmezone::store::{Document, Job, Policy, Revision, Sqlite, Store, StoreError, Writer};
 use acmezone::zone::{Change, Live, Name, TxtValue, Zone, Zones};
 use axum::Router;
@@ -51,7 +51,14 @@ pub fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
+/// Serves a door of the API as it is by default.
 pub async fn serve(router: Router) -> SocketAddr {
+    serve_behind(&Api::default(), router).await
+}
+
+/// Serves a door with the front of this API before it.
+pub async fn serve_behind(api: &Api, router: Router) -> SocketAddr {
+    let router = Front::new(api).before(router);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let service = router.into_make_service_with_connect_info::<SocketAddr>();

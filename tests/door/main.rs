@@ -1,9 +1,13 @@
 //! The HTTP doors over real sockets: raw octets in, the exact answer out.
 
+mod account;
 mod acmedns;
 mod admin;
 mod clients;
 mod commands;
+mod front;
 mod house;
+mod httpreq;
+mod labels;
 mod tsig_keys;
 mod wire;

@@ -6,10 +6,11 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 
+use super::AdminState;
 use super::failure::{Body, Failure, Segment};
-use super::{AdminState, time};
 use crate::account::{Replace, TsigAlgorithm, TsigGrant};
 use crate::api::{NewTsigKey, TsigKey, TsigKeySource};
+use crate::door::time;
 use crate::store::{self, Origin, TsigKeyEntry};
 use crate::zone::Name;
 
