@@ -5,6 +5,7 @@
 mod account;
 mod cert;
 mod check;
+mod export;
 mod output;
 mod serve;
 mod status;
@@ -126,13 +127,14 @@ impl Arguments {
             Command::Check => return check::run(&path, &mut out),
             _ => {}
         }
-        let client = Client::new(&Config::read(&path)?)?;
+        let config = Config::read(&path)?;
+        let client = Client::new(&config)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             match self.command {
                 Command::Serve(_) | Command::Check => Ok(()),
                 Command::Status => status::run(&client, &mut out).await,
-                Command::Account(command) => command.run(&client, &mut out).await,
+                Command::Account(command) => command.run(&client, &config, &mut out).await,
                 Command::Txt(command) => command.run(&client, &mut out).await,
                 Command::Cert(command) => command.run(&client, &mut out).await,
                 Command::Zone(command) => command.run(&client, &mut out).await,

@@ -1,6 +1,7 @@
 //! Unmodified ACME clients get wildcard certificates through acmezone's doors, from a real CA that validates through a
 //! real resolver.
 
+mod export;
 #[path = "../support/mod.rs"]
 mod support;
 
