@@ -25,7 +25,7 @@ use super::guard::{BodyError, DEADLINE, guarded, read_body};
 use crate::account::{AllowFrom, Credential};
 use crate::config::Registration;
 use crate::store::{Actor, RegisterLabel, UpdateError, Writer};
-use crate::zone::{Edit, Label, TxtValue, Update};
+use crate::zone::{Edit, Label, Name, TxtValue, Update};
 
 /// Longest body; those of real clients have about 200 octets.
 const BODY_LIMIT: usize = 8 * 1024;
@@ -74,7 +74,7 @@ async fn put(
     ConnectInfo(source): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Result<Response, Refused> {
-    update(&door.writer, source.ip(), request, Edit::Add).await
+    Ok(update(&door.writer, source.ip(), request, Edit::Add).await?.into_response())
 }
 
 async fn remove(
@@ -82,7 +82,22 @@ async fn remove(
     ConnectInfo(source): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Result<Response, Refused> {
-    update(&door.writer, source.ip(), request, Edit::Remove).await
+    let done = update(&door.writer, source.ip(), request, Edit::Remove).await?;
+    tracing::info!(username = %done.username, name = %done.name, client = %source.ip(), "value removed");
+    Ok(done.into_response())
+}
+
+/// What an account has done, and the value that it named.
+struct Done {
+    username: Uuid,
+    name: Name,
+    txt: String,
+}
+
+impl IntoResponse for Done {
+    fn into_response(self) -> Response {
+        (StatusCode::OK, JSON, format!(r#"{{"txt": "{}"}}"#, self.txt)).into_response()
+    }
 }
 
 async fn update(
@@ -90,7 +105,7 @@ async fn update(
     source: IpAddr,
     request: Request,
     edit: fn(TxtValue) -> Edit,
-) -> Result<Response, Refused> {
+) -> Result<Done, Refused> {
     let (head, body) = request.into_parts();
     let body = read_body(&head.headers, body, BODY_LIMIT).await?;
     let outcome = change(writer, source, &head.headers, &String::from_utf8_lossy(&body), edit).await;
@@ -98,8 +113,7 @@ async fn update(
         let user = head.headers.get("x-api-user").map(HeaderValue::as_bytes).unwrap_or_default();
         tracing::warn!(client = %source, user = %shown(user), "update refused: credentials, address or label");
     }
-    let txt = outcome?;
-    Ok((StatusCode::OK, JSON, format!(r#"{{"txt": "{txt}"}}"#)).into_response())
+    outcome
 }
 
 /// Does the edit with the value that `body` names. In the order of acme-dns: everything about who may is checked before
@@ -110,7 +124,7 @@ async fn change(
     headers: &HeaderMap,
     body: &str,
     edit: fn(TxtValue) -> Edit,
-) -> Result<String, Refused> {
+) -> Result<Done, Refused> {
     let (username, credential) = credentials(headers).ok_or(FORBIDDEN)?;
     let asked = NewValue::read(body).ok_or(FORBIDDEN)?;
     let label = Label::parse(&asked.subdomain.to_ascii_lowercase()).map_err(|_| FORBIDDEN)?;
@@ -123,8 +137,8 @@ async fn change(
         return Err(BAD_TXT);
     };
     let txt = value.to_string();
-    writer.update(actor, vec![Update { name, edit: edit(value) }]).await?;
-    Ok(txt)
+    writer.update(actor, vec![Update { name: name.clone(), edit: edit(value) }]).await?;
+    Ok(Done { username, name, txt })
 }
 
 /// `X-Api-User`, a UUID in any of the forms that Go reads, and `X-Api-Key`.

@@ -1,14 +1,15 @@
-//! What `acmezone account export` writes, given to the real client.
+//! What `acmezone account export` writes, given to the real client; and what the server logs of such changes.
 
-use crate::support::{Acmezone, Lego, Nsd, Pebble, PebbleVersion, Unbound, verify_chain};
+use std::time::Duration;
+
+use crate::support::{Acmezone, Lego, Nsd, Pebble, PebbleVersion, Unbound, poll, verify_chain};
 use crate::{NAMES, OURS, PARENT};
 
 #[test]
 fn lego_issues_with_an_exported_account_and_registers_none() {
-    let server = Acmezone::start(OURS);
-    let closed = std::fs::read_to_string(server.config()).unwrap();
-    std::fs::write(server.config(), closed.replace("registration = \"open\"", "registration = \"closed\"")).unwrap();
-    let mut server = server;
+    let mut server = Acmezone::prepare(OURS);
+    let open = std::fs::read_to_string(server.config()).unwrap();
+    std::fs::write(server.config(), open.replace("registration = \"open\"", "registration = \"closed\"")).unwrap();
     server.restart();
     server.cli(&["account", "create", "--label", "customer"]).expect_success();
     let nsd = Nsd::start(&[("example.test", &format!("{PARENT}_acme-challenge CNAME customer.auth.acme.test.\n"))]);
@@ -19,7 +20,6 @@ fn lego_issues_with_an_exported_account_and_registers_none() {
         .output()
         .unwrap();
     assert!(exported.status.success(), "{exported:?}");
-    // without a base of its own lego would have to ask the server of the file, so it is told the same
     let lego =
         Lego::new(&pebble, "acme-dns", unbound.addr()).acme_dns(&format!("http://{}", server.api)).domains(NAMES);
     std::fs::write(lego.acme_dns_storage(), &exported.stdout).unwrap();
@@ -28,4 +28,32 @@ fn lego_issues_with_an_exported_account_and_registers_none() {
     assert_eq!(std::fs::read(lego.acme_dns_storage()).unwrap(), exported.stdout, "lego kept what it was given");
     let log = server.log();
     assert!(!log.contains(" registered ") && log.contains("credential added by the administrator"), "{log}");
+}
+
+#[test]
+fn every_change_of_an_account_is_logged_with_who_and_what_and_no_secret() {
+    let server = Acmezone::start(OURS);
+    let created = server.register();
+    let id = created.subdomain.as_str();
+    let export = format!("--server-url=http://{}", server.api);
+    let changes: [(&[&str], &str, &str); 5] = [
+        (&["account", "add-label", id, "--label", "mail"], "label added", "name=mail.auth.acme.test"),
+        (&["account", "remove-label", "mail"], "label taken away", "name=mail.auth.acme.test"),
+        (&["account", "allow-from", id, "127.0.0.0/8"], "allowfrom changed", "127.0.0.0/8"),
+        (&["account", "export", "--for", "lego", id, &export], "credential added", "credentials=2"),
+        (&["account", "rotate", id], "credentials rotated", "replaced=2"),
+    ];
+    let mut secrets = vec![created.password.clone()];
+    let username = format!("username={}", created.username);
+    for (command, what, detail) in changes {
+        let output = server.command(&[command, &["--json"]].concat()).output().unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        secrets.extend(answer["password"].as_str().map(str::to_owned));
+        let parts = [" INFO ", what, detail, &username];
+        let logged = || server.log().lines().any(|line| parts.iter().all(|part| line.contains(part)));
+        poll(Duration::from_secs(5), "the line in the log", || logged().then_some(()));
+    }
+    assert_eq!(secrets.len(), 3);
+    let log = server.log();
+    assert!(secrets.iter().all(|secret| !log.contains(secret)), "{log}");
 }

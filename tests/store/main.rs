@@ -1,5 +1,7 @@
 //! The contract of `trait Store`, one battery for every store, and the writer on top of it.
 
+mod accounts;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
