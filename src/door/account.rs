@@ -10,7 +10,7 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
-use base64::alphabet::URL_SAFE;
+use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use uuid::Uuid;
 
@@ -20,9 +20,9 @@ use crate::api::{AccountState, LabelState};
 use crate::store::{UpdateError, now};
 use crate::zone::Live;
 
-/// With or without padding.
+/// With or without padding. What is no letter or digit in one of the alphabets of base64 never comes up in a UUID and a key.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &URL_SAFE,
+    &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
@@ -74,13 +74,13 @@ fn given(headers: &HeaderMap) -> Option<(Uuid, Credential)> {
     basic(headers.get(header::AUTHORIZATION)?.to_str().ok()?)
 }
 
-/// User name and key of `Basic …` (RFC 7617 section 2), in either alphabet of base64 (RFC 4648 sections 4 and 5).
+/// User name and key of `Basic …` (RFC 7617 section 2).
 fn basic(authorization: &str) -> Option<(Uuid, Credential)> {
     let (scheme, encoded) = authorization.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let decoded = BASE64.decode(encoded.trim().replace('+', "-").replace('/', "_")).ok()?;
+    let decoded = BASE64.decode(encoded.trim()).ok()?;
     let (user, key) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
     Some((Uuid::parse_str(&user.to_ascii_lowercase()).ok()?, Credential::parse(key)?))
 }
