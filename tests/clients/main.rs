@@ -6,6 +6,7 @@ mod support;
 
 mod certbot;
 mod crowd;
+mod export;
 mod golang;
 mod httpreq;
 mod lego;
