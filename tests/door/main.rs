@@ -4,6 +4,9 @@ mod acmedns;
 mod admin;
 mod clients;
 mod commands;
+mod connections;
 mod front;
 mod house;
+#[path = "../support/mod.rs"]
+mod support;
 mod wire;
