@@ -49,8 +49,10 @@ const IDLE: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(5);
 /// Streams of one HTTP/2 connection at a time.
 const STREAMS: u32 = 100;
-/// One of so many file descriptors may be a connection of HTTP.
+/// One of so many file descriptors may be a connection of the API; with those of the DNS, `tcp.rs`, and the admin API's
+/// there are some left.
 const OF_FILES: u64 = 4;
+const OF_FILES_FOR_ADMIN: u64 = 16;
 /// Connections of the admin API, which are all from this host.
 const ADMIN_CONNECTIONS: usize = 256;
 
@@ -90,6 +92,7 @@ impl Entrance {
     /// An answer of the admin API tells the progress of an order, for as long as that takes.
     pub fn of_admin() -> Entrance {
         let caps = Caps { connections: ADMIN_CONNECTIONS, per_prefix: ADMIN_CONNECTIONS };
+        let caps = caps.within(raise_file_limit(), OF_FILES_FOR_ADMIN, "admin API");
         Entrance { places: Places::new(caps, "admin API", Vec::new()), idle: None, proxies: None }
     }
 
