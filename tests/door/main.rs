@@ -9,6 +9,7 @@ mod acmedns;
 mod admin;
 mod clients;
 mod commands;
+mod connections;
 mod export;
 mod front;
 mod house;
