@@ -58,7 +58,7 @@ impl Writer {
         let storage = self.submit(move |records, changes| {
             if let Some((username, grant)) = &holder {
                 let account = records.account(*username)?.ok_or(UpdateError::UnknownAccount(*username))?;
-                account.grants.iter().find(|held| *held == grant).ok_or(UpdateError::Forbidden)?;
+                account.grants.iter().find(|held| *held == grant).ok_or(UpdateError::UnknownAccount(*username))?;
             }
             let mut domains = Vec::new();
             for (domain, new) in bound {
