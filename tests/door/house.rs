@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use acmezone::config::Registration;
 use acmezone::door::acmedns;
+use acmezone::listen;
 use acmezone::store::{Job, Policy, Revision, Sqlite, Store, StoreError, Writer};
 use acmezone::zone::{Change, Live, Name, TxtValue, Zone, Zones};
 use axum::Router;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 pub struct House {
     pub writer: Writer,
@@ -47,10 +48,9 @@ pub fn name(text: &str) -> Name {
 }
 
 pub async fn serve(router: Router) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = listen::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+    tokio::spawn(listen::serve_http(listener, router, None, CancellationToken::new()));
     address
 }
 

@@ -6,4 +6,5 @@ mod clients;
 mod commands;
 mod house;
 mod httpreq;
+mod malformed;
 mod wire;
