@@ -4,6 +4,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod httpreq;
+
 use support::{Acmezone, Lego, Nsd, Pebble, PebbleVersion, Tls, TsigKey, Unbound, verify_chain};
 
 /// The customer's zone before anything is delegated.
