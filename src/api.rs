@@ -77,6 +77,27 @@ pub struct CreatedAccount {
     pub allowfrom: Vec<String>,
 }
 
+/// A domain whose challenge name has the values of a label; `GET /v1/aliases`, answer of `POST /v1/aliases`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alias {
+    pub domain: Name,
+    pub label: Label,
+    /// `_acme-challenge.<domain>`, served as a zone of its own.
+    pub zone: Name,
+    /// `<label>.<zone>`, where its values are.
+    pub fulldomain: Name,
+}
+
+/// Body of `POST /v1/aliases`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewAlias {
+    /// With or without `_acme-challenge.` or `*.` in front.
+    pub domain: Name,
+    /// A label that an account owns, alone or as a full domain name.
+    pub label: String,
+}
+
 /// One name and its values; `GET /v1/txt`, `GET /v1/txt/{name}`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TxtName {

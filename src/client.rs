@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use crate::api::{Account, ApiError, CertificateStatus, CreatedAccount, NewAccount, Progress, Status, TxtName};
-use crate::api::{Values, Zone};
+use crate::api::{Account, Alias, ApiError, CertificateStatus, CreatedAccount, NewAccount, NewAlias, Progress};
+use crate::api::{Status, TxtName, Values, Zone};
 use crate::config::Config;
 
 /// Longest time until a connection on this machine stands.
@@ -101,6 +101,19 @@ impl Client {
     /// The account as it was.
     pub async fn delete_account(&self, id: &str) -> Result<Account, ClientError> {
         self.answer(self.request(Method::DELETE, self.url(&["accounts", id]))).await
+    }
+
+    pub async fn aliases(&self) -> Result<Vec<Alias>, ClientError> {
+        self.fetch(&["aliases"]).await
+    }
+
+    pub async fn add_alias(&self, wanted: &NewAlias) -> Result<Alias, ClientError> {
+        self.send(Method::POST, self.url(&["aliases"]), wanted).await
+    }
+
+    /// The alias as it was.
+    pub async fn remove_alias(&self, domain: &str) -> Result<Alias, ClientError> {
+        self.answer(self.request(Method::DELETE, self.url(&["aliases", domain]))).await
     }
 
     /// All names that serve values.

@@ -15,15 +15,15 @@ use crate::acme::{Issuer, OwnListeners};
 use crate::answer::{COOKIE_SECRET, Cookies, Ttls};
 use crate::api::DnsCounters;
 use crate::config::{Config, CookieSecret, RateLimit};
-use crate::door::acmedns;
 use crate::door::admin::{self, AdminState, AdminToken, Counters, ZoneFacts};
+use crate::door::{Front, acmedns};
 use crate::listen::{self, Answerer, Caps, DnsSockets, Dot, Limiter, LimiterSettings, Rare, Updates};
 use crate::resolve::Resolver;
 use crate::store::{Policy, Sqlite, StoreError, Writer, WriterHandle};
 use crate::tsig::Keys;
 use crate::zone::{Live, Zones};
 
-/// How often expired values are taken out of store and memory.
+/// How often expired values are taken out of store and memory, and idle clients out of the API's rate limits.
 const SWEEP: Duration = Duration::from_secs(60);
 /// 2 to this power networks have a bucket in the rate limiter: one megabyte.
 const LIMITER_TABLE: u8 = 16;
@@ -105,7 +105,8 @@ impl Server {
             admin: addresses.admin,
             zones: config.zones.iter().map(|zone| ZoneFacts::new(zone, config.api.zone.as_ref())).collect(),
         };
-        let api_router = acmedns::router(writer.clone(), config.api.registration);
+        let front = Front::new(&config.api);
+        let api_router = front.before(acmedns::router(writer.clone(), config.api.registration));
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let ttls = Ttls { txt: config.dns.txt_ttl, negative: config.dns.negative_ttl };
@@ -125,7 +126,7 @@ impl Server {
             serve_http(listener, api_router.clone(), api_tls.clone(), &tasks, &stop);
         }
         serve_http(sockets.admin, admin_router, None, &tasks, &stop);
-        tasks.spawn(sweep(writer, stop.clone()));
+        tasks.spawn(sweep(writer, front, stop.clone()));
         tasks.spawn(issuer.run(stop.clone()));
         tracing::info!(
             dns = ?addresses.dns, dns_tls = ?addresses.dns_tls, api = ?addresses.api, admin = %addresses.admin, zones = config.zones.len(),
@@ -352,7 +353,7 @@ fn serve_http(
     });
 }
 
-async fn sweep(writer: Writer, stop: CancellationToken) {
+async fn sweep(writer: Writer, front: Front, stop: CancellationToken) {
     let mut every = tokio::time::interval(SWEEP);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -360,6 +361,7 @@ async fn sweep(writer: Writer, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = every.tick() => {}
         }
+        front.limits().sweep();
         // A failing store is logged by the writer.
         let _ = writer.sweep().await;
     }

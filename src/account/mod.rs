@@ -43,6 +43,13 @@ impl Grant {
     }
 }
 
+/// A domain whose challenge name, `_acme-challenge.<domain>`, has the values of a label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    pub domain: Name,
+    pub grant: Grant,
+}
+
 impl Account {
     /// Whether one of the account's credentials is `given`. Takes the same time whichever it is.
     pub fn accepts(&self, given: &CredentialHash) -> bool {

@@ -81,6 +81,7 @@ impl Attempt<'_> {
             places = Some(self.locate().await?);
         }
         let session = self.session().await?;
+        self.permit(&session).await?;
         let mut order = match self.taken_up(&session).await? {
             Some(order) => order,
             None => {
@@ -112,6 +113,22 @@ impl Attempt<'_> {
         }
         self.give_up_order().await?;
         Err(failed("order", format!("the order {} does not get on", order.url())))
+    }
+
+    /// Lets the CA issue for names in zones whose CAA records are ours to make.
+    async fn permit(&self, session: &Session) -> Result<(), AttemptError> {
+        let account = session.account.id();
+        for name in &self.request.names {
+            let Ok(domain) = base_domain(name) else { continue };
+            let Some(zone) = self.writer.live().zones().find(domain.as_wire()).cloned() else { continue };
+            for identity in session.caa_identities() {
+                if zone.permitting(&identity, account).is_some() {
+                    let permitted = self.writer.permit(zone.origin().clone(), identity, account.to_owned()).await;
+                    permitted.map_err(|error| store_failed(&error))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Finds out where the challenges of all names go, or everything that is missing.

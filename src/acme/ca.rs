@@ -101,6 +101,12 @@ impl Session {
         Err(CaError::NoProfile { wanted: wanted.to_owned(), offered })
     }
 
+    /// The names that the CA takes for its own in CAA records (RFC 8555 section 7.1.1). Only those that fit into one.
+    pub(super) fn caa_identities(&self) -> Vec<String> {
+        let is_host = |name: &String| crate::zone::Name::parse(name).is_ok() && !name.contains([';', '"', ' ', '\\']);
+        self.http.caa_identities().into_iter().filter(is_host).collect()
+    }
+
     /// The error with what the last answer said beside it.
     pub(super) fn told(&self, error: instant_acme::Error) -> CaError {
         told(error, &self.http)

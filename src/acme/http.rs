@@ -71,6 +71,19 @@ pub(super) struct Http {
     client: Client<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>,
     deadline: Duration,
     last: Arc<Mutex<Last>>,
+    caa_identities: Arc<Mutex<Vec<String>>>,
+}
+
+/// What a directory says beyond what instant-acme reads (RFC 8555 section 7.1.1).
+#[derive(serde::Deserialize)]
+struct Directory {
+    meta: DirectoryMeta,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DirectoryMeta {
+    caa_identities: Vec<String>,
 }
 
 impl Http {
@@ -100,12 +113,17 @@ impl Http {
             .enable_http2()
             .wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Http { client, deadline: DEADLINE, last: Arc::default() })
+        Ok(Http { client, deadline: DEADLINE, last: Arc::default(), caa_identities: Arc::default() })
     }
 
     /// The last answer that came in.
     pub(super) fn last(&self) -> Last {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The names that the CA takes for its own in CAA records, as its directory said last.
+    pub(super) fn caa_identities(&self) -> Vec<String> {
+        self.caa_identities.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -126,6 +144,7 @@ impl HttpClient for Http {
         let method = request.method().clone();
         let response = self.client.request(request);
         let (last, deadline) = (self.last.clone(), self.deadline);
+        let caa_identities = self.caa_identities.clone();
         Box::pin(async move {
             let exchange = async {
                 let response = response.await.map_err(|error| HttpError::Unreachable {
@@ -149,6 +168,11 @@ impl HttpClient for Http {
             if !parts.status.is_success() && !is_understood {
                 let error = HttpError::Status { url, status: parts.status, body: shown(&body) };
                 return Err(Error::Other(Box::new(error)));
+            }
+            if let Some(directory) =
+                (method == Method::GET).then(|| serde_json::from_slice::<Directory>(&body).ok()).flatten()
+            {
+                *caa_identities.lock().unwrap_or_else(PoisonError::into_inner) = directory.meta.caa_identities;
             }
             Ok(BytesResponse { parts, body: Box::new(body) })
         })

@@ -48,7 +48,11 @@ pub fn lookup<'a>(view: &'a View<'_>, key: &Key<'_>, qtype: u16, now: Timestamp)
         }
     }
     let node = zone.node(key);
-    let existing = view.existing(key);
+    let existing = match zone.target() {
+        // the apex of a shadow zone
+        Some(target) if key.name() == zone.origin().as_wire() => view.existing(&target.key()),
+        _ => view.existing(key),
+    };
     match (node, existing) {
         (None, None) => match wildcard(zone, view, key) {
             Some(node) => at_node(zone, node, None, qtype, now),

@@ -262,7 +262,7 @@ fn a_challenge_zone_has_its_values_at_its_apex() {
     assert_eq!(ask(&live, "_acme-challenge.example.net", TXT).answer, ["_acme-challenge.example.net 1 TXT \"one\""]);
     let ns = ask(&live, "_acme-challenge.example.net", rtype::NS);
     assert_eq!(ns.answer, ["_acme-challenge.example.net 3600 NS ns1.auth.example.org"]);
-    is_nodata(&ask(&live, "_acme-challenge.example.net", 257));
+    is_nodata(&ask(&live, "_acme-challenge.example.net", rtype::MX));
     is_nxdomain(&ask(&live, "x._acme-challenge.example.net", TXT));
 }
 

@@ -3,6 +3,7 @@
 //! Answers go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 bad usage or configuration.
 
 mod account;
+mod alias;
 mod cert;
 mod check;
 mod output;
@@ -67,6 +68,9 @@ enum Command {
     /// Accounts that ACME clients put values in with
     #[command(subcommand)]
     Account(account::Command),
+    /// Challenge names elsewhere, for clients that do not follow their CNAME
+    #[command(subcommand)]
+    Alias(alias::Command),
     /// TXT values of challenge names
     #[command(subcommand)]
     Txt(txt::Command),
@@ -133,6 +137,7 @@ impl Arguments {
                 Command::Serve(_) | Command::Check => Ok(()),
                 Command::Status => status::run(&client, &mut out).await,
                 Command::Account(command) => command.run(&client, &mut out).await,
+                Command::Alias(command) => command.run(&client, &mut out).await,
                 Command::Txt(command) => command.run(&client, &mut out).await,
                 Command::Cert(command) => command.run(&client, &mut out).await,
                 Command::Zone(command) => command.run(&client, &mut out).await,

@@ -1,23 +1,20 @@
 //! The TOML as written: version, unknown keys refused, every problem with its place.
 //!
-//! Each table has a function that reads it, those that repeat in `zones.rs`, `tsig.rs` and
-//! `issuance.rs`; what concerns two tables
-//! is compared at the end, in [`compare`] and [`labels_zone`]. A value that is wrong leaves its default behind, so that
-//! reading can go on; the result is thrown away as soon as there is one problem.
+//! Each table has a function that reads it, those that repeat in `zones.rs`, `tsig.rs` and `issuance.rs`, that of the
+//! API in `api.rs`; what concerns two tables is compared at the end, in [`compare`] and [`labels_zone`]. A value that is
+//! wrong leaves its default behind, so that reading can go on; the result is thrown away as soon as there is one problem.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::api::api;
 use super::issuance::{cas, certificates};
 use super::rate_limit::rate_limit;
-use super::read::{At, Complaint, List, Reader, Span, Table, listed, nearest, text_of, values};
+use super::read::{At, Complaint, List, Reader, Span, Table, listed, text_of, values};
 use super::tsig::tsig_keys;
-use super::value::{
-    cookie_secret, domain_name, duration, holds_certificate, holds_private_key, host_name, is_loopback, listen_address,
-    relative, resolver_address,
-};
+use super::value::{cookie_secret, duration, is_loopback, listen_address, relative, resolver_address};
 use super::zones::zones;
-use super::{Admin, Api, Config, ConfigError, Dns, Registration, Resolver, TlsFiles};
+use super::{Admin, Api, Config, ConfigError, Dns, Resolver};
 use crate::zone::Name;
 
 /// The version of the file's keys and their meaning.
@@ -99,18 +96,18 @@ fn check_version(top: &mut Table, reader: &mut Reader) -> Option<()> {
 }
 
 /// A table with addresses, and where these were written; defaults were written nowhere.
-struct Listening<T> {
-    config: T,
-    listen: Vec<(SocketAddr, Option<Span>)>,
+pub(super) struct Listening<T> {
+    pub config: T,
+    pub listen: Vec<(SocketAddr, Option<Span>)>,
     /// Only `[dns]` has such addresses.
-    tls: Vec<(SocketAddr, Option<Span>)>,
+    pub tls: Vec<(SocketAddr, Option<Span>)>,
     /// `[api]` has `tls`, well or badly.
-    encrypted: bool,
-    zone: Option<At<Name>>,
+    pub encrypted: bool,
+    pub zone: Option<At<Name>>,
 }
 
 impl<T> Listening<T> {
-    fn new(config: T, defaults: &[SocketAddr], written: Option<Vec<At<SocketAddr>>>) -> Listening<T> {
+    pub fn new(config: T, defaults: &[SocketAddr], written: Option<Vec<At<SocketAddr>>>) -> Listening<T> {
         let listen = match written {
             None => defaults.iter().map(|address| (*address, None)).collect(),
             Some(written) => written.into_iter().map(|at| (at.value, Some(at.span))).collect(),
@@ -120,7 +117,7 @@ impl<T> Listening<T> {
 }
 
 /// Addresses to listen on; `Some` if the key is written.
-fn listen(key: &'static str, table: &mut Table, reader: &mut Reader) -> Option<List<SocketAddr>> {
+pub(super) fn listen(key: &'static str, table: &mut Table, reader: &mut Reader) -> Option<List<SocketAddr>> {
     let listen = table.strings(key, reader, listen_address)?;
     // port 0 is another port each time
     reader.distinct(listen.items.iter().filter(|at| at.value.port() != 0), |address| format!("the address {address}"));
@@ -179,72 +176,6 @@ fn dns(top: &mut Table, reader: &mut Reader) -> Listening<Dns> {
     table.finish(reader);
     let tls = tls.into_iter().map(|at| (at.value, Some(at.span))).collect();
     Listening { tls, ..Listening::new(dns, &defaults, listen.map(|listen| listen.items)) }
-}
-
-fn api(top: &mut Table, base: &Path, reader: &mut Reader) -> Listening<Api> {
-    let mut api = Api::default();
-    let Some(mut table) = top.table("api", "[api]", reader) else { return Listening::new(api, &[], None) };
-    let listen = listen("listen", &mut table, reader).map(|listen| listen.items);
-    api.listen = values(listen.as_deref().unwrap_or_default());
-    if let Some(at) = table.string("registration", reader, registration) {
-        api.registration = at.value;
-    }
-    let zone = table.string("zone", reader, domain_name);
-    api.hostname = table.string("hostname", reader, host_name).map(|at| at.value);
-    let encrypted = table.has("tls");
-    if let Some(mut tls) = table.table("tls", "[api.tls]", reader) {
-        api.tls = tls_files(&mut tls, base, reader);
-        tls.finish(reader);
-    }
-    let plaintext_written = table.has("allow_plaintext");
-    let plaintext = table.boolean("allow_plaintext", reader).map(|at| at.value);
-    api.allow_plaintext = plaintext.unwrap_or(false);
-    table.finish(reader);
-
-    let public = listen.iter().flatten().find(|at| !is_loopback(at.value));
-    if let Some(at) = public
-        && !encrypted
-        // what is written but no truth value was perhaps meant to be true
-        && !plaintext.unwrap_or(plaintext_written)
-    {
-        let complaint = Complaint::new(format!("the API on {} would send credentials in plain text", at.value));
-        reader.refuse(
-            &at.span,
-            complaint.help(
-                "give [api] `tls = { certificate = \"…\", private_key = \"…\" }`; or write `allow_plaintext = true` if a \
-                 proxy on a trusted network speaks TLS in front of it",
-            ),
-        );
-    }
-    Listening { zone, encrypted, ..Listening::new(api, &[], listen) }
-}
-
-fn registration(text: &str) -> Result<Registration, Complaint> {
-    match text {
-        "closed" => Ok(Registration::Closed),
-        "open" => Ok(Registration::Open),
-        "token" => Err(Complaint::new("registration by token is not available in this version")
-            .help("write \"closed\", and let the administrator make accounts, or \"open\"")),
-        _ => {
-            let complaint = Complaint::new(format!("`{text}` is no way to register"));
-            Err(match nearest(text, &["closed", "open"]) {
-                Some(known) => complaint.help(format!("did you mean \"{known}\"?")),
-                None => complaint.help("write \"closed\" or \"open\""),
-            })
-        }
-    }
-}
-
-fn tls_files(table: &mut Table, base: &Path, reader: &mut Reader) -> Option<TlsFiles> {
-    table.require("certificate", "\"fullchain.pem\"", reader);
-    table.require("private_key", "\"privkey.pem\"", reader);
-    let mut checked = |key, check: fn(&Path) -> Result<(), Complaint>| {
-        let path = |text: &str| relative(base, text).and_then(|path| check(&path).map(|()| path));
-        table.string(key, reader, path).map(|at| at.value)
-    };
-    let certificate = checked("certificate", holds_certificate);
-    let private_key = checked("private_key", holds_private_key);
-    Some(TlsFiles { certificate: certificate?, private_key: private_key? })
 }
 
 fn admin(top: &mut Table, reader: &mut Reader) -> Listening<Admin> {

@@ -1,6 +1,7 @@
-//! The configuration, resolved and typed. `file.rs`, `rate_limit.rs`, `zones.rs`, `tsig.rs` and `issuance.rs` read the
-//! TOML as written, with the tables of `read.rs` and the values of `value.rs`.
+//! The configuration, resolved and typed. `file.rs`, `api.rs`, `rate_limit.rs`, `zones.rs`, `tsig.rs` and `issuance.rs`
+//! read the TOML as written, with the tables of `read.rs` and the values of `value.rs`.
 
+mod api;
 mod file;
 mod issuance;
 mod rate_limit;
@@ -108,6 +109,26 @@ pub struct Api {
     pub tls: Option<TlsFiles>,
     /// Plain text on an address that is not loopback.
     pub allow_plaintext: bool,
+    /// Proxies that are believed about who their client is. Default: none.
+    pub trusted_proxies: Vec<IpNet>,
+    pub rate_limit: ApiRateLimit,
+}
+
+/// `[api.rate_limit]`: requests over HTTP. A rate of 0 is no limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiRateLimit {
+    /// Of one source, an IPv4 address or an IPv6 /64. Default 20.
+    pub requests_per_second: u32,
+    /// Requests of a source at once. At least 1. Default 200.
+    pub burst: u32,
+    /// Of one account. Default 10.
+    pub account_updates_per_second: u32,
+    /// Updates of an account at once. At least 1. Default 200.
+    pub account_burst: u32,
+    /// Attempts of one source, also at once. Default 10.
+    pub registrations_per_minute: u32,
+    /// Clients that are never limited. Default: loopback.
+    pub exempt: Vec<IpNet>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,18 +216,28 @@ impl Default for Dns {
 
 impl Default for RateLimit {
     fn default() -> RateLimit {
-        let loopback = [
-            IpNet::from(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
-            Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
-        ];
-        RateLimit {
-            answers_per_second: 1_000,
-            ipv4_prefix: 24,
-            ipv6_prefix: 56,
-            exempt: loopback.into(),
-            dry_run: false,
+        RateLimit { answers_per_second: 1_000, ipv4_prefix: 24, ipv6_prefix: 56, exempt: loopback(), dry_run: false }
+    }
+}
+
+impl Default for ApiRateLimit {
+    fn default() -> ApiRateLimit {
+        ApiRateLimit {
+            requests_per_second: 20,
+            burst: 200,
+            account_updates_per_second: 10,
+            account_burst: 200,
+            registrations_per_minute: 10,
+            exempt: loopback(),
         }
     }
+}
+
+fn loopback() -> Vec<IpNet> {
+    vec![
+        Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
+        Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
+    ]
 }
 
 impl Default for Api {
@@ -218,6 +249,8 @@ impl Default for Api {
             hostname: None,
             tls: None,
             allow_plaintext: false,
+            trusted_proxies: Vec::new(),
+            rate_limit: ApiRateLimit::default(),
         }
     }
 }

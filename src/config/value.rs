@@ -60,6 +60,17 @@ pub(super) fn network(text: &str) -> Result<IpNet, Complaint> {
     }
 }
 
+/// A network of proxies. One that everybody is in is no boundary.
+pub(super) fn proxy_network(text: &str) -> Result<IpNet, Complaint> {
+    match network(text)? {
+        everybody if everybody.prefix_len() == 0 => {
+            Err(Complaint::new(format!("`{text}` would have every client claim any address"))
+                .help("name the addresses of the proxies alone, such as \"192.0.2.1/32\""))
+        }
+        network => Ok(network),
+    }
+}
+
 /// A secret of 128 bits in hexadecimal. It is not repeated in the complaint.
 pub(super) fn cookie_secret(text: &str) -> Result<CookieSecret, Complaint> {
     let hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());

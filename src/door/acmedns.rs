@@ -4,10 +4,10 @@
 //! the answers up with `sed`. Hence no `Json` extractor, no redirect, one-line answers in exactly this form, and no
 //! error that repeats what was sent.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -17,9 +17,10 @@ use uuid::Uuid;
 use super::guard::{DEADLINE, guarded};
 use super::httpreq;
 use super::json::{
-    self, FORBIDDEN, INTERNAL, JSON, MALFORMED, Object, REGISTRATION_CLOSED, Refused, key_digest, shown,
+    self, FORBIDDEN, Failed, INTERNAL, JSON, MALFORMED, Object, REGISTRATION_CLOSED, Refused, key_digest, shown,
     with_plain_path,
 };
+use super::{ClientAddress, Limits};
 use crate::account::{AllowFrom, Credential};
 use crate::config::Registration;
 use crate::store::{Actor, RegisterLabel, Writer};
@@ -28,7 +29,8 @@ use crate::zone::{Edit, Label, Update};
 const BAD_TXT: Refused = Refused(StatusCode::BAD_REQUEST, "bad_txt");
 const INVALID_ALLOWFROM: Refused = Refused(StatusCode::BAD_REQUEST, "invalid_allowfrom_cidr");
 
-/// Serves `/register`, `/update` and `/health`, and beside them `httpreq`. The requests must carry `ConnectInfo<SocketAddr>`.
+/// Serves `/register`, `/update` and `/health`, and beside them `httpreq`. Behind the
+/// [`Front`](super::Front).
 pub fn router(writer: Writer, registration: Registration) -> Router {
     let routes = Router::new()
         .route("/register", post(register))
@@ -48,39 +50,48 @@ struct Door {
 
 async fn register(
     State(door): State<Door>,
-    ConnectInfo(source): ConnectInfo<SocketAddr>,
+    ClientAddress(source): ClientAddress,
+    limits: Limits,
     request: Request,
-) -> Result<Response, Refused> {
+) -> Result<Response, Failed> {
     if door.registration == Registration::Closed {
-        return Err(REGISTRATION_CLOSED);
+        return Err(REGISTRATION_CLOSED.into());
     }
+    limits.registration(source)?;
     let (_, body) = json::read(request).await?;
     let wanted = NewAccount::read(&body).ok_or(MALFORMED)?;
     let allow_from = AllowFrom::parse(&wanted.allowfrom).map_err(|_| INVALID_ALLOWFROM)?;
     let registration = door.writer.register(allow_from, RegisterLabel::Random).await?;
     let created = super::created(&registration).map_err(|_| INTERNAL)?;
     let body = serde_json::to_string(&created).map_err(|_| INTERNAL)?;
-    tracing::info!(username = %created.username, name = %created.fulldomain, client = %source.ip(), "registered");
+    tracing::info!(username = %created.username, name = %created.fulldomain, client = %source, "registered");
     Ok((StatusCode::CREATED, JSON, body).into_response())
 }
 
 async fn update(
     State(door): State<Door>,
-    ConnectInfo(source): ConnectInfo<SocketAddr>,
+    ClientAddress(source): ClientAddress,
+    limits: Limits,
     request: Request,
-) -> Result<Response, Refused> {
+) -> Result<Response, Failed> {
     let (head, body) = json::read(request).await?;
-    let outcome = put(&door.writer, source.ip(), &head.headers, &body).await;
-    if let Err(FORBIDDEN) = outcome {
+    let outcome = put(&door.writer, limits, source, &head.headers, &body).await;
+    if let Err(Failed::Refused(FORBIDDEN)) = outcome {
         let user = head.headers.get("x-api-user").map(HeaderValue::as_bytes).unwrap_or_default();
-        tracing::warn!(client = %source.ip(), user = %shown(user), "update refused: credentials, address or label");
+        tracing::warn!(client = %source, user = %shown(user), "update refused: credentials, address or label");
     }
     let txt = outcome?;
     Ok((StatusCode::OK, JSON, format!(r#"{{"txt": "{txt}"}}"#)).into_response())
 }
 
 /// Adds the value that `body` asks for. In the order of acme-dns: everything about who may is checked before the value.
-async fn put(writer: &Writer, source: IpAddr, headers: &HeaderMap, body: &str) -> Result<String, Refused> {
+async fn put(
+    writer: &Writer,
+    limits: Limits,
+    source: IpAddr,
+    headers: &HeaderMap,
+    body: &str,
+) -> Result<String, Failed> {
     let (username, credential) = credentials(headers).ok_or(FORBIDDEN)?;
     let asked = NewValue::read(body).ok_or(FORBIDDEN)?;
     let label = Label::parse(&asked.subdomain.to_ascii_lowercase()).map_err(|_| FORBIDDEN)?;
@@ -89,10 +100,12 @@ async fn put(writer: &Writer, source: IpAddr, headers: &HeaderMap, body: &str) -
     let actor = Actor::Account { username, credential: credential.hash(), source };
     let Some(value) = asked.txt.as_deref().and_then(key_digest) else {
         writer.authorise(actor, name).await?;
-        return Err(BAD_TXT);
+        limits.account(username, source)?;
+        return Err(BAD_TXT.into());
     };
     let txt = value.to_string();
-    writer.update(actor, vec![Update { name, edit: Edit::Add(value) }]).await?;
+    let admit = move || limits.account(username, source).map_err(Failed::from);
+    writer.update_admitted(actor, vec![Update { name, edit: Edit::Add(value) }], admit).await?;
     Ok(txt)
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -33,6 +33,12 @@ pub(super) fn guarded(routes: Router, deadline: Duration, refuse: Refuse) -> Rou
             // The panic hook has written the cause.
             refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal", "a bug in acmezone, see the server's log")
         }))
+}
+
+/// A refusal in the words of the API's doors: `{"error": "…"}`, one line that repeats nothing of the request.
+pub(super) fn refused(status: StatusCode, error: &'static str) -> Response {
+    const JSON: HeaderValue = HeaderValue::from_static("application/json");
+    (status, [(header::CONTENT_TYPE, JSON)], format!(r#"{{"error": "{error}"}}"#)).into_response()
 }
 
 /// Why a body could not be read.
@@ -65,7 +71,6 @@ pub(super) async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> 
 mod tests {
     use super::*;
     use axum::body::Bytes;
-    use axum::response::IntoResponse;
     use axum::routing::{get, post};
     use tower::ServiceExt;
 

@@ -5,10 +5,10 @@
 //! server makes name and value. Both paths answer 200 with the fields that were posted, because `acme.sh` looks for the
 //! value and at nothing else; hence no error has it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -20,7 +20,8 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::json::{self, FORBIDDEN, INTERNAL, JSON, MALFORMED, Object, Refused, key_digest, shown};
+use super::json::{self, FORBIDDEN, Failed, INTERNAL, JSON, MALFORMED, Object, Refused, key_digest, shown};
+use super::{ClientAddress, Limits};
 use crate::account::Credential;
 use crate::store::{Actor, UpdateError, Writer};
 use crate::zone::{Edit, Name, TxtValue, Update};
@@ -31,29 +32,37 @@ const NOT_OWNED: Refused = Refused(StatusCode::FORBIDDEN, "name_not_owned");
 /// Which credentials a 401 asks for.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"acmezone\"");
 
-/// `/present` and `/cleanup`. The requests must carry `ConnectInfo<SocketAddr>`.
+/// `/present` and `/cleanup`, behind the [`Front`](super::Front).
 pub(super) fn routes(writer: Writer) -> Router {
     Router::new().route("/present", post(present)).route("/cleanup", post(cleanup)).with_state(writer)
 }
 
 async fn present(
     State(writer): State<Writer>,
-    ConnectInfo(source): ConnectInfo<SocketAddr>,
+    ClientAddress(source): ClientAddress,
+    limits: Limits,
     request: Request,
 ) -> Response {
-    answer(&writer, source.ip(), request, Edit::Add).await
+    answer(&writer, &limits, source, request, Edit::Add).await
 }
 
 async fn cleanup(
     State(writer): State<Writer>,
-    ConnectInfo(source): ConnectInfo<SocketAddr>,
+    ClientAddress(source): ClientAddress,
+    limits: Limits,
     request: Request,
 ) -> Response {
-    answer(&writer, source.ip(), request, Edit::Remove).await
+    answer(&writer, &limits, source, request, Edit::Remove).await
 }
 
-async fn answer(writer: &Writer, source: IpAddr, request: Request, edit: fn(TxtValue) -> Edit) -> Response {
-    let done = change(writer, source, request, edit).await;
+async fn answer(
+    writer: &Writer,
+    limits: &Limits,
+    source: IpAddr,
+    request: Request,
+    edit: fn(TxtValue) -> Edit,
+) -> Response {
+    let done = change(writer, limits, source, request, edit).await;
     let mut response = done.map(|echo| (StatusCode::OK, JSON, echo)).into_response();
     if response.status() == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);
@@ -64,16 +73,17 @@ async fn answer(writer: &Writer, source: IpAddr, request: Request, edit: fn(TxtV
 /// Does what is asked for; the fields that were posted. Who may is checked before everything else.
 async fn change(
     writer: &Writer,
+    limits: &Limits,
     source: IpAddr,
     request: Request,
     edit: fn(TxtValue) -> Edit,
-) -> Result<String, Refused> {
+) -> Result<String, Failed> {
     let path = request.uri().path().to_owned();
     let (head, body) = json::read(request).await?;
     let refused = |user: &str, why: &str| tracing::warn!(client = %source, user, "{path} refused: {why}");
     let Some((username, credential)) = basic(&head.headers) else {
         refused("", "no credentials that could be an account's");
-        return Err(FORBIDDEN);
+        return Err(FORBIDDEN.into());
     };
     let user = username.to_string();
     let credential = credential.hash();
@@ -81,6 +91,7 @@ async fn change(
         .authenticate(username, credential.clone(), source)
         .await
         .inspect_err(|_| refused(&user, "credentials or address"))?;
+    limits.account(username, source)?;
 
     let challenge = Challenge::read(&head.headers, &body)?;
     let (name, value) = (challenge.name()?, challenge.value().ok_or(BAD_VALUE)?);
@@ -89,11 +100,11 @@ async fn change(
     match writer.update(actor, vec![update]).await {
         Err(UpdateError::Forbidden) => {
             refused(&user, &format!("{} is no name of this account", shown(name.to_string().as_bytes())));
-            Err(NOT_OWNED)
+            return Err(NOT_OWNED.into());
         }
-        done => done.map_err(Refused::from),
-    }?;
-    serde_json::to_string(&challenge).map_err(|_| INTERNAL)
+        done => done?,
+    }
+    Ok(serde_json::to_string(&challenge).map_err(|_| INTERNAL)?)
 }
 
 /// User name and key of the one `Authorization: Basic …`, with or without padding. Where the two alphabets of base64

@@ -10,7 +10,8 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::guard::{BodyError, read_body};
+use super::RetryAfter;
+use super::guard::{BodyError, read_body, refused};
 use crate::account::Credential;
 use crate::store::UpdateError;
 use crate::zone::TxtValue;
@@ -24,7 +25,7 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 pub(super) const JSON: [(HeaderName, HeaderValue); 1] =
     [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
 
-/// A failed request: status and `{"error": "…"}`.
+/// A refusal: status and `{"error": "…"}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refused(pub(super) StatusCode, pub(super) &'static str);
 
@@ -36,11 +37,39 @@ pub(super) const REGISTRATION_CLOSED: Refused = Refused(StatusCode::FORBIDDEN, "
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let Refused(status, error) = self;
-        let mut response = (status, JSON, format!(r#"{{"error": "{error}"}}"#)).into_response();
+        let mut response = refused(status, error);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response
+    }
+}
+
+/// A failed request: refused, or one too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    Refused(Refused),
+    Limited(RetryAfter),
+}
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        match self {
+            Failed::Refused(refused) => refused.into_response(),
+            Failed::Limited(limited) => limited.into_response(),
+        }
+    }
+}
+
+impl<E: Into<Refused>> From<E> for Failed {
+    fn from(error: E) -> Failed {
+        Failed::Refused(error.into())
+    }
+}
+
+impl From<RetryAfter> for Failed {
+    fn from(limited: RetryAfter) -> Failed {
+        Failed::Limited(limited)
     }
 }
 

@@ -5,19 +5,27 @@
 //! - `httpreq`: the API of lego's `httpreq` and of acmeproxy, beside it on the same listener.
 //! - [`admin`]: the API of the command line, on loopback, with everything an administrator may do.
 //! - [`rfc2136`]: UPDATE messages of the DNS, signed with a shared key.
-//! - `json`: what the doors of the API listener share.
+//! - [`Front`]: what stands in front of all doors of the API's listener: whose request it is, and whether it is one
+//!   too many; with `client.rs` and `limits.rs`.
+//! - `json`: what the doors of the API's listener share.
 //! - `guard`: what stands in front of every HTTP door: deadline, size limit, panics turned into answers.
 //!
 //! What a refusal of the writer means in each protocol stands side by side in [`refusal`].
 
 pub mod acmedns;
 pub mod admin;
+mod client;
+mod front;
 mod guard;
 mod httpreq;
 mod json;
+mod limits;
 pub mod rfc2136;
 
 use axum::http::StatusCode;
+pub use client::ClientAddress;
+pub use front::Front;
+pub use limits::{Limits, RetryAfter};
 
 use crate::account::AllowFrom;
 use crate::api::CreatedAccount;
@@ -60,7 +68,10 @@ pub fn refusal(error: &UpdateError) -> Refusal {
         UpdateError::BadLabel(_) => (StatusCode::BAD_REQUEST, "bad_label", Rcode::Refused),
         UpdateError::LabelTaken { .. } => (StatusCode::CONFLICT, "label_taken", Rcode::Refused),
         UpdateError::NoZone => (StatusCode::CONFLICT, "no_zone", Rcode::Refused),
-        UpdateError::UnknownAccount(_) => (StatusCode::NOT_FOUND, "not_found", Rcode::Refused),
+        UpdateError::AliasTaken { .. } => (StatusCode::CONFLICT, "alias_taken", Rcode::Refused),
+        UpdateError::UnknownAccount(_) | UpdateError::UnknownLabel(_) | UpdateError::UnknownAlias(_) => {
+            (StatusCode::NOT_FOUND, "not_found", Rcode::Refused)
+        }
         UpdateError::NoRandomness(_) | UpdateError::Store(_) | UpdateError::Stopping => {
             (StatusCode::SERVICE_UNAVAILABLE, "unavailable", Rcode::ServFail)
         }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::records::{Holder, LabelRecord, StoreError};
 use super::writer::{authenticated, random_uuid};
-use super::{RegisterLabel, Registration, UpdateError, Writer, now};
+use super::{RegisterLabel, Registration, UpdateError, Writer, aliases, now};
 use crate::account::{Account, AllowFrom, Credential, CredentialHash, Grant};
 use crate::zone::{Change, Label, TxtSet};
 
@@ -68,6 +68,7 @@ impl Writer {
                 let name = grant.name().map_err(|error| StoreError::Damaged(error.to_string()))?;
                 records.put_label(&LabelRecord { grant: grant.clone(), holder: Holder::Nobody })?;
                 records.put_txt(&name, &TxtSet::default())?;
+                aliases::remove_all_of(records, changes, grant)?;
                 changes.push(Change::Retired { name });
             }
             records.delete_account(username)?;

@@ -1,6 +1,7 @@
 //! The durable state: accounts, labels, values, and the documents of the ACME client; and the one writer of it.
 
 mod accounts;
+mod aliases;
 mod records;
 mod sqlite;
 mod state;

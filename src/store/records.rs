@@ -137,8 +137,8 @@ pub trait Job {
 /// When `transact` returns `Ok`, everything that its jobs kept survives a power cut; when it returns an error,
 /// nothing of it has happened. Jobs run in order, each sees what the ones before it kept.
 pub trait Store: Send + 'static {
-    /// Shows everything that is served from memory, name by name: all that are registered, then all values. A million
-    /// of them are never in memory twice.
+    /// Shows everything that is served from memory, name by name: all that are registered, then all values, then the
+    /// aliases. A million names are never in memory twice.
     fn load(&mut self, show: &mut dyn FnMut(Change)) -> Result<Revision, StoreError>;
 
     /// Runs the jobs in one transaction and commits it durably; the revision after it.

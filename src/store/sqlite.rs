@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
+use super::aliases;
 use super::records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
 use crate::account::{Account, AllowFrom, CredentialHash, Grant};
 use crate::zone::{Change, Held, Label, Name, Timestamp, TxtSet, TxtValue};
@@ -143,6 +144,10 @@ impl Store for Sqlite {
             values.push(held(row.get_ref(1)?.as_blob().map_err(damaged)?, row.get(2)?)?);
         }
         show_values(&of, &mut values)?;
+        drop(rows);
+        drop(statement);
+        let mut records = InTransaction { connection: &transaction, changed: false, before: 0 };
+        aliases::shown(&mut records)?.into_iter().for_each(show);
         Ok(revision as u64)
     }
 

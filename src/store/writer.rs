@@ -66,6 +66,12 @@ pub enum UpdateError {
     NoZone,
     #[error("there is no account {0}")]
     UnknownAccount(Uuid),
+    #[error("no account has the label `{0}`")]
+    UnknownLabel(Label),
+    #[error("the challenge name of {domain} cannot be an alias: {reason}")]
+    AliasTaken { domain: Name, reason: String },
+    #[error("{0} has no alias")]
+    UnknownAlias(Name),
     #[error("no random numbers from the operating system: {0}")]
     NoRandomness(String),
     #[error(transparent)]
@@ -91,6 +97,8 @@ pub struct Writer {
     queue: mpsc::Sender<Box<dyn Queued>>,
     live: Arc<Live>,
     pub(super) policy: Arc<Policy>,
+    /// Of the zones of the configuration.
+    origins: Arc<[Name]>,
 }
 
 /// Waits for the writer's thread to end, which it does when the last [`Writer`] is gone.
@@ -114,15 +122,27 @@ pub fn now() -> Timestamp {
 impl Writer {
     /// Loads the store into `live` and starts the writer's thread.
     pub fn start(mut store: impl Store, live: Arc<Live>, policy: Policy) -> Result<(Writer, WriterHandle), StoreError> {
-        let revision = store.load(&mut |change| live.publish([change], 0))?;
-        live.publish([], revision as u32);
+        let mut aliases = Vec::new();
+        let revision = store.load(&mut |change| match change {
+            Change::Aliased { .. } => aliases.push(change),
+            change => live.publish([change], 0),
+        })?;
+        for change in &aliases {
+            if let Change::Aliased { name, .. } = change
+                && live.zones().get(name).is_some()
+            {
+                tracing::warn!(%name, "an alias is not served: the configuration has a zone of its name");
+            }
+        }
+        let origins = live.zones().iter().map(|zone| zone.origin().clone()).collect();
+        live.publish(aliases, revision as u32);
         let (queue, waiting) = mpsc::channel(QUEUE);
         let shown = live.clone();
         let thread = std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || write(store, &shown, waiting))
             .map_err(|error| StoreError::Failed(format!("cannot start the writer's thread: {error}")))?;
-        Ok((Writer { queue, live, policy: Arc::new(policy) }, WriterHandle(thread)))
+        Ok((Writer { queue, live, policy: Arc::new(policy), origins }, WriterHandle(thread)))
     }
 
     /// Says whether `actor` may change `name`, without changing anything.
@@ -131,10 +151,35 @@ impl Writer {
         self.submit(move |records, _| writer.authorised_name(records, &actor, &name).map(|_| ())).await
     }
 
+    /// [`Writer::update`], but when it is known that the actor may, and before anything is done, `admit` has a say.
+    pub async fn update_admitted<E>(
+        &self,
+        actor: Actor,
+        updates: Vec<Update>,
+        admit: impl FnOnce() -> Result<(), E> + Send + 'static,
+    ) -> Result<(), E>
+    where
+        E: From<UpdateError> + Send + 'static,
+    {
+        let writer = self.clone();
+        let done = self.submit(move |records, changes| {
+            let updates = writer.authorised(records, &actor, updates)?;
+            match admit() {
+                Ok(()) => writer.apply(records, changes, &actor, updates).map(Ok),
+                Err(refused) => Ok(Err(refused)),
+            }
+        });
+        done.await?
+    }
+
     /// Does all the updates or none. When it returns `Ok` they are durable and seen by every later query.
     pub async fn update(&self, actor: Actor, updates: Vec<Update>) -> Result<(), UpdateError> {
         let writer = self.clone();
-        self.submit(move |records, changes| writer.apply(records, changes, &actor, updates)).await
+        self.submit(move |records, changes| {
+            let updates = writer.authorised(records, &actor, updates)?;
+            writer.apply(records, changes, &actor, updates)
+        })
+        .await
     }
 
     /// Decides on updates by what there is, and does all of them or none, with nothing in between. When it returns `Ok`
@@ -150,7 +195,10 @@ impl Writer {
         let writer = self.clone();
         let done = self.submit(move |records, changes| {
             match decide(&mut State { records: &mut *records, live: &writer.live, now: now() }) {
-                Ok(updates) => writer.apply(records, changes, &actor, updates).map(Ok),
+                Ok(updates) => {
+                    let updates = writer.authorised(records, &actor, updates)?;
+                    writer.apply(records, changes, &actor, updates).map(Ok)
+                }
                 Err(refused) => Ok(Err(refused)),
             }
         });
@@ -171,6 +219,16 @@ impl Writer {
             records.put_label(&LabelRecord { grant: grant.clone(), holder: Holder::Domain(domain) })?;
             changes.push(Change::Registered { name });
             Ok(grant)
+        })
+        .await
+    }
+
+    /// Lets an account at a CA have certificates for names in the zone, where the zone is one made from name servers. For
+    /// as long as the server runs.
+    pub async fn permit(&self, origin: Name, identity: String, account: String) -> Result<(), UpdateError> {
+        self.submit(|_, changes| {
+            changes.push(Change::Permitted { origin, identity, account });
+            Ok(())
         })
         .await
     }
@@ -225,7 +283,7 @@ impl Writer {
             self.live.is_registered(&name).then_some(name)
         };
         let now = self.policy.zone.as_ref().and_then(registered);
-        now.or_else(|| self.live.zones().iter().find_map(|zone| registered(zone.origin())))
+        now.or_else(|| self.origins.iter().find_map(registered))
     }
 
     /// The served state that this writer publishes to.
@@ -233,7 +291,21 @@ impl Writer {
         &self.live
     }
 
-    /// Does the updates in their order.
+    /// The updates with the names under which values are kept, if `actor` may do all of them.
+    fn authorised(
+        &self,
+        records: &mut dyn Records,
+        actor: &Actor,
+        updates: Vec<Update>,
+    ) -> Result<Vec<Update>, UpdateError> {
+        let mut authorised = |Update { name, edit }| {
+            let name = self.authorised_name(records, actor, &name)?;
+            Ok(Update { name, edit })
+        };
+        updates.into_iter().map(&mut authorised).collect()
+    }
+
+    /// Does authorised updates in their order.
     fn apply(
         &self,
         records: &mut dyn Records,
@@ -243,7 +315,6 @@ impl Writer {
     ) -> Result<(), UpdateError> {
         let now = now();
         for Update { name, edit } in updates {
-            let name = self.authorised_name(records, actor, &name)?;
             let mut set = records.txt(&name)?;
             set.expire(now);
             apply(&mut set, edit, now, self.policy.value_lifetime);

@@ -14,7 +14,7 @@ use super::names::{Existing, Names, State, encoded};
 use super::{ACME_CHALLENGE, Change, Key, Name, TxtSet, Zone};
 
 /// All zones of the server, found by origin.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Zones {
     table: HashTable<Arc<Zone>>,
     lengths: Lengths,
@@ -23,17 +23,46 @@ pub struct Zones {
 impl Zones {
     /// Of two zones with one origin the second is kept.
     pub fn new(zones: impl IntoIterator<Item = Zone>) -> Zones {
-        let hash = |zone: &Arc<Zone>| zone.origin().key().hash();
         let mut all = Zones::default();
-        for zone in zones.into_iter().map(Arc::new) {
-            all.lengths.insert(zone.origin().as_wire());
-            let same = |held: &Arc<Zone>| held.origin() == zone.origin();
-            match all.table.entry(hash(&zone), same, hash) {
-                Entry::Occupied(mut held) => *held.get_mut() = zone,
-                Entry::Vacant(free) => drop(free.insert(zone)),
-            }
-        }
+        zones.into_iter().for_each(|zone| all.insert(zone));
         all
+    }
+
+    /// Takes the place of a zone with the same origin.
+    fn insert(&mut self, zone: Zone) {
+        let zone = Arc::new(zone);
+        let hash = |zone: &Arc<Zone>| zone.origin().key().hash();
+        self.lengths.insert(zone.origin().as_wire());
+        let same = |held: &Arc<Zone>| held.origin() == zone.origin();
+        match self.table.entry(hash(&zone), same, hash) {
+            Entry::Occupied(mut held) => *held.get_mut() = zone,
+            Entry::Vacant(free) => drop(free.insert(zone)),
+        }
+    }
+
+    /// What a change says of zones. A zone of the configuration never makes room for an alias.
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Aliased { name, target } if self.get(&name).is_none_or(|zone| zone.target().is_some()) => {
+                let nameservers = self.find(target.as_wire()).map(|zone| zone.nameservers()).unwrap_or_default();
+                match Zone::shadow(name, &nameservers, target) {
+                    Ok(zone) => self.insert(zone),
+                    // No zone is without a name server.
+                    Err(problems) => debug_assert!(false, "{problems:?}"),
+                }
+            }
+            Change::Unaliased { name } => {
+                let shadow = |zone: &Arc<Zone>| *zone.origin() == name && zone.target().is_some();
+                if let Ok(found) = self.table.find_entry(name.key().hash(), shadow) {
+                    found.remove();
+                }
+            }
+            Change::Permitted { origin, identity, account } => {
+                let permitting = self.get(&origin).and_then(|zone| zone.permitting(&identity, &account));
+                permitting.into_iter().for_each(|zone| self.insert(zone));
+            }
+            _ => {}
+        }
     }
 
     /// The zone that a name (lower-case wire form) lies in: the one with the longest origin.
@@ -108,8 +137,10 @@ impl Live {
     }
 
     /// The one name under which values for `name` are kept, if challenge values may be put there at all: a
-    /// registered label, the apex of a challenge zone, or an `_acme-challenge` name inside a zone.
+    /// registered label, the apex of a challenge zone, or an `_acme-challenge` name inside a zone. For an alias that is
+    /// the label's name.
     pub fn challenge_name(&self, name: &Name) -> Result<Name, NotAChallengeName> {
+        let zones = self.zones();
         if let Some(label) = name.parent().filter(|_| below_acme_challenge(name.as_wire()).is_some())
             && self.is_registered(&label)
         {
@@ -118,8 +149,11 @@ impl Live {
         if self.is_registered(name) {
             return Ok(name.clone());
         }
-        let zones = self.zones();
         let zone = zones.find(name.as_wire()).ok_or_else(|| NotAChallengeName::OutOfZone(name.clone()))?;
+        if let Some(target) = zone.target() {
+            let served = name == zone.origin() && self.is_registered(target);
+            return if served { Ok(target.clone()) } else { Err(NotAChallengeName::NotRegistered(name.clone())) };
+        }
         if let Some((cut, _)) = zone.cut_above(name.as_wire()) {
             return Err(NotAChallengeName::BelowCut { name: name.clone(), cut: cut.clone() });
         }
@@ -180,14 +214,26 @@ impl Live {
 
     /// Shows committed changes to every query from now on. For the store's writer alone.
     pub fn publish(&self, changes: impl IntoIterator<Item = Change>, revision: u32) {
+        let mut zones = None;
         for change in changes {
             match change {
+                Change::Aliased { .. } | Change::Unaliased { .. } | Change::Permitted { .. } => {
+                    zones.get_or_insert_with(|| Zones::clone(&self.zones())).change(change);
+                }
                 Change::Registered { name } => self.set(&name, |state| state.registered = true, None),
                 Change::Retired { name } => self.set(&name, |state| state.registered = false, Some(&[])),
                 Change::Txt { name, set } => self.set(&name, |_| {}, Some(&encoded(&set))),
             }
         }
+        if let Some(zones) = zones {
+            self.zones.store(Arc::new(zones));
+        }
         self.revision.store(revision, Ordering::Release);
+    }
+
+    /// The name that has the values of this alias, if it is one.
+    pub fn alias(&self, name: &Name) -> Option<Name> {
+        self.zones().get(name)?.target().cloned()
     }
 
     /// Changes one name and keeps the counts of the names above it right: when it appears or vanishes, its ancestors

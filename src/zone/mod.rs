@@ -4,6 +4,7 @@ mod denial;
 mod key;
 mod label;
 mod live;
+mod made;
 pub mod master;
 mod name;
 mod names;

@@ -31,4 +31,10 @@ pub enum Change {
     Retired { name: Name },
     /// The name has exactly this set.
     Txt { name: Name, set: TxtSet },
+    /// `name`, a challenge name outside our zones, is served as a zone of its own with the values of `target`.
+    Aliased { name: Name, target: Name },
+    /// And is so no more.
+    Unaliased { name: Name },
+    /// The account may have certificates of the CA with this CAA identity for names in the zone.
+    Permitted { origin: Name, identity: String, account: String },
 }

@@ -40,6 +40,19 @@ pub struct Zone {
     denial: Denial,
     /// Whether any name below the origin has NS records.
     has_cuts: bool,
+    pub(super) made: Made,
+}
+
+/// What a zone was made from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Made {
+    /// A master file.
+    #[default]
+    File,
+    /// The names of its name servers.
+    Nameservers,
+    /// An alias: the values at its apex are those of this name.
+    Alias(Name),
 }
 
 /// The start of authority (RFC 1035 section 3.3.13).
@@ -151,35 +164,23 @@ impl Zone {
                     lengths.insert(node.0.as_wire());
                     table.insert_unique(hash(&node), node, hash);
                 }
-                Ok(Zone { origin, nodes: table, lengths, soa, denial, has_cuts })
+                Ok(Zone { origin, nodes: table, lengths, soa, denial, has_cuts, made: Made::File })
             }
             _ => Err(problems),
         }
     }
 
-    /// Makes a zone that has only an SOA and NS records: an NS-delegated challenge zone.
-    ///
-    /// `nameservers` must not be empty. MNAME is the first of them; RNAME is `hostmaster` in the parent of the
-    /// origin. The timers are the middle of what zone checkers ask for.
-    pub fn from_nameservers(origin: Name, nameservers: &[Name]) -> Result<Zone, Vec<ZoneProblem>> {
-        let place = Place { line: 1, column: 1 };
-        let located = |rtype, ttl, rdata: Vec<u8>| Located {
-            record: Record { owner: origin.clone(), rtype, ttl, rdata: rdata.into() },
-            place,
-        };
-        let mut records = Vec::new();
-        if let Some(primary) = nameservers.first() {
-            let mut rdata = primary.as_wire().to_vec();
-            let domain = origin.parent().unwrap_or_else(Name::root);
-            let rname = domain.child(b"hostmaster").unwrap_or_else(|_| domain.clone());
-            rdata.extend_from_slice(rname.as_wire());
-            for number in [1u32, 14_400, 3_600, 1_209_600, 300] {
-                rdata.extend_from_slice(&number.to_be_bytes());
-            }
-            records.push(located(rtype::SOA, 300, rdata));
+    pub(super) fn made_from(self, made: Made) -> Zone {
+        Zone { made, ..self }
+    }
+
+    /// The zone with another node at its origin.
+    pub(super) fn with_apex(&self, apex: Node) -> Zone {
+        let mut zone = self.clone();
+        if let Some((_, node)) = zone.nodes.find_mut(zone.origin.key().hash(), |(name, _)| *name == zone.origin) {
+            *node = apex;
         }
-        records.extend(nameservers.iter().map(|name| located(rtype::NS, 3_600, name.as_wire().to_vec())));
-        Zone::from_records(origin.clone(), records)
+        zone
     }
 
     pub fn origin(&self) -> &Name {
@@ -393,27 +394,6 @@ mod tests {
         assert_eq!(zone.nodes().count(), 1 + 5 + 4);
         assert!(zone.node(&name("y.example").key()).is_none());
         assert!(zone.node(&Key::new(b"\0")).is_none(), "nothing above the origin");
-    }
-
-    #[test]
-    fn a_zone_of_name_servers_alone() {
-        let servers = [name("ns1.example.org"), name("ns2.example.org"), name("ns1.example.org")];
-        let zone = Zone::from_nameservers(name("_acme-challenge.example.net"), &servers).unwrap();
-        assert!(zone.is_challenge_zone());
-        assert_eq!((zone.soa().serial(), zone.soa().minimum()), (1, 300));
-        let names = [name("ns1.example.org"), name("hostmaster.example.net")];
-        assert!(zone.soa().rdata.starts_with(&[names[0].as_wire(), names[1].as_wire()].concat()));
-        let apex = zone.node(&zone.origin().key()).unwrap();
-        assert_eq!(apex.rrset(rtype::NS).unwrap().rdata.len(), 2);
-        assert_eq!(Zone::from_nameservers(name("example"), &[]).unwrap_err().len(), 2);
-        assert!(!Zone::from_nameservers(Name::root(), &servers).unwrap().is_challenge_zone());
-    }
-
-    #[test]
-    fn the_mailbox_of_a_long_parent_still_fits() {
-        let long = Name::parse(&["x".repeat(63).as_str(); 3].join(".")).unwrap().child(&[b'y'; 59]).unwrap();
-        let zone = Zone::from_nameservers(long.child(b"z").unwrap(), &[name("ns1.example.org")]).unwrap();
-        assert!(rdata_is_sound(rtype::SOA, &zone.soa().rdata));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use acmezone::api::{CertificateState, Progress};
 
-use crate::house::{Ca, House, orders};
-use crate::support::PebbleVersion;
+use crate::house::{Ca, House, Running, orders};
+use crate::support::{PebbleVersion, Query, RawDns, Reply, Rtype};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_cname_is_named_with_a_reserved_label_and_costs_no_order() {
@@ -68,4 +68,29 @@ async fn a_zone_that_is_not_delegated_to_us_is_noticed_before_an_order() {
     assert_eq!(waiting.missing_records, ["_acme-challenge.delegated.test. IN NS ns1.acme.test."]);
     assert_eq!(orders(&pebble), 0);
     server.handle.stop().await;
+}
+
+/// A label's holder could otherwise prove control of `<label>.<zone>`, at any CA (RFC 8659 section 4.2).
+#[tokio::test(flavor = "multi_thread")]
+async fn caa_of_a_made_zone_allows_our_own_account_alone_rfc8657_3() {
+    let house = House::new();
+    let pebble = house.pebble(PebbleVersion::V2_10_1).start();
+    let ca = Ca::of(&pebble);
+    let server = house.serve(&ca, &["example.test"]).await;
+    assert_eq!(caa(&server), ["0 issue \";\""]);
+    server.handle.stop().await;
+
+    let server = house.serve(&ca, &["api.auth.acme.test"]).await;
+    let lines = server.issue(false).await;
+    assert!(matches!(lines.last(), Some(Progress::Done { .. })), "{lines:#?}");
+    let [allowed] = caa(&server).try_into().expect("one record");
+    let account = allowed.strip_prefix("0 issue \"pebble.letsencrypt.org; accounturi=https://").expect(&allowed);
+    assert!(account.contains("/my-account/"), "{allowed}");
+    server.handle.stop().await;
+}
+
+fn caa(server: &Running) -> Vec<String> {
+    let dns = RawDns::new(server.handle.addresses().dns[0]);
+    let octets = dns.udp(&Query::new("auth.acme.test", Rtype::CAA).bytes()).expect("an answer");
+    Reply::parse(&octets).answer.into_iter().map(|record| record.rdata).collect()
 }

@@ -9,6 +9,7 @@ mod lookup;
 mod malformed;
 mod names;
 mod negative;
+mod shadow;
 mod signatures;
 mod size;
 mod stream;

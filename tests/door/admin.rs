@@ -298,6 +298,7 @@ async fn one_zone_shows_its_records_in_master_file_form() {
         [
             "auth.example.org. 300 IN SOA ns1.example.org. hostmaster.example.org. 1 14400 3600 1209600 300",
             "auth.example.org. 3600 IN NS ns1.example.org.",
+            "auth.example.org. 1 IN CAA 0 issue \";\"",
         ]
     );
     assert_eq!(admin.refused("GET /v1/zones/example.org", "").await, (404, "not_found".into()));

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use acmezone::config::Registration;
-use acmezone::door::acmedns;
+use acmezone::config::{Api, Registration};
+use acmezone::door::{Front, acmedns};
 use acmezone::listen;
 use acmezone::store::{Job, Policy, Revision, Sqlite, Store, StoreError, Writer};
 use acmezone::zone::{Change, Live, Name, TxtValue, Zone, Zones};
@@ -47,7 +47,14 @@ pub fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
+/// Serves a door of the API as it is by default.
 pub async fn serve(router: Router) -> SocketAddr {
+    serve_behind(&Api::default(), router).await
+}
+
+/// Serves a door with the front of this API before it.
+pub async fn serve_behind(api: &Api, router: Router) -> SocketAddr {
+    let router = Front::new(api).before(router);
     let listener = listen::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(listen::serve_http(listener, router, None, CancellationToken::new()));

@@ -4,6 +4,7 @@ mod acmedns;
 mod admin;
 mod clients;
 mod commands;
+mod front;
 mod house;
 mod httpreq;
 mod malformed;

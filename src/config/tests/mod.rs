@@ -1,5 +1,6 @@
 //! One test for each rule, on what the user gets to see.
 
+mod api;
 mod dns;
 mod doors;
 mod issuance;

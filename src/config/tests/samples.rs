@@ -70,13 +70,14 @@ fn the_reference_has_every_key() {
     }
     let shown = project(&text).unwrap_err();
     let known: Vec<&str> = shown.lines().filter_map(|line| line.strip_prefix("  = help: known here: ")).collect();
-    assert_eq!(known.len(), 12, "{shown}");
+    assert_eq!(known.len(), 13, "{shown}");
     for key in known.iter().flat_map(|line| line.split(", ")).map(|key| key.trim_matches('`')) {
         let written = |line: &str| {
             line.starts_with(&format!("{key} = "))
                 || line.contains(&format!(" {key} = "))
                 || line == format!("[{key}]")
                 || line == format!("[dns.{key}]")
+                || line == format!("[api.{key}]")
                 || line == format!("[[{key}]]")
         };
         assert!(whole_reference().lines().any(written), "{key} is not in reference.toml");

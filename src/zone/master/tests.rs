@@ -59,8 +59,8 @@ fn the_quick_start_zone_is_good() {
     }
     let apex = zone.node(&origin.key()).unwrap();
     assert_eq!(*apex.rrset(rtype::NS).unwrap().rdata[0], *name("ns1.auth.example.org").as_wire());
-    assert_eq!(apex.rrset(rtype::CAA).unwrap().rdata.len(), 3);
-    assert_eq!(*apex.rrset(rtype::CAA).unwrap().rdata[0], *b"\x00\x05issueletsencrypt.org");
+    assert_eq!(apex.rrset(rtype::CAA).unwrap().rdata.len(), 2);
+    assert_eq!(*apex.rrset(rtype::CAA).unwrap().rdata[0], *b"\x00\x05issue;");
     assert_eq!(zone.nodes().count(), 3);
 }
 

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use acmezone::config::Registration;
-use acmezone::door::acmedns;
+use acmezone::config::{Api, Registration};
+use acmezone::door::{Front, acmedns};
 use acmezone::store::{self, Policy, RegisterLabel, Sqlite, Writer};
 use acmezone::zone::{Label, Live, Name, Zone, Zones};
 use axum::Router;
@@ -41,7 +41,7 @@ impl House {
         let live = Live::new(Zones::new([zone]));
         let policy = Policy { value_lifetime: 3600, zone: Some(name("auth.example.org")), reserved: Vec::new() };
         let (writer, _) = Writer::start(store, Arc::new(live), policy).expect("a writer");
-        let router = acmedns::router(writer.clone(), Registration::Open);
+        let router = Front::new(&Api::default()).before(acmedns::router(writer.clone(), Registration::Open));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         House { writer, router, runtime, _folder: folder }
     }

@@ -1,0 +1,82 @@
+//! `[api]`.
+
+use std::path::Path;
+
+use super::file::{Listening, listen};
+use super::rate_limit::api_rate_limit;
+use super::read::{Complaint, Reader, Table, nearest, values};
+use super::value::{
+    domain_name, holds_certificate, holds_private_key, host_name, is_loopback, proxy_network, relative,
+};
+use super::{Api, Registration, TlsFiles};
+
+pub(super) fn api(top: &mut Table, base: &Path, reader: &mut Reader) -> Listening<Api> {
+    let mut api = Api::default();
+    let Some(mut table) = top.table("api", "[api]", reader) else { return Listening::new(api, &[], None) };
+    let listen = listen("listen", &mut table, reader).map(|listen| listen.items);
+    api.listen = values(listen.as_deref().unwrap_or_default());
+    if let Some(at) = table.string("registration", reader, registration) {
+        api.registration = at.value;
+    }
+    let zone = table.string("zone", reader, domain_name);
+    api.hostname = table.string("hostname", reader, host_name).map(|at| at.value);
+    let encrypted = table.has("tls");
+    if let Some(mut tls) = table.table("tls", "[api.tls]", reader) {
+        api.tls = tls_files(&mut tls, base, reader);
+        tls.finish(reader);
+    }
+    let plaintext_written = table.has("allow_plaintext");
+    let plaintext = table.boolean("allow_plaintext", reader).map(|at| at.value);
+    api.allow_plaintext = plaintext.unwrap_or(false);
+    if let Some(proxies) = table.strings("trusted_proxies", reader, proxy_network) {
+        reader.distinct(&proxies.items, |network| format!("the network {network}"));
+        api.trusted_proxies = values(&proxies.items);
+    }
+    api.rate_limit = api_rate_limit(&mut table, reader);
+    table.finish(reader);
+
+    let public = listen.iter().flatten().find(|at| !is_loopback(at.value));
+    if let Some(at) = public
+        && !encrypted
+        // what is written but no truth value was perhaps meant to be true
+        && !plaintext.unwrap_or(plaintext_written)
+    {
+        let complaint = Complaint::new(format!("the API on {} would send credentials in plain text", at.value));
+        reader.refuse(
+            &at.span,
+            complaint.help(
+                "give [api] `tls = { certificate = \"…\", private_key = \"…\" }`; or write `allow_plaintext = true` if a \
+                 proxy on a trusted network speaks TLS in front of it",
+            ),
+        );
+    }
+    Listening { zone, encrypted, ..Listening::new(api, &[], listen) }
+}
+
+fn registration(text: &str) -> Result<Registration, Complaint> {
+    match text {
+        "closed" => Ok(Registration::Closed),
+        "open" => Ok(Registration::Open),
+        "token" => Err(Complaint::new("registration by token is not available in this version")
+            .help("write \"closed\", and let the administrator make accounts, or \"open\"")),
+        _ => {
+            let complaint = Complaint::new(format!("`{text}` is no way to register"));
+            Err(match nearest(text, &["closed", "open"]) {
+                Some(known) => complaint.help(format!("did you mean \"{known}\"?")),
+                None => complaint.help("write \"closed\" or \"open\""),
+            })
+        }
+    }
+}
+
+fn tls_files(table: &mut Table, base: &Path, reader: &mut Reader) -> Option<TlsFiles> {
+    table.require("certificate", "\"fullchain.pem\"", reader);
+    table.require("private_key", "\"privkey.pem\"", reader);
+    let mut checked = |key, check: fn(&Path) -> Result<(), Complaint>| {
+        let path = |text: &str| relative(base, text).and_then(|path| check(&path).map(|()| path));
+        table.string(key, reader, path).map(|at| at.value)
+    };
+    let certificate = checked("certificate", holds_certificate);
+    let private_key = checked("private_key", holds_private_key);
+    Some(TlsFiles { certificate: certificate?, private_key: private_key? })
+}

@@ -1,0 +1,63 @@
+//! `/v1/aliases`: challenge names elsewhere that have the values of a label here.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::AdminState;
+use super::failure::{Body, Failure, Segment};
+use crate::account;
+use crate::api::{Alias, NewAlias};
+use crate::store::Writer;
+use crate::zone::{ACME_CHALLENGE, Label, Name};
+
+pub(super) async fn list(State(state): State<AdminState>) -> Result<Json<Vec<Alias>>, Failure> {
+    let aliases = state.writer.aliases().await?;
+    Ok(Json(aliases.into_iter().map(described).collect::<Result<_, _>>()?))
+}
+
+pub(super) async fn add(
+    State(state): State<AdminState>,
+    Body(wanted): Body<NewAlias>,
+) -> Result<(StatusCode, Json<Alias>), Failure> {
+    let label = label_of(&state.writer, &wanted.label).await?;
+    let alias = described(state.writer.add_alias(domain_of(wanted.domain), label).await?)?;
+    tracing::info!(domain = %alias.domain, name = %alias.fulldomain, "alias made by the administrator");
+    Ok((StatusCode::CREATED, Json(alias)))
+}
+
+pub(super) async fn remove(State(state): State<AdminState>, Segment(domain): Segment) -> Result<Json<Alias>, Failure> {
+    let name = Name::parse(&domain).map_err(|_| Failure::not_found(format!("`{domain}` is no domain name")))?;
+    let alias = described(state.writer.remove_alias(domain_of(name)).await?)?;
+    tracing::info!(domain = %alias.domain, name = %alias.fulldomain, "alias removed by the administrator");
+    Ok(Json(alias))
+}
+
+/// The label of `<label>` or `<label>.<zone>`.
+async fn label_of(writer: &Writer, text: &str) -> Result<Label, Failure> {
+    let text = text.to_ascii_lowercase();
+    if let Ok(label) = Label::parse(&text) {
+        return Ok(label);
+    }
+    let unknown = || Failure::not_found(format!("`{text}` is no label that an account has"));
+    let name = Name::parse(&text).map_err(|_| unknown())?;
+    let first = name.labels().next().and_then(|first| Label::parse(std::str::from_utf8(first).ok()?).ok());
+    let record = writer.label(first.ok_or_else(unknown)?).await?.ok_or_else(unknown)?;
+    if record.grant.name() == Ok(name) { Ok(record.grant.label) } else { Err(unknown()) }
+}
+
+/// The domain of a challenge name, or of a wildcard.
+fn domain_of(name: Name) -> Name {
+    let decorated = name.labels().next().is_some_and(|first| first == ACME_CHALLENGE || first == b"*");
+    if decorated { name.parent().unwrap_or(name) } else { name }
+}
+
+fn described(alias: account::Alias) -> Result<Alias, Failure> {
+    let too_long = |error: crate::zone::NameError| Failure::bad_request(error.to_string());
+    Ok(Alias {
+        zone: alias.domain.child(ACME_CHALLENGE).map_err(too_long)?,
+        fulldomain: alias.grant.name().map_err(too_long)?,
+        label: alias.grant.label,
+        domain: alias.domain,
+    })
+}
