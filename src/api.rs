@@ -5,22 +5,29 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
-use crate::zone::{Label, Name};
+use crate::zone::{Label, MAX_VALUE_OCTETS, Name};
 
 /// `GET /v1/status`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     pub version: String,
     /// The configuration file in use.
     pub config: String,
     pub data_dir: String,
     pub started: jiff::Timestamp,
+    #[schema(value_type = Vec<String>)]
     pub dns: Vec<SocketAddr>,
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub dns_tls: Vec<SocketAddr>,
+    #[schema(value_type = Vec<String>)]
     pub api: Vec<SocketAddr>,
+    #[schema(value_type = String)]
     pub admin: SocketAddr,
     pub zones: usize,
     /// Registered labels, those reserved by the ACME client included.
@@ -34,7 +41,7 @@ pub struct Status {
 }
 
 /// What the DNS listeners count; since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DnsCounters {
     /// Answers over UDP that the rate limit made an empty TC, or would have with `dry_run`.
     pub limited: u64,
@@ -43,7 +50,7 @@ pub struct DnsCounters {
 }
 
 /// An account, without its credentials.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Account {
     pub username: Uuid,
     /// `<label>.<zone>`, the targets for CNAME records.
@@ -57,18 +64,19 @@ pub struct Account {
 }
 
 /// Body of `POST /v1/accounts`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAccount {
     /// A random one if left out.
     #[serde(default)]
     pub label: Option<Label>,
     #[serde(default)]
+    #[schema(value_type = Vec<Cidr>)]
     pub allowfrom: Vec<String>,
 }
 
 /// Answer of `POST /v1/accounts`: the same five keys as acme-dns's `/register`. The password is shown only here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CreatedAccount {
     pub username: Uuid,
     pub password: String,
@@ -78,7 +86,7 @@ pub struct CreatedAccount {
 }
 
 /// A domain whose challenge name has the values of a label; `GET /v1/aliases`, answer of `POST /v1/aliases`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Alias {
     pub domain: Name,
     pub label: Label,
@@ -89,7 +97,7 @@ pub struct Alias {
 }
 
 /// Body of `POST /v1/aliases`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAlias {
     /// With or without `_acme-challenge.` or `*.` in front.
@@ -99,14 +107,14 @@ pub struct NewAlias {
 }
 
 /// One name and its values; `GET /v1/txt`, `GET /v1/txt/{name}`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TxtName {
     pub name: Name,
     /// Oldest first.
     pub values: Vec<TxtValue>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TxtValue {
     /// Octets outside printable ASCII as `\DDD`.
     pub value: String,
@@ -115,15 +123,16 @@ pub struct TxtValue {
 }
 
 /// Body of `POST /v1/txt/{name}` (adds) and `PUT /v1/txt/{name}` (replaces all).
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Values {
     /// In the form of [`TxtValue::value`].
+    #[schema(value_type = Vec<ValueText>, max_items = 64)]
     pub values: Vec<String>,
 }
 
 /// `GET /v1/zones`, `GET /v1/zones/{origin}`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Zone {
     pub origin: Name,
     /// Path of the master file; absent for a zone made from `nameservers`.
@@ -143,7 +152,7 @@ pub struct Zone {
 }
 
 /// `GET /v1/certificates`, `GET /v1/certificates/{name}`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CertificateStatus {
     pub name: String,
     pub names: Vec<String>,
@@ -165,7 +174,7 @@ pub struct CertificateStatus {
     pub missing_records: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CertificateState {
     /// None yet, and no attempt has failed.
@@ -184,7 +193,7 @@ pub enum CertificateState {
     Expired,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LastError {
     pub at: jiff::Timestamp,
     /// The step that failed.
@@ -196,7 +205,7 @@ pub struct LastError {
 
 /// One line of `POST /v1/certificates/{name}/issue` and `…/renew` (newline-delimited JSON), as it happens. The last
 /// one is `done` or `failed`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Progress {
     Step { message: String },
@@ -205,10 +214,68 @@ pub enum Progress {
 }
 
 /// Body of every failed request.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ApiError {
     /// For programs: `not_found`, `bad_request`, `conflict`, `unauthorized`, `unavailable`, …
     pub error: String,
     /// For people.
     pub message: String,
+}
+
+/// A text of this form, for a schema.
+pub(crate) fn pattern(pattern: &str) -> RefOr<Schema> {
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).into()
+}
+
+impl ToSchema for Name {}
+impl PartialSchema for Name {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).description(Some("without the final dot")).into()
+    }
+}
+
+impl ToSchema for Label {}
+impl PartialSchema for Label {
+    fn schema() -> RefOr<Schema> {
+        pattern("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+    }
+}
+
+/// A domain name without escapes, as the documents describe it: a final dot or none, after `*.` or not.
+pub struct DomainName;
+
+impl ToSchema for DomainName {}
+impl PartialSchema for DomainName {
+    fn schema() -> RefOr<Schema> {
+        let text = ObjectBuilder::new().schema_type(Type::String).max_length(Some(253));
+        text.pattern(Some(r"^(\*\.)?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?$")).into()
+    }
+}
+
+/// The text of a TXT value, as the documents describe it.
+pub struct ValueText;
+
+impl ToSchema for ValueText {}
+impl PartialSchema for ValueText {
+    fn schema() -> RefOr<Schema> {
+        let text = ObjectBuilder::new().schema_type(Type::String).max_length(Some(MAX_VALUE_OCTETS));
+        text.pattern(Some(r"^([^\\]|\\([^0-9]|[01][0-9]{2}|2[0-4][0-9]|25[0-5]))*$")).into()
+    }
+}
+
+/// An entry of `allowfrom`, as the documents describe it.
+pub struct Cidr;
+
+impl ToSchema for Cidr {}
+impl PartialSchema for Cidr {
+    fn schema() -> RefOr<Schema> {
+        const OCTET: &str = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
+        const H: &str = "[0-9A-Fa-f]{1,4}";
+        let ipv4 = format!(r"{OCTET}(\.{OCTET}){{3}}/(3[0-2]|[12]?[0-9])");
+        // `::` stands for at least one group.
+        let mut forms = vec![format!("({H}:){{7}}{H}"), format!("({H}:){{1,7}}:"), format!(":((:{H}){{1,7}}|:)")];
+        forms.extend((1..=6).map(|left| format!("({H}:){{1,{left}}}(:{H}){{1,{}}}", 7 - left)));
+        let ipv6 = format!(r"\[?({})\]?/(12[0-8]|1[01][0-9]|[1-9]?[0-9])", forms.join("|"));
+        pattern(&format!("^({ipv4}|{ipv6})$"))
+    }
 }

@@ -10,18 +10,21 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use tower::ServiceExt;
+use utoipa::{OpenApi, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::guard::{DEADLINE, guarded};
-use super::httpreq;
 use super::json::{
-    self, FORBIDDEN, Failed, INTERNAL, JSON, MALFORMED, Object, REGISTRATION_CLOSED, Refused, key_digest, shown,
-    with_plain_path,
+    self, AnyLabel, FORBIDDEN, Failed, INTERNAL, JSON, KeyDigest, MALFORMED, Object, REGISTRATION_CLOSED, Refusal,
+    Refused, key_digest, shown, with_plain_path,
 };
 use super::{ClientAddress, Limits};
+use super::{httpreq, openapi};
 use crate::account::{AllowFrom, Credential};
+use crate::api::{Cidr, CreatedAccount};
 use crate::config::Registration;
 use crate::store::{Actor, RegisterLabel, Writer};
 use crate::zone::{Edit, Label, Update};
@@ -32,15 +35,27 @@ const INVALID_ALLOWFROM: Refused = Refused(StatusCode::BAD_REQUEST, "invalid_all
 /// Serves `/register`, `/update` and `/health`, and beside them `httpreq`. Behind the
 /// [`Front`](super::Front).
 pub fn router(writer: Writer, registration: Registration) -> Router {
-    let routes = Router::new()
-        .route("/register", post(register))
-        .route("/update", post(update))
-        .route("/health", get(StatusCode::OK))
+    let routes = OpenApiRouter::with_openapi(openapi::Public::openapi())
+        .routes(routes!(register))
+        .routes(routes!(update))
+        .routes(routes!(health))
         .with_state(Door { writer: writer.clone(), registration })
         .merge(httpreq::routes(writer));
+    let routes = openapi::documented(routes, &DOCUMENT);
     let routes = guarded(routes, DEADLINE, |status, error, _| Refused(status, error).into_response());
     Router::new().fallback_service(routes.map_request(with_plain_path))
 }
+
+const DOCUMENT: openapi::Completion = openapi::Completion {
+    path: "/openapi.json",
+    refusal: "Refusal",
+    always: &[
+        (408, "The body did not come in time."),
+        (429, "Too many requests of this source or account."),
+        (500, "A bug."),
+        (503, "The store fails."),
+    ],
+};
 
 #[derive(Clone)]
 struct Door {
@@ -48,6 +63,15 @@ struct Door {
     registration: Registration,
 }
 
+/// Makes an account with one label. The password is shown only here.
+#[utoipa::path(
+    post, path = "/register", tag = "acme-dns", operation_id = "register",
+    request_body = Option<NewAccount>,
+    responses(
+        (status = 201, description = "The account.", body = CreatedAccount),
+        (status = 403, description = "Nobody can register.", body = Refusal),
+    ),
+)]
 async fn register(
     State(door): State<Door>,
     ClientAddress(source): ClientAddress,
@@ -68,6 +92,13 @@ async fn register(
     Ok((StatusCode::CREATED, JSON, body).into_response())
 }
 
+/// Adds a value to a label of the account; it is in the DNS when the answer comes.
+#[utoipa::path(
+    post, path = "/update", tag = "acme-dns", operation_id = "update",
+    request_body = NewValue,
+    responses((status = 200, description = "The value.", body = Txt)),
+    security(("user" = [], "key" = [])),
+)]
 async fn update(
     State(door): State<Door>,
     ClientAddress(source): ClientAddress,
@@ -82,6 +113,15 @@ async fn update(
     }
     let txt = outcome?;
     Ok((StatusCode::OK, JSON, format!(r#"{{"txt": "{txt}"}}"#)).into_response())
+}
+
+/// Says that the server is there.
+#[utoipa::path(
+    get, path = "/health", tag = "acme-dns", operation_id = "health",
+    responses((status = 200, description = "It is.")),
+)]
+async fn health() -> StatusCode {
+    StatusCode::OK
 }
 
 /// Adds the value that `body` asks for. In the order of acme-dns: everything about who may is checked before the value.
@@ -116,8 +156,11 @@ fn credentials(headers: &HeaderMap) -> Option<(Uuid, Credential)> {
 }
 
 /// Body of `/register`.
-#[derive(Default)]
+#[derive(Default, ToSchema)]
+#[schema(as = Registration)]
 struct NewAccount {
+    /// Where the account may be used from; everywhere if empty.
+    #[schema(value_type = Option<Vec<Cidr>>)]
     allowfrom: Vec<String>,
 }
 
@@ -137,10 +180,12 @@ impl NewAccount {
 }
 
 /// Body of `/update`.
-#[derive(Default)]
+#[derive(Default, ToSchema)]
 struct NewValue {
+    #[schema(value_type = AnyLabel)]
     subdomain: String,
     /// `None` if it is missing or not a string.
+    #[schema(value_type = KeyDigest)]
     txt: Option<String>,
 }
 
@@ -157,6 +202,14 @@ impl NewValue {
         }
         Some(asked)
     }
+}
+
+/// Answer of `/update`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only described; `update` writes it")]
+struct Txt {
+    #[schema(value_type = KeyDigest)]
+    txt: String,
 }
 
 #[cfg(test)]

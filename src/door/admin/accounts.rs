@@ -8,15 +8,31 @@ use uuid::Uuid;
 use super::failure::{Body, Failure, Segment};
 use super::{AdminState, time};
 use crate::account::AllowFrom;
-use crate::api::{Account, CreatedAccount, NewAccount};
+use crate::api::{Account, ApiError, CreatedAccount, NewAccount};
 use crate::store::{Holder, RegisterLabel, UpdateError, Writer};
 use crate::zone::{Label, Name};
 use crate::{account, door};
 
+/// All accounts, oldest first.
+#[utoipa::path(
+    get, path = "/v1/accounts", tag = "accounts", operation_id = "list_accounts",
+    responses((status = 200, description = "The accounts.", body = Vec<Account>)),
+    security(("administrator" = [])),
+)]
 pub(super) async fn list(State(state): State<AdminState>) -> Result<Json<Vec<Account>>, Failure> {
     Ok(Json(state.writer.accounts().await?.into_iter().map(described).collect()))
 }
 
+/// Makes an account with one label. The password is shown only here.
+#[utoipa::path(
+    post, path = "/v1/accounts", tag = "accounts", operation_id = "create_account",
+    request_body = Option<NewAccount>,
+    responses(
+        (status = 201, description = "The account.", body = CreatedAccount),
+        (status = 409, description = "The label cannot be had.", body = ApiError),
+    ),
+    security(("administrator" = [])),
+)]
 pub(super) async fn create(
     State(state): State<AdminState>,
     Body(wanted): Body<Option<NewAccount>>,
@@ -30,10 +46,24 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(created)))
 }
 
+/// One account.
+#[utoipa::path(
+    get, path = "/v1/accounts/{id}", tag = "accounts", operation_id = "show_account",
+    params(("id" = String, Path, description = "A user name, a label or `<label>.<zone>`.", min_length = 1)),
+    responses((status = 200, description = "The account.", body = Account)),
+    security(("administrator" = [])),
+)]
 pub(super) async fn show(State(state): State<AdminState>, Segment(id): Segment) -> Result<Json<Account>, Failure> {
     Ok(Json(described(find(&state.writer, &id).await?)))
 }
 
+/// Deletes an account. Its labels can never be registered again.
+#[utoipa::path(
+    delete, path = "/v1/accounts/{id}", tag = "accounts", operation_id = "delete_account",
+    params(("id" = String, Path, description = "A user name, a label or `<label>.<zone>`.", min_length = 1)),
+    responses((status = 200, description = "The account as it was.", body = Account)),
+    security(("administrator" = [])),
+)]
 pub(super) async fn delete(State(state): State<AdminState>, Segment(id): Segment) -> Result<Json<Account>, Failure> {
     let account = find(&state.writer, &id).await?;
     let deleted = described(state.writer.delete_account(account.username).await?);
