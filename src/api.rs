@@ -101,6 +101,7 @@ pub struct Alias {
 #[serde(deny_unknown_fields)]
 pub struct NewAlias {
     /// With or without `_acme-challenge.` or `*.` in front.
+    #[schema(value_type = CertifiedName)]
     pub domain: Name,
     /// A label that an account owns, alone or as a full domain name.
     pub label: String,
@@ -247,9 +248,24 @@ pub struct DomainName;
 impl ToSchema for DomainName {}
 impl PartialSchema for DomainName {
     fn schema() -> RefOr<Schema> {
-        let text = ObjectBuilder::new().schema_type(Type::String).max_length(Some(253));
-        text.pattern(Some(r"^(\*\.)?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?$")).into()
+        domain_name(253)
     }
+}
+
+/// The same, with room for `_acme-challenge.` in front.
+pub struct CertifiedName;
+
+impl ToSchema for CertifiedName {}
+impl PartialSchema for CertifiedName {
+    fn schema() -> RefOr<Schema> {
+        domain_name(237)
+    }
+}
+
+/// `most`: characters (RFC 1035 section 2.3.4).
+fn domain_name(most: usize) -> RefOr<Schema> {
+    let text = ObjectBuilder::new().schema_type(Type::String).max_length(Some(most));
+    text.pattern(Some(r"^(\*\.)?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?$")).into()
 }
 
 /// The text of a TXT value, as the documents describe it.

@@ -26,7 +26,7 @@ use super::json::{
 };
 use super::{ClientAddress, Limits};
 use crate::account::Credential;
-use crate::api::DomainName;
+use crate::api::{CertifiedName, DomainName};
 use crate::store::{Actor, UpdateError, Writer};
 use crate::zone::{Edit, Name, TxtValue, Update};
 
@@ -156,7 +156,7 @@ enum Challenge {
     },
     /// As the CA gave it: lego's mode RAW.
     Raw {
-        #[schema(value_type = DomainName)]
+        #[schema(value_type = CertifiedName)]
         domain: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         token: Option<String>,

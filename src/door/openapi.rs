@@ -14,7 +14,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::json::Refusal;
-use crate::api::ApiError;
+use crate::api::{ApiError, DomainName, ValueText};
 
 /// The API that clients use.
 #[derive(OpenApi)]
@@ -38,7 +38,7 @@ pub(super) struct Public;
         description = "What an administrator may do, on loopback. Any other path is answered with 404, any other \
             method with 405 and `Allow`."
     ),
-    components(schemas(ApiError))
+    components(schemas(ApiError, DomainName, ValueText))
 )]
 pub(super) struct Administration;
 
