@@ -2,15 +2,19 @@
 //!
 //! Times are RFC 3339 in UTC. A failed request has an [`ApiError`] as its body.
 
+mod schema;
+mod tsig_keys;
+
+pub(crate) use schema::{CertifiedName, Cidr, DomainName, ValueText, pattern};
+pub use tsig_keys::{NewTsigKey, Secret, TsigKey, TsigKeySource};
+
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::{RefOr, Schema};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::zone::{Label, MAX_VALUE_OCTETS, Name};
+use crate::zone::{Label, Name};
 
 /// `GET /v1/status`
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -57,7 +61,7 @@ pub struct Account {
     pub fulldomains: Vec<Name>,
     pub allowfrom: Vec<String>,
     pub created: jiff::Timestamp,
-    /// When a value was last put in.
+    /// When the account last put in or took out a value.
     pub updated: Option<jiff::Timestamp>,
     /// How many credentials are valid.
     pub credentials: usize,
@@ -105,6 +109,64 @@ pub struct NewAlias {
     pub domain: Name,
     /// A label that an account owns, alone or as a full domain name.
     pub label: String,
+}
+
+/// Body of `POST /v1/accounts/{id}/labels`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewLabel {
+    /// A random one if left out.
+    #[serde(default)]
+    pub label: Option<Label>,
+}
+
+/// Answer of `POST /v1/accounts/{id}/labels`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AddedLabel {
+    pub username: Uuid,
+    pub subdomain: Label,
+    pub fulldomain: Name,
+}
+
+/// Body of `PUT /v1/accounts/{id}/allowfrom`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewAllowFrom {
+    /// None: from anywhere.
+    #[schema(value_type = Vec<Cidr>)]
+    pub allowfrom: Vec<String>,
+}
+
+/// Answer of `POST /v1/accounts/{id}/credentials`, which makes one more credential, and of `…/rotate`, which puts one in
+/// the place of all. The password is shown only here.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NewCredential {
+    /// With the label that `id` named, else the first one.
+    #[serde(flatten)]
+    pub account: CreatedAccount,
+    /// Of all labels, this one at the front.
+    pub fulldomains: Vec<Name>,
+    /// How many are valid now.
+    pub credentials: usize,
+}
+
+/// `GET /account` on the API of acme-dns: what an account may know of itself.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AccountState {
+    pub username: Uuid,
+    pub labels: Vec<LabelState>,
+    pub allowfrom: Vec<String>,
+    pub created: jiff::Timestamp,
+    /// When the account last put in or took out a value.
+    pub updated: Option<jiff::Timestamp>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct LabelState {
+    pub subdomain: Label,
+    pub fulldomain: Name,
+    /// Oldest first.
+    pub values: Vec<TxtValue>,
 }
 
 /// One name and its values; `GET /v1/txt`, `GET /v1/txt/{name}`.
@@ -221,77 +283,4 @@ pub struct ApiError {
     pub error: String,
     /// For people.
     pub message: String,
-}
-
-/// A text of this form, for a schema.
-pub(crate) fn pattern(pattern: &str) -> RefOr<Schema> {
-    ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).into()
-}
-
-impl ToSchema for Name {}
-impl PartialSchema for Name {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new().schema_type(Type::String).description(Some("without the final dot")).into()
-    }
-}
-
-impl ToSchema for Label {}
-impl PartialSchema for Label {
-    fn schema() -> RefOr<Schema> {
-        pattern("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
-    }
-}
-
-/// A domain name without escapes, as the documents describe it: a final dot or none, after `*.` or not.
-pub struct DomainName;
-
-impl ToSchema for DomainName {}
-impl PartialSchema for DomainName {
-    fn schema() -> RefOr<Schema> {
-        domain_name(253)
-    }
-}
-
-/// The same, with room for `_acme-challenge.` in front.
-pub struct CertifiedName;
-
-impl ToSchema for CertifiedName {}
-impl PartialSchema for CertifiedName {
-    fn schema() -> RefOr<Schema> {
-        domain_name(237)
-    }
-}
-
-/// `most`: characters (RFC 1035 section 2.3.4).
-fn domain_name(most: usize) -> RefOr<Schema> {
-    let text = ObjectBuilder::new().schema_type(Type::String).max_length(Some(most));
-    text.pattern(Some(r"^(\*\.)?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?$")).into()
-}
-
-/// The text of a TXT value, as the documents describe it.
-pub struct ValueText;
-
-impl ToSchema for ValueText {}
-impl PartialSchema for ValueText {
-    fn schema() -> RefOr<Schema> {
-        let text = ObjectBuilder::new().schema_type(Type::String).max_length(Some(MAX_VALUE_OCTETS));
-        text.pattern(Some(r"^([^\\]|\\([^0-9]|[01][0-9]{2}|2[0-4][0-9]|25[0-5]))*$")).into()
-    }
-}
-
-/// An entry of `allowfrom`, as the documents describe it.
-pub struct Cidr;
-
-impl ToSchema for Cidr {}
-impl PartialSchema for Cidr {
-    fn schema() -> RefOr<Schema> {
-        const OCTET: &str = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
-        const H: &str = "[0-9A-Fa-f]{1,4}";
-        let ipv4 = format!(r"{OCTET}(\.{OCTET}){{3}}/(3[0-2]|[12]?[0-9])");
-        // `::` stands for at least one group.
-        let mut forms = vec![format!("({H}:){{7}}{H}"), format!("({H}:){{1,7}}:"), format!(":((:{H}){{1,7}}|:)")];
-        forms.extend((1..=6).map(|left| format!("({H}:){{1,{left}}}(:{H}){{1,{}}}", 7 - left)));
-        let ipv6 = format!(r"\[?({})\]?/(12[0-8]|1[01][0-9]|[1-9]?[0-9])", forms.join("|"));
-        pattern(&format!("^({ipv4}|{ipv6})$"))
-    }
 }

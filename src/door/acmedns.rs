@@ -3,6 +3,9 @@
 //! Clients send bodies under any content type or none, keys in any letter case, paths with doubled slashes; some cut
 //! the answers up with `sed`. Hence no `Json` extractor, no redirect, one-line answers in exactly this form, and no
 //! error that repeats what was sent.
+//!
+//! What acme-dns does not have is `DELETE /update`, with the credentials and the body of the POST: it takes the value
+//! away and answers as the POST does, also when the value was not there; and [`GET /account`](super::account).
 
 use std::net::IpAddr;
 
@@ -16,6 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::account;
 use super::guard::{DEADLINE, guarded};
 use super::json::{
     self, AnyLabel, FORBIDDEN, Failed, INTERNAL, JSON, KeyDigest, MALFORMED, Object, REGISTRATION_CLOSED, Refusal,
@@ -27,17 +31,18 @@ use crate::account::{AllowFrom, Credential};
 use crate::api::{Cidr, CreatedAccount};
 use crate::config::Registration;
 use crate::store::{Actor, RegisterLabel, Writer};
-use crate::zone::{Edit, Label, Update};
+use crate::zone::{Edit, Label, TxtValue, Update};
 
 const BAD_TXT: Refused = Refused(StatusCode::BAD_REQUEST, "bad_txt");
 const INVALID_ALLOWFROM: Refused = Refused(StatusCode::BAD_REQUEST, "invalid_allowfrom_cidr");
 
-/// Serves `/register`, `/update` and `/health`, and beside them `httpreq`. Behind the
+/// Serves `/register`, `/update`, `/account` and `/health`, and beside them `httpreq`. Behind the
 /// [`Front`](super::Front).
 pub fn router(writer: Writer, registration: Registration) -> Router {
     let routes = OpenApiRouter::with_openapi(openapi::Public::openapi())
         .routes(routes!(register))
-        .routes(routes!(update))
+        .routes(routes!(put, remove))
+        .routes(routes!(account::show))
         .routes(routes!(health))
         .with_state(Door { writer: writer.clone(), registration })
         .merge(httpreq::routes(writer));
@@ -58,8 +63,8 @@ const DOCUMENT: openapi::Completion = openapi::Completion {
 };
 
 #[derive(Clone)]
-struct Door {
-    writer: Writer,
+pub(super) struct Door {
+    pub(super) writer: Writer,
     registration: Registration,
 }
 
@@ -99,14 +104,40 @@ async fn register(
     responses((status = 200, description = "The value.", body = Txt)),
     security(("user" = [], "key" = [])),
 )]
-async fn update(
+async fn put(
     State(door): State<Door>,
     ClientAddress(source): ClientAddress,
     limits: Limits,
     request: Request,
 ) -> Result<Response, Failed> {
+    update(&door.writer, limits, source, request, Edit::Add).await
+}
+
+/// Removes a value from a label of the account, if it is there.
+#[utoipa::path(
+    delete, path = "/update", tag = "acme-dns", operation_id = "remove",
+    request_body = NewValue,
+    responses((status = 200, description = "The value.", body = Txt)),
+    security(("user" = [], "key" = [])),
+)]
+async fn remove(
+    State(door): State<Door>,
+    ClientAddress(source): ClientAddress,
+    limits: Limits,
+    request: Request,
+) -> Result<Response, Failed> {
+    update(&door.writer, limits, source, request, Edit::Remove).await
+}
+
+async fn update(
+    writer: &Writer,
+    limits: Limits,
+    source: IpAddr,
+    request: Request,
+    edit: fn(TxtValue) -> Edit,
+) -> Result<Response, Failed> {
     let (head, body) = json::read(request).await?;
-    let outcome = put(&door.writer, limits, source, &head.headers, &body).await;
+    let outcome = change(writer, limits, source, &head.headers, &body, edit).await;
     if let Err(Failed::Refused(FORBIDDEN)) = outcome {
         let user = head.headers.get("x-api-user").map(HeaderValue::as_bytes).unwrap_or_default();
         tracing::warn!(client = %source, user = %shown(user), "update refused: credentials, address or label");
@@ -124,13 +155,15 @@ async fn health() -> StatusCode {
     StatusCode::OK
 }
 
-/// Adds the value that `body` asks for. In the order of acme-dns: everything about who may is checked before the value.
-async fn put(
+/// Does the edit with the value that `body` names. In the order of acme-dns: everything about who may is checked before
+/// the value.
+async fn change(
     writer: &Writer,
     limits: Limits,
     source: IpAddr,
     headers: &HeaderMap,
     body: &str,
+    edit: fn(TxtValue) -> Edit,
 ) -> Result<String, Failed> {
     let (username, credential) = credentials(headers).ok_or(FORBIDDEN)?;
     let asked = NewValue::read(body).ok_or(FORBIDDEN)?;
@@ -145,12 +178,12 @@ async fn put(
     };
     let txt = value.to_string();
     let admit = move || limits.account(username, source).map_err(Failed::from);
-    writer.update_admitted(actor, vec![Update { name, edit: Edit::Add(value) }], admit).await?;
+    writer.update_admitted(actor, vec![Update { name, edit: edit(value) }], admit).await?;
     Ok(txt)
 }
 
 /// `X-Api-User` and `X-Api-Key`.
-fn credentials(headers: &HeaderMap) -> Option<(Uuid, Credential)> {
+pub(super) fn credentials(headers: &HeaderMap) -> Option<(Uuid, Credential)> {
     let text = |name| headers.get(name)?.to_str().ok();
     json::credentials(text("x-api-user")?, text("x-api-key")?)
 }

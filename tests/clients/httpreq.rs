@@ -1,36 +1,108 @@
-//! lego's `httpreq`, with basic authentication.
+//! `httpreq` of lego, old and new, and of certbot-lego-httpreq, with an account's credentials as basic authentication.
 
-use super::support::{Acmezone, Lego, Nsd, Pebble, PebbleVersion, Query, RawDns, Reply, Rtype, Unbound, verify_chain};
-use super::{NAMES, OURS, PARENT};
+use crate::multi;
+use crate::stage::{NAMES, OURS, Stage};
+use crate::support::{Acmezone, Certbot, Lego, LegoVersion, Query, RawDns, Registered, Reply, Rtype};
 
-/// Apex and wildcard at this endpoint of the server; both values are taken away afterwards.
-fn lego_gets_a_wildcard_by_httpreq(path: &str) {
+/// A stage with a CNAME to a new account, which serves the challenge name itself too if the client follows no CNAME.
+fn registered(alias: bool) -> (Stage, Registered) {
     let server = Acmezone::start(OURS);
     let account = server.register();
-    let delegation = format!("{PARENT}_acme-challenge CNAME {}.\n", account.fulldomain);
-    let nsd = Nsd::start(&[("example.test", &delegation)]);
-    let unbound = Unbound::start(&[("example.test", nsd.port()), ("auth.acme.test", server.dns.port())]);
-    let pebble = Pebble::start(PebbleVersion::V2_10_1, unbound.addr());
-    let lego = Lego::new(&pebble, "httpreq", unbound.addr())
+    if alias {
+        server.cli(&["alias", "add", "example.test", &account.subdomain]).expect_success();
+    }
+    (Stage::with_cname(server, &account.fulldomain), account)
+}
+
+/// Every one of these clients takes its values away.
+#[track_caller]
+fn assert_no_value_is_left(stage: &Stage, account: &Registered) {
+    let answer = RawDns::new(stage.server.dns).udp(&Query::new(&account.fulldomain, Rtype::TXT).bytes());
+    assert_eq!(Reply::parse(&answer.expect("an answer")).txt_values(), Vec::<String>::new());
+}
+
+fn lego_gets_a_wildcard(version: LegoVersion, path: &str, mode: &str) {
+    let (stage, account) = registered(mode == "RAW");
+    let lego = Lego::of_version(version, &stage.pebble, "httpreq", stage.unbound.addr())
         .domains(NAMES)
-        .env("HTTPREQ_ENDPOINT", &format!("http://{}{path}", server.api))
+        .env("HTTPREQ_ENDPOINT", &format!("{}{path}", stage.api()))
+        .env("HTTPREQ_MODE", mode)
         .env("HTTPREQ_USERNAME", &account.username)
+        .env("HTTPREQ_PASSWORD", &account.password)
         .env("HTTPREQ_POLLING_INTERVAL", "1");
-    let lego = lego.env("HTTPREQ_PASSWORD", &"x".repeat(40));
-    lego.run(&["run"]).expect_failure();
-    let lego = lego.env("HTTPREQ_PASSWORD", &account.password);
     lego.run(&["run"]).expect_success();
-    verify_chain(&lego.certificate_pem("example.test"), &pebble.issuance_root_pem(), NAMES);
-    let left = RawDns::new(server.dns).udp(&Query::new(&account.fulldomain, Rtype::TXT).bytes());
-    assert!(Reply::parse(&left.expect("an answer")).txt_values().is_empty());
+    stage.judge(&lego.certificate_pem("example.test"));
+    assert_no_value_is_left(&stage, &account);
 }
 
 #[test]
 fn lego_gets_a_wildcard_through_httpreq() {
-    lego_gets_a_wildcard_by_httpreq("");
+    lego_gets_a_wildcard(LegoVersion::V4_35_2, "", "");
 }
 
 #[test]
-fn lego_gets_a_wildcard_through_httpreq_with_a_slash_at_the_end_of_its_endpoint() {
-    lego_gets_a_wildcard_by_httpreq("/");
+fn lego_gets_a_wildcard_through_httpreq_in_raw_mode_with_an_alias() {
+    lego_gets_a_wildcard(LegoVersion::V4_35_2, "/", "RAW");
+}
+
+#[test]
+fn debians_lego_gets_a_wildcard_through_httpreq() {
+    lego_gets_a_wildcard(LegoVersion::Debian491, "/", "");
+}
+
+#[test]
+fn debians_lego_gets_a_wildcard_through_httpreq_in_raw_mode_with_an_alias() {
+    lego_gets_a_wildcard(LegoVersion::Debian491, "", "RAW");
+}
+
+#[test]
+fn lego_fails_through_httpreq_with_a_wrong_password() {
+    let (stage, account) = registered(false);
+    let lego = Lego::new(&stage.pebble, "httpreq", stage.unbound.addr())
+        .domains(NAMES)
+        .env("HTTPREQ_ENDPOINT", &stage.api())
+        .env("HTTPREQ_USERNAME", &account.username)
+        .env("HTTPREQ_PASSWORD", &"x".repeat(40));
+    let said = lego.run(&["run"]).expect_failure().output();
+    assert!(said.contains("forbidden"), "lego shows what the server said: {said}");
+    assert_no_value_is_left(&stage, &account);
+}
+
+fn certbot_dns_multi_gets_a_wildcard(mode: &str) {
+    let (stage, account) = registered(mode == "RAW");
+    let api = stage.api();
+    let settings = [
+        ("HTTPREQ_ENDPOINT", api.as_str()),
+        ("HTTPREQ_MODE", mode),
+        ("HTTPREQ_USERNAME", &account.username),
+        ("HTTPREQ_PASSWORD", &account.password),
+    ];
+    multi::gets_a_wildcard(&stage, Certbot::new(&stage.pebble), "httpreq", &settings);
+    assert_no_value_is_left(&stage, &account);
+}
+
+#[test]
+fn certbot_dns_multi_gets_a_wildcard_through_httpreq() {
+    certbot_dns_multi_gets_a_wildcard("");
+}
+
+#[test]
+fn certbot_dns_multi_gets_a_wildcard_through_httpreq_in_raw_mode_with_an_alias() {
+    certbot_dns_multi_gets_a_wildcard("RAW");
+}
+
+/// It posts a form, and follows no CNAME.
+#[test]
+fn certbot_lego_httpreq_gets_a_wildcard_with_an_alias() {
+    let (stage, account) = registered(true);
+    let credentials = format!(
+        "dns_httpreq_endpoint = {}\ndns_httpreq_username = {}\ndns_httpreq_password = {}\n",
+        stage.api(),
+        account.username,
+        account.password
+    );
+    let certbot = Certbot::new(&stage.pebble).plugin("dns-httpreq", &credentials);
+    certbot.certonly(NAMES).expect_success();
+    stage.judge(&certbot.certificate_pem("example.test"));
+    assert_no_value_is_left(&stage, &account);
 }

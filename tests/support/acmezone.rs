@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::http::{self, Answer};
@@ -145,6 +146,19 @@ impl Registered {
     /// The headers that authenticate.
     pub fn headers(&self) -> [(&str, &str); 2] {
         [("X-Api-User", &self.username), ("X-Api-Key", &self.password)]
+    }
+
+    /// The account as goacmedns, and what follows it, stores the one of this domain.
+    pub fn stored(&self, domain: &str, api_base: &str) -> Value {
+        let Registered { username, password, fulldomain, subdomain } = self;
+        json!({ domain: {
+            "fulldomain": fulldomain,
+            "subdomain": subdomain,
+            "username": username,
+            "password": password,
+            "server_url": api_base,
+            "allowfrom": [],
+        }})
     }
 
     /// The body of an update.

@@ -10,28 +10,46 @@ use tempfile::TempDir;
 
 use super::pebble::Pebble;
 use super::subprocess::{Finished, run};
-use super::tools::tool;
+use super::tools::{debian, tool};
+use super::tsig::TsigKey;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LegoVersion {
+    /// Debian's. It has no `acme-dns` provider.
+    Debian491,
+    V4_35_2,
+}
 
 /// A user of lego with a folder of its own: account, certificates and the acme-dns storage stay from run to run.
 pub struct Lego {
+    program: PathBuf,
     folder: TempDir,
     global: Vec<String>,
     environment: BTreeMap<String, String>,
 }
 
 impl Lego {
-    /// For an account at this CA, with DNS-01 through one of lego's providers: `acme-dns`, `httpreq`, `rfc2136`.
+    /// The newer one, for an account at this CA, with DNS-01 through one of lego's providers: `acme-dns`, `httpreq`,
+    /// `rfc2136`, `exec`.
     ///
     /// `resolver` is where lego looks for CNAMEs and zone cuts. Its propagation check is off: it asks the
     /// authoritative servers on port 53.
     pub fn new(pebble: &Pebble, provider: &str, resolver: SocketAddr) -> Lego {
+        Lego::of_version(LegoVersion::V4_35_2, pebble, provider, resolver)
+    }
+
+    pub fn of_version(version: LegoVersion, pebble: &Pebble, provider: &str, resolver: SocketAddr) -> Lego {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let lego = Lego { folder, global: Vec::new(), environment: BTreeMap::new() };
+        let (program, no_check) = match version {
+            LegoVersion::Debian491 => (debian("/usr/bin/lego"), "--dns.disable-cp"),
+            LegoVersion::V4_35_2 => (tool("lego"), "--dns.propagation-disable-ans"),
+        };
+        let lego = Lego { program, folder, global: Vec::new(), environment: BTreeMap::new() };
         let path = lego.folder.path().display().to_string();
         let root = pebble.root_pem_path().display().to_string();
         lego.arguments(&["--server", &pebble.directory_url(), "--path", &path])
             .arguments(&["--accept-tos", "--email", "someone@example.test"])
-            .arguments(&["--dns", provider, "--dns.resolvers", &resolver.to_string(), "--dns.propagation-disable-ans"])
+            .arguments(&["--dns", provider, "--dns.resolvers", &resolver.to_string(), no_check])
             .env("LEGO_CA_CERTIFICATES", &root)
     }
 
@@ -44,6 +62,16 @@ impl Lego {
     /// Where `acme_dns` has lego store its accounts.
     pub fn acme_dns_storage(&self) -> PathBuf {
         self.folder.path().join("acme-dns.json")
+    }
+
+    /// For the `rfc2136` provider: the server, and the key that it shares with lego.
+    pub fn rfc2136(self, server: SocketAddr, key: &TsigKey) -> Lego {
+        self.env("RFC2136_NAMESERVER", &server.to_string())
+            .env("RFC2136_TSIG_KEY", &key.name)
+            .env("RFC2136_TSIG_SECRET", &key.secret())
+            .env("RFC2136_TSIG_ALGORITHM", &format!("{}.", key.algorithm))
+            .env("RFC2136_SEQUENCE_INTERVAL", "1")
+            .env("RFC2136_POLLING_INTERVAL", "1")
     }
 
     /// The names to be certified; the first gives the files their name.
@@ -65,7 +93,7 @@ impl Lego {
     /// Runs one command to its end: `run(&["run"])`, `run(&["renew", "--force-cert-domains"])`.
     #[track_caller]
     pub fn run(&self, command_and_arguments: &[&str]) -> Finished {
-        let mut command = Command::new(tool("lego"));
+        let mut command = Command::new(&self.program);
         command.args(&self.global).args(command_and_arguments).envs(&self.environment);
         run("lego", command, Duration::from_secs(60))
     }

@@ -13,6 +13,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod acmezone;
+mod certbot;
 mod certificate;
 mod dig;
 pub mod flood;
@@ -32,17 +33,18 @@ pub mod update;
 mod wait;
 
 pub use acmezone::{Acmezone, Registered};
+pub use certbot::Certbot;
 pub use certificate::{Tls, names_in, verify_chain};
 pub use dig::dig;
 pub use judge::{Judged, Meaning, judge};
-pub use lego::Lego;
+pub use lego::{Lego, LegoVersion};
 pub use nsd::Nsd;
 pub use pebble::{Pebble, PebbleBuilder, PebbleVersion};
 pub use ports::free_port;
 pub use raw_dns::{Query, RawDns, TcpConnection, wire_name};
 pub use reply::{Edns, Question, Record, Reply};
 pub use subprocess::{Finished, Subprocess, run};
-pub use tools::{debian, tool};
+pub use tools::{debian, python_tool, tool};
 pub use tsig::{Signature, Signed, Stamp, TsigKey, now};
 pub use unbound::Unbound;
 pub use update::{Update, nsupdate};

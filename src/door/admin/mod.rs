@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `token.rs` | the token: made at every start, readable by the server's user alone |
-//! | `accounts.rs`, `aliases.rs`, `txt.rs`, `zones.rs`, `certificates.rs` | one noun each |
+//! | `accounts.rs`, `aliases.rs`, `txt.rs`, `tsig_keys.rs`, `zones.rs`, `certificates.rs` | one noun each |
 //! | `failure.rs` | refusals, and what is read from a request |
 //!
 //! The types of the bodies are in [`crate::api`].
@@ -13,6 +13,7 @@ mod aliases;
 mod certificates;
 mod failure;
 mod token;
+mod tsig_keys;
 mod txt;
 mod zones;
 
@@ -83,10 +84,17 @@ pub fn router(state: AdminState) -> Router {
         .routes(routes!(status))
         .routes(routes!(accounts::list, accounts::create))
         .routes(routes!(accounts::show, accounts::delete))
+        .routes(routes!(accounts::add_label))
+        .routes(routes!(accounts::allow_from))
+        .routes(routes!(accounts::mint))
+        .routes(routes!(accounts::rotate))
+        .routes(routes!(accounts::remove_label))
         .routes(routes!(aliases::list, aliases::add))
         .routes(routes!(aliases::remove))
         .routes(routes!(txt::list))
         .routes(routes!(txt::show, txt::add, txt::replace, txt::remove))
+        .routes(routes!(tsig_keys::list, tsig_keys::create))
+        .routes(routes!(tsig_keys::show, tsig_keys::revoke))
         .routes(routes!(zones::list))
         .routes(routes!(zones::show))
         .routes(routes!(certificates::list))
@@ -164,11 +172,6 @@ async fn status(State(state): State<AdminState>) -> Result<Json<Status>, Failure
         dns_counters: counters.0(),
         certificates: issuer.list().await?,
     }))
-}
-
-/// Seconds since 1970 as the API shows them.
-fn time(seconds: crate::zone::Timestamp) -> jiff::Timestamp {
-    i64::try_from(seconds).ok().and_then(|at| jiff::Timestamp::from_second(at).ok()).unwrap_or(jiff::Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -1,0 +1,109 @@
+//! What every client meets: the customer's zone at another name server, this server, a resolver, and a CA.
+
+use serde_json::json;
+
+use crate::support::{Acmezone, Nsd, Pebble, PebbleVersion, TsigKey, Unbound, verify_chain};
+
+/// What every order is for.
+pub const NAMES: &[&str] = &["example.test", "*.example.test"];
+/// Our zone with the labels.
+pub const OURS: &str = "[[zone]]\norigin = \"auth.acme.test\"\nnameservers = [\"ns1.acme.test\"]\n";
+/// The label of an account that the administrator made.
+pub const LABEL: &str = "customer";
+/// A zone of ours that the customer has delegated.
+pub const DELEGATED: &str = "_acme-challenge.example.test";
+
+/// The customer's zone before anything is delegated.
+const PARENT: &str = "$TTL 1\n@ SOA ns hostmaster 1 3600 600 86400 1\n@ NS ns\nns A 127.0.0.1\n";
+
+pub struct Stage {
+    pub server: Acmezone,
+    nsd: Nsd,
+    pub unbound: Unbound,
+    pub pebble: Pebble,
+}
+
+impl Stage {
+    /// With this in the customer's zone.
+    #[track_caller]
+    pub fn open(server: Acmezone, version: PebbleVersion, delegation: &str) -> Stage {
+        let nsd = Nsd::start(&[("example.test", &format!("{PARENT}{delegation}\n"))]);
+        let port = server.dns.port();
+        let mut stubs = vec![("example.test", nsd.port()), ("auth.acme.test", port)];
+        // The resolver follows no delegation by itself.
+        stubs.extend(delegation.contains(" NS ").then_some((DELEGATED, port)));
+        let unbound = Unbound::start(&stubs);
+        // Its keys are made at the start: those of this kind at once.
+        let pebble = Pebble::builder(version, unbound.addr()).config("keyAlgorithm", json!("ecdsa")).start();
+        Stage { server, nsd, unbound, pebble }
+    }
+
+    /// The customer has made a CNAME.
+    #[track_caller]
+    pub fn with_cname(server: Acmezone, target: &str) -> Stage {
+        Stage::open(server, PebbleVersion::V2_10_1, &cname(target))
+    }
+
+    /// The customer has delegated the challenge name itself, to a server with that zone.
+    #[track_caller]
+    pub fn with_delegation(server: Acmezone) -> Stage {
+        Stage::open(server, PebbleVersion::V2_10_1, "_acme-challenge NS ns1.acme.test.")
+    }
+
+    /// The customer changes what he has delegated.
+    #[track_caller]
+    pub fn delegate(&mut self, delegation: &str) {
+        self.nsd.replace(&[("example.test", &format!("{PARENT}{delegation}\n"))]);
+    }
+
+    pub fn api(&self) -> String {
+        format!("http://{}", self.server.api)
+    }
+
+    /// Panics unless this is a certificate for both names by the CA.
+    #[track_caller]
+    pub fn judge(&self, chain_pem: &str) {
+        self.judge_for(chain_pem, NAMES);
+    }
+
+    /// The same for other names.
+    #[track_caller]
+    pub fn judge_for(&self, chain_pem: &str, names: &[&str]) {
+        verify_chain(chain_pem, &self.pebble.issuance_root_pem(), names);
+    }
+}
+
+/// The line for the customer's zone.
+pub fn cname(target: &str) -> String {
+    format!("_acme-challenge CNAME {target}.")
+}
+
+/// The name of `LABEL`.
+pub fn labelled() -> String {
+    format!("{LABEL}.auth.acme.test")
+}
+
+/// A server where the account of `LABEL` exists and the key may change its values.
+#[track_caller]
+pub fn server_with_label(key: &TsigKey) -> Acmezone {
+    let key = key.table(&format!("labels = [\"{LABEL}\"]"));
+    let server = Acmezone::start(&(OURS.to_owned() + &key));
+    server.cli(&["account", "create", "--label", LABEL]).expect_success();
+    server
+}
+
+/// A server with the zone that the customer has delegated, which the key may change.
+#[track_caller]
+pub fn server_with_zone(key: &TsigKey) -> Acmezone {
+    let zone = format!("[[zone]]\norigin = \"{DELEGATED}\"\nnameservers = [\"ns1.acme.test\"]\n");
+    Acmezone::start(&(OURS.to_owned() + &zone + &key.table(&format!("below = [\"{DELEGATED}\"]"))))
+}
+
+/// A server with a label, where the customer's challenge name is a zone of its own too: for clients that follow no
+/// CNAME.
+#[track_caller]
+pub fn server_with_alias(key: &TsigKey) -> Acmezone {
+    let server = server_with_label(key);
+    server.cli(&["alias", "add", "example.test", LABEL]).expect_success();
+    server
+}
