@@ -6,6 +6,9 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::zone::{Label, MAX_VALUE_OCTETS, Name};
 
+/// Longest note, characters.
+pub(crate) const NOTE_LIMIT: usize = 200;
+
 /// A text of this form, for a schema.
 pub(crate) fn pattern(pattern: &str) -> RefOr<Schema> {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).into()
@@ -59,6 +62,17 @@ impl PartialSchema for ValueText {
     fn schema() -> RefOr<Schema> {
         let text = ObjectBuilder::new().schema_type(Type::String).max_length(Some(MAX_VALUE_OCTETS));
         text.pattern(Some(r"^([^\\]|\\([^0-9]|[01][0-9]{2}|2[0-4][0-9]|25[0-5]))*$")).into()
+    }
+}
+
+/// A line for people, as the documents describe it.
+pub struct Note;
+
+impl ToSchema for Note {}
+impl PartialSchema for Note {
+    fn schema() -> RefOr<Schema> {
+        let text = ObjectBuilder::new().schema_type(Type::String).max_length(Some(NOTE_LIMIT));
+        text.pattern(Some(r"^[^\x00-\x1F\x7F-\x9F]*$")).into()
     }
 }
 

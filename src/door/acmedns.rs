@@ -7,11 +7,14 @@
 //! What acme-dns does not have is `DELETE /update`, with the credentials and the body of the POST: it takes the value
 //! away and answers as the POST does, also when the value was not there; and [`GET /account`](super::account).
 
+pub mod storage;
+mod tokens;
+
 use std::net::IpAddr;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tower::ServiceExt;
 use utoipa::{OpenApi, ToSchema};
@@ -23,7 +26,7 @@ use super::account;
 use super::guard::{DEADLINE, guarded};
 use super::json::{
     self, AnyLabel, FORBIDDEN, Failed, INTERNAL, JSON, KeyDigest, MALFORMED, Object, REGISTRATION_CLOSED, Refusal,
-    Refused, key_digest, shown, with_plain_path,
+    Refused, key_digest, shown,
 };
 use super::{ClientAddress, Limits};
 use super::{httpreq, openapi};
@@ -39,7 +42,10 @@ const INVALID_ALLOWFROM: Refused = Refused(StatusCode::BAD_REQUEST, "invalid_all
 /// Serves `/register`, `/update`, `/account` and `/health`, and beside them `httpreq`. Behind the
 /// [`Front`](super::Front).
 pub fn router(writer: Writer, registration: Registration) -> Router {
-    let routes = OpenApiRouter::with_openapi(openapi::Public::openapi())
+    let mut described = openapi::Public::openapi();
+    described.merge(tokens::Described::openapi());
+    described.merge(storage::Described::openapi());
+    let routes = OpenApiRouter::with_openapi(described)
         .routes(routes!(register))
         .routes(routes!(put, remove))
         .routes(routes!(account::show))
@@ -76,6 +82,7 @@ pub(super) struct Door {
         (status = 201, description = "The account.", body = CreatedAccount),
         (status = 403, description = "Nobody can register.", body = Refusal),
     ),
+    security((), ("token" = []), ("bearer" = [])),
 )]
 async fn register(
     State(door): State<Door>,
@@ -87,13 +94,23 @@ async fn register(
         return Err(REGISTRATION_CLOSED.into());
     }
     limits.registration(source)?;
-    let (_, body) = json::read(request).await?;
-    let wanted = NewAccount::read(&body).ok_or(MALFORMED)?;
-    let allow_from = AllowFrom::parse(&wanted.allowfrom).map_err(|_| INVALID_ALLOWFROM)?;
-    let registration = door.writer.register(allow_from, RegisterLabel::Random).await?;
+    let (head, body) = json::read(request).await?;
+    // Who needs no token is not refused for a bad one.
+    let by_token = door.registration == Registration::Token;
+    let token = by_token.then(|| tokens::shown(&head, source)).transpose()?;
+    let wanted = NewAccount::read(&body).ok_or(MALFORMED);
+    let allow_from = wanted.and_then(|wanted| AllowFrom::parse(&wanted.allowfrom).map_err(|_| INVALID_ALLOWFROM));
+    let (registration, token) = match token {
+        None => (door.writer.register(allow_from?, RegisterLabel::Random).await?, None),
+        Some(token) => {
+            let (registration, token) = tokens::register(&door.writer, &token, allow_from, source).await?;
+            (registration, Some(token))
+        }
+    };
     let created = super::created(&registration).map_err(|_| INTERNAL)?;
     let body = serde_json::to_string(&created).map_err(|_| INTERNAL)?;
-    tracing::info!(username = %created.username, name = %created.fulldomain, client = %source, "registered");
+    let (token, note) = token.map(|token| (token.id, token.note)).unzip();
+    tracing::info!(username = %created.username, name = %created.fulldomain, client = %source, token, note, "registered");
     Ok((StatusCode::CREATED, JSON, body).into_response())
 }
 
@@ -240,9 +257,26 @@ impl NewValue {
 /// Answer of `/update`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only described; `update` writes it")]
-struct Txt {
+pub(super) struct Txt {
     #[schema(value_type = KeyDigest)]
     txt: String,
+}
+
+/// Brings `//update`, `/update/` and `/UPDATE` to the form of the routes. acme-dns redirects them, which makes clients
+/// lose the body or give up. A registration token in front is taken out of the path.
+fn with_plain_path(mut request: Request) -> Request {
+    let mut parts: Vec<&str> = request.uri().path().split('/').filter(|part| !part.is_empty()).collect();
+    let token = tokens::take_from_path(&mut parts);
+    let path = parts.iter().fold(String::new(), |path, part| path + "/" + part).to_ascii_lowercase();
+    if path != request.uri().path()
+        && let Ok(uri) = path.parse::<Uri>()
+    {
+        *request.uri_mut() = uri;
+    }
+    if let Some(token) = token {
+        request.extensions_mut().insert(token);
+    }
+    request
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! `acme.sh` takes any body that contains the value in quotes for success.
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -58,6 +58,10 @@ impl IntoResponse for Refused {
         let mut response = refused(status, error);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        // What acme-dns refuses has no such field.
+        if status == StatusCode::UNAUTHORIZED && self != FORBIDDEN {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
@@ -207,19 +211,6 @@ impl PartialSchema for KeyDigest {
     fn schema() -> RefOr<Schema> {
         pattern("^[A-Za-z0-9_-]{43}$")
     }
-}
-
-/// Brings `//update`, `/update/` and `/UPDATE` to the form of the routes. acme-dns redirects them, which makes clients
-/// lose the body or give up.
-pub(super) fn with_plain_path(mut request: Request) -> Request {
-    let parts = request.uri().path().split('/').filter(|part| !part.is_empty());
-    let path = parts.fold(String::new(), |path, part| path + "/" + part).to_ascii_lowercase();
-    if path != request.uri().path()
-        && let Ok(uri) = path.parse::<Uri>()
-    {
-        *request.uri_mut() = uri;
-    }
-    request
 }
 
 /// What a stranger sent, safe for a log line.

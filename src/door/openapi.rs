@@ -43,13 +43,15 @@ pub(super) struct Public;
 pub(super) struct Administration;
 
 /// The names of the security schemes, for `security(…)` at the handlers.
-pub(super) fn schemes() -> [(&'static str, SecurityScheme); 4] {
+pub(super) fn schemes() -> [(&'static str, SecurityScheme); 6] {
     let key = |header| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(header)));
     let http = |scheme| SecurityScheme::Http(HttpBuilder::new().scheme(scheme).build());
     [
         ("user", key("X-Api-User")),
         ("key", key("X-Api-Key")),
         ("account", http(HttpAuthScheme::Basic)),
+        ("token", key("X-Registration-Token")),
+        ("bearer", http(HttpAuthScheme::Bearer)),
         ("administrator", http(HttpAuthScheme::Bearer)),
     ]
 }

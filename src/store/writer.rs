@@ -87,6 +87,8 @@ pub enum UpdateError {
     TsigKeyRefused(Name, String),
     #[error("the key {0} stands in the configuration file: take its [[tsig_key]] out there and restart the server")]
     ConfiguredTsigKey(Name),
+    #[error("there is no {what} with the id `{id}`")]
+    UnknownId { what: &'static str, id: String },
     #[error("no random numbers from the operating system: {0}")]
     NoRandomness(String),
     #[error(transparent)]
@@ -116,7 +118,7 @@ pub struct Writer {
     pub(super) keys: Arc<KeyRing>,
     pub(super) policy: Arc<Policy>,
     /// Of the zones of the configuration.
-    origins: Arc<[Name]>,
+    pub(super) origins: Arc<[Name]>,
 }
 
 /// Waits for the writer's thread to end, which it does when the last [`Writer`] is gone.

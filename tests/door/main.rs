@@ -1,5 +1,8 @@
 //! The HTTP doors over real sockets: raw octets in, the exact answer out.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod account;
 mod acmedns;
 mod admin;
@@ -10,5 +13,7 @@ mod house;
 mod httpreq;
 mod labels;
 mod malformed;
+mod storage;
+mod tokens;
 mod tsig_keys;
 mod wire;

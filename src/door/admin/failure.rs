@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 
-use crate::api::ApiError;
+use crate::api::{ApiError, NOTE_LIMIT};
 use crate::door::guard::{BodyError, read_body};
 use crate::store::UpdateError;
 
@@ -51,6 +51,14 @@ impl From<UpdateError> for Failure {
         let refusal = crate::door::refusal(&error);
         Failure::new(refusal.status, refusal.error, error.to_string())
     }
+}
+
+/// A note that an administrator keeps with a secret.
+pub(super) fn checked_note(note: String) -> Result<String, Failure> {
+    if note.chars().count() > NOTE_LIMIT || note.chars().any(char::is_control) {
+        return Err(Failure::bad_request(format!("a note is one line of at most {NOTE_LIMIT} characters")));
+    }
+    Ok(note)
 }
 
 /// The one variable part of the path.

@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `token.rs` | the token: made at every start, readable by the server's user alone |
-//! | `accounts.rs`, `aliases.rs`, `txt.rs`, `tsig_keys.rs`, `zones.rs`, `certificates.rs` | one noun each |
+//! | `accounts.rs`, `aliases.rs`, `tokens.rs`, `storages.rs`, `txt.rs`, `tsig_keys.rs`, `zones.rs`, `certificates.rs` | one noun each |
 //! | `failure.rs` | refusals, and what is read from a request |
 //!
 //! The types of the bodies are in [`crate::api`].
@@ -12,7 +12,9 @@ mod accounts;
 mod aliases;
 mod certificates;
 mod failure;
+mod storages;
 mod token;
+mod tokens;
 mod tsig_keys;
 mod txt;
 mod zones;
@@ -91,6 +93,10 @@ pub fn router(state: AdminState) -> Router {
         .routes(routes!(accounts::remove_label))
         .routes(routes!(aliases::list, aliases::add))
         .routes(routes!(aliases::remove))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(storages::list, storages::create))
+        .routes(routes!(storages::revoke))
         .routes(routes!(txt::list))
         .routes(routes!(txt::show, txt::add, txt::replace, txt::remove))
         .routes(routes!(tsig_keys::list, tsig_keys::create))
@@ -144,7 +150,7 @@ fn is_loopback(host: &Authority) -> bool {
 }
 
 /// The token of `Bearer …` (RFC 6750 section 2.1); the scheme in any letter case (RFC 9110 section 11.1).
-fn bearer(authorization: &str) -> Option<&str> {
+pub(super) fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
