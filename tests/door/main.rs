@@ -15,6 +15,7 @@ mod front;
 mod house;
 mod httpreq;
 mod labels;
+mod malformed;
 mod storage;
 mod tokens;
 mod tsig_keys;
