@@ -13,33 +13,69 @@ fn script(program: &str, stage: &Stage, key: &TsigKey, lines: &[&str]) -> String
     format!("{program} -y '{}' <<EOF\nserver {ip} {port}\n{lines}\nsend\nEOF", key.argument())
 }
 
-/// certbot's hooks, which know the domain alone.
-fn hooks_of_certbot(program: &str, stage: &Stage, key: &TsigKey, zone: &[&str]) {
-    let add = "update add _acme-challenge.$CERTBOT_DOMAIN. 60 TXT \"$CERTBOT_VALIDATION\"";
-    let delete = "update delete _acme-challenge.$CERTBOT_DOMAIN. TXT \"$CERTBOT_VALIDATION\"";
-    let [auth, cleanup] = [add, delete].map(|line| script(program, stage, key, &[zone, &[line]].concat()));
-    let certbot = Certbot::new(&stage.pebble).hooks(&auth, &cleanup);
+/// certbot has all values put in by the one script before it goes on, and taken away by the other when all is over.
+fn gets_a_wildcard_by_hooks(stage: &Stage, auth: &str, cleanup: &str) {
+    let certbot = Certbot::new(&stage.pebble).hooks(auth, cleanup);
     certbot.certonly(NAMES).expect_success();
     stage.judge(&certbot.certificate_pem("example.test"));
 }
 
 #[test]
-fn nsupdate_in_hooks_of_certbot_gets_a_wildcard_in_a_delegated_zone_that_it_finds() {
-    let key = TsigKey::new("nsupdate");
-    hooks_of_certbot("nsupdate", &Stage::with_delegation(server_with_zone(&key)), &key, &[]);
-}
-
-#[test]
-fn nsupdate_in_hooks_of_certbot_gets_a_wildcard_with_a_cname_and_an_alias_that_it_finds() {
-    let key = TsigKey::new("nsupdate");
-    hooks_of_certbot("nsupdate", &Stage::with_cname(server_with_alias(&key), &labelled()), &key, &[]);
-}
-
-#[test]
-fn knsupdate_in_hooks_of_certbot_gets_a_wildcard_in_a_delegated_zone() {
+fn knsupdate_in_hooks_gets_a_wildcard_in_a_delegated_zone() {
     let key = TsigKey::new("knsupdate");
+    let stage = Stage::with_delegation(server_with_zone(&key));
     let zone = "zone _acme-challenge.$CERTBOT_DOMAIN.";
-    hooks_of_certbot("knsupdate", &Stage::with_delegation(server_with_zone(&key)), &key, &[zone]);
+    let change = |line: &str| script("knsupdate", &stage, &key, &[zone, line]);
+    let auth = change("update add _acme-challenge.$CERTBOT_DOMAIN. 60 TXT \"$CERTBOT_VALIDATION\"");
+    let cleanup = change("update delete _acme-challenge.$CERTBOT_DOMAIN. TXT \"$CERTBOT_VALIDATION\"");
+    gets_a_wildcard_by_hooks(&stage, &auth, &cleanup);
+}
+
+/// What Posh-ACME's RFC2136 tells nsupdate.
+#[test]
+fn nsupdate_as_posh_acme_runs_it_gets_a_wildcard_in_a_delegated_zone() {
+    let key = TsigKey::new("posh-acme");
+    let stage = Stage::with_delegation(server_with_zone(&key));
+    let (ip, port) = (stage.server.dns.ip(), stage.server.dns.port());
+    let change = |what: &str| {
+        format!(
+            "nsupdate <<EOF\nserver {ip} {port}\nkey {}:{} {}\n\
+             update {what} _acme-challenge.$CERTBOT_DOMAIN. 60 TXT \"$CERTBOT_VALIDATION\"\nsend\nanswer\nEOF",
+            key.algorithm,
+            key.name,
+            key.secret()
+        )
+    };
+    gets_a_wildcard_by_hooks(&stage, &change("add"), &change("del"));
+}
+
+/// What acme.sh's dns_nsupdate tells nsupdate; it takes all values of the name away, once for each.
+fn nsupdate_as_acme_sh_runs_it(stage: &Stage, key: &TsigKey, name: &str) {
+    let (ip, port) = (stage.server.dns.ip(), stage.server.dns.port());
+    let TsigKey { name: key_name, algorithm, .. } = key;
+    let text = format!("key \"{key_name}\" {{ algorithm {algorithm}; secret \"{}\"; }};\n", key.secret());
+    let file = stage.server.folder().join("client.key");
+    fs::write(&file, text).expect("the folder is ours");
+    let file = file.display();
+    let change = |line: String| format!("nsupdate -k {file} <<EOF\nserver {ip} {port}\n{line}\nsend\nEOF");
+    let auth = change(format!("update add {name}. 60 in txt \"$CERTBOT_VALIDATION\""));
+    gets_a_wildcard_by_hooks(stage, &auth, &change(format!("update delete {name}. txt")));
+}
+
+#[test]
+fn nsupdate_as_acme_sh_runs_it_gets_a_wildcard_with_a_cname_and_an_alias() {
+    let key = TsigKey::new("acme.sh");
+    let stage = Stage::with_cname(server_with_alias(&key), &labelled());
+    nsupdate_as_acme_sh_runs_it(&stage, &key, "_acme-challenge.$CERTBOT_DOMAIN");
+}
+
+/// With `--challenge-alias`, and as Proxmox does it with its `alias`: the CNAME leads below the label.
+#[test]
+fn nsupdate_as_acme_sh_runs_it_gets_a_wildcard_with_a_challenge_alias() {
+    let key = TsigKey::new("acme.sh");
+    let challenge = format!("_acme-challenge.{}", labelled());
+    let stage = Stage::with_cname(server_with_label(&key), &challenge);
+    nsupdate_as_acme_sh_runs_it(&stage, &key, &challenge);
 }
 
 /// lego's `exec`, which has followed the CNAME and gives the name that it leads to.
