@@ -2,6 +2,10 @@
 //!
 //! Times are RFC 3339 in UTC. A failed request has an [`ApiError`] as its body.
 
+mod tsig_keys;
+
+pub use tsig_keys::{NewTsigKey, Secret, TsigKey, TsigKeySource};
+
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -50,7 +54,7 @@ pub struct Account {
     pub fulldomains: Vec<Name>,
     pub allowfrom: Vec<String>,
     pub created: jiff::Timestamp,
-    /// When a value was last put in.
+    /// When the account last put in or took out a value.
     pub updated: Option<jiff::Timestamp>,
     /// How many credentials are valid.
     pub credentials: usize,
@@ -96,6 +100,63 @@ pub struct NewAlias {
     pub domain: Name,
     /// A label that an account owns, alone or as a full domain name.
     pub label: String,
+}
+
+/// Body of `POST /v1/accounts/{id}/labels`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewLabel {
+    /// A random one if left out.
+    #[serde(default)]
+    pub label: Option<Label>,
+}
+
+/// Answer of `POST /v1/accounts/{id}/labels`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AddedLabel {
+    pub username: Uuid,
+    pub subdomain: Label,
+    pub fulldomain: Name,
+}
+
+/// Body of `PUT /v1/accounts/{id}/allowfrom`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewAllowFrom {
+    /// None: from anywhere.
+    pub allowfrom: Vec<String>,
+}
+
+/// Answer of `POST /v1/accounts/{id}/credentials`, which makes one more credential, and of `…/rotate`, which puts one in
+/// the place of all. The password is shown only here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewCredential {
+    /// With the label that `id` named, else the first one.
+    #[serde(flatten)]
+    pub account: CreatedAccount,
+    /// Of all labels, this one at the front.
+    pub fulldomains: Vec<Name>,
+    /// How many are valid now.
+    pub credentials: usize,
+}
+
+/// `GET /account` on the API of acme-dns: what an account may know of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AccountState {
+    pub username: Uuid,
+    pub labels: Vec<LabelState>,
+    pub allowfrom: Vec<String>,
+    pub created: jiff::Timestamp,
+    /// When the account last put in or took out a value.
+    pub updated: Option<jiff::Timestamp>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LabelState {
+    pub subdomain: Label,
+    pub fulldomain: Name,
+    /// Oldest first.
+    pub values: Vec<TxtValue>,
 }
 
 /// One name and its values; `GET /v1/txt`, `GET /v1/txt/{name}`.

@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use crate::api::{Account, Alias, ApiError, CertificateStatus, CreatedAccount, NewAccount, NewAlias, Progress};
-use crate::api::{Status, TxtName, Values, Zone};
+use crate::api::{Account, AddedLabel, Alias, ApiError, CertificateStatus, CreatedAccount, NewAccount, NewAlias};
+use crate::api::{NewAllowFrom, NewCredential, NewLabel, NewTsigKey, Progress, Status, TsigKey, TxtName, Values, Zone};
 use crate::config::Config;
 
 /// Longest time until a connection on this machine stands.
@@ -116,6 +116,30 @@ impl Client {
         self.answer(self.request(Method::DELETE, self.url(&["aliases", domain]))).await
     }
 
+    pub async fn add_label(&self, id: &str, wanted: &NewLabel) -> Result<AddedLabel, ClientError> {
+        self.send(Method::POST, self.url(&["accounts", id, "labels"]), wanted).await
+    }
+
+    /// `label` is a label or a full domain name. The account that it was taken from, as it is now.
+    pub async fn remove_label(&self, label: &str) -> Result<Account, ClientError> {
+        self.answer(self.request(Method::DELETE, self.url(&["labels", label]))).await
+    }
+
+    /// No CIDR: from anywhere.
+    pub async fn allow_from(&self, id: &str, allowfrom: Vec<String>) -> Result<Account, ClientError> {
+        self.send(Method::PUT, self.url(&["accounts", id, "allowfrom"]), &NewAllowFrom { allowfrom }).await
+    }
+
+    /// One more credential.
+    pub async fn mint(&self, id: &str) -> Result<NewCredential, ClientError> {
+        self.answer(self.request(Method::POST, self.url(&["accounts", id, "credentials"]))).await
+    }
+
+    /// One credential in the place of all.
+    pub async fn rotate(&self, id: &str) -> Result<NewCredential, ClientError> {
+        self.answer(self.request(Method::POST, self.url(&["accounts", id, "rotate"]))).await
+    }
+
     /// All names that serve values.
     pub async fn names(&self) -> Result<Vec<TxtName>, ClientError> {
         self.fetch(&["txt"]).await
@@ -140,6 +164,28 @@ impl Client {
             url.query_pairs_mut().append_pair("value", value);
         }
         self.answer(self.request(Method::DELETE, url)).await
+    }
+
+    /// All keys, without their secrets.
+    pub async fn tsig_keys(&self) -> Result<Vec<TsigKey>, ClientError> {
+        self.fetch(&["tsig-keys"]).await
+    }
+
+    /// One key with its secret.
+    pub async fn tsig_key(&self, name: &str) -> Result<TsigKey, ClientError> {
+        let mut url = self.url(&["tsig-keys", name]);
+        url.query_pairs_mut().append_pair("secret", "true");
+        self.answer(self.request(Method::GET, url)).await
+    }
+
+    /// The new key with its secret.
+    pub async fn create_tsig_key(&self, wanted: &NewTsigKey) -> Result<TsigKey, ClientError> {
+        self.send(Method::POST, self.url(&["tsig-keys"]), wanted).await
+    }
+
+    /// The key as it was.
+    pub async fn revoke_tsig_key(&self, name: &str) -> Result<TsigKey, ClientError> {
+        self.answer(self.request(Method::DELETE, self.url(&["tsig-keys", name]))).await
     }
 
     pub async fn zones(&self) -> Result<Vec<Zone>, ClientError> {

@@ -20,8 +20,7 @@ use crate::door::{Front, acmedns};
 use crate::listen::{self, Answerer, Caps, DnsSockets, Dot, Limiter, LimiterSettings, Rare, Updates};
 use crate::resolve::Resolver;
 use crate::store::{Policy, Sqlite, StoreError, Writer, WriterHandle};
-use crate::tsig::Keys;
-use crate::zone::{Live, Zones};
+use crate::zone::{Live, Name, Zones};
 
 /// How often expired values are taken out of store and memory, and idle clients out of the API's rate limits.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -86,10 +85,11 @@ impl Server {
             value_lifetime: config.dns.value_lifetime,
             zone: config.api.zone.clone(),
             reserved: config.api.hostname.iter().cloned().collect(),
+            tsig_keys: config.tsig_keys.clone(),
         };
         let store = Sqlite::open(&config.store_file()).map_err(StartError::one)?;
         let (writer, writer_thread) = load(store, live.clone(), policy).await.map_err(StartError::one)?;
-        check_labels(&live)?;
+        check_labels(&live, config.api.hostname.as_ref())?;
 
         let resolver = Resolver::new(&config.resolver.nameservers);
         let own = OwnListeners { dns: addresses.dns.clone() };
@@ -113,9 +113,8 @@ impl Server {
         let caps = Caps { connections: config.dns.tcp_connections, per_prefix: config.dns.tcp_connections_per_prefix };
         let cookies = Arc::new(cookies(&config.dns.cookie_secret).map_err(StartError::one)?);
         let limiter = Arc::new(limiter(&config.dns.rate_limit));
-        let updates = Updates::new(Keys::new(config.tsig_keys.iter().cloned()), writer.clone());
         let answerer = Answerer { live, ttls, cookies, limiter: limiter.clone() };
-        let rare = Arc::new(Rare::new(answerer).with_updates(updates));
+        let rare = Arc::new(Rare::new(answerer).with_updates(Updates::new(writer.clone())));
         listen::serve(sockets.dns, dot, caps, rare.clone(), &tasks, &stop).map_err(StartError::one)?;
         let (facts, issuing) = (Arc::new(facts), issuer.clone());
         let count = move || DnsCounters { limited: limiter.limited(), dropped: rare.dropped() };
@@ -302,15 +301,17 @@ async fn load(store: Sqlite, live: Arc<Live>, policy: Policy) -> Result<(Writer,
     }
 }
 
-/// A zone file that takes the place of a registered label would silently break a delegation.
-fn check_labels(live: &Live) -> Result<(), StartError> {
+/// A zone file that takes the place of a registered label would silently break a delegation; and who holds the label of
+/// the API's host could get a certificate for it.
+fn check_labels(live: &Live, hostname: Option<&Name>) -> Result<(), StartError> {
+    let own = hostname.filter(|name| live.is_registered(name));
+    let own = own.map(|name| (name.clone(), "it is the `hostname` of [api]"));
     let problems: Vec<String> = live
         .conflicts()
         .into_iter()
+        .chain(own)
         .map(|(name, reason)| {
-            format!(
-                "the registered label {name} cannot be served: {reason}. Change the zone file or the [[zone]] entries"
-            )
+            format!("the registered label {name} cannot be served: {reason}. Change the zone file or the configuration")
         })
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(StartError { problems }) }

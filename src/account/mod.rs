@@ -2,10 +2,12 @@
 
 mod allow_from;
 mod credential;
+mod keys;
 mod tsig_key;
 
 pub use allow_from::{AllowFrom, AllowFromError};
 pub use credential::{Credential, CredentialHash};
+pub use keys::{KeyRing, Keys};
 pub use tsig_key::{Replace, TsigAlgorithm, TsigGrant, TsigKey, TsigSecret};
 
 use std::net::IpAddr;
@@ -13,6 +15,9 @@ use std::net::IpAddr;
 use uuid::Uuid;
 
 use crate::zone::{Label, Name, Timestamp};
+
+/// Most credentials of one account; every update compares with each of them.
+pub const MAX_CREDENTIALS: usize = 16;
 
 /// A holder of labels, known by a random user name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +29,7 @@ pub struct Account {
     /// What the account may change.
     pub grants: Vec<Grant>,
     pub created: Timestamp,
-    /// When a value was last put in by this account.
+    /// When this account last put in or took out a value.
     pub updated: Option<Timestamp>,
 }
 

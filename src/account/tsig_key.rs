@@ -2,13 +2,16 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::Grant;
-use crate::zone::Name;
+use crate::zone::{ACME_CHALLENGE, Live, Name};
 
 /// How a message is authenticated (RFC 8945 section 6). MD5 and SHA-224 are left out: nobody has to have them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TsigAlgorithm {
     HmacSha1,
     HmacSha256,
@@ -52,6 +55,28 @@ impl TsigSecret {
         TsigSecret(octets)
     }
 
+    /// As many random bits as the algorithm makes use of (RFC 2104 section 3): at least 256.
+    pub fn random(algorithm: TsigAlgorithm) -> Result<TsigSecret, getrandom::Error> {
+        let octets = match algorithm {
+            TsigAlgorithm::HmacSha1 | TsigAlgorithm::HmacSha256 => 32,
+            TsigAlgorithm::HmacSha384 => 48,
+            TsigAlgorithm::HmacSha512 => 64,
+        };
+        let mut secret = Zeroizing::new(vec![0; octets]);
+        getrandom::fill(&mut secret)?;
+        Ok(TsigSecret(secret))
+    }
+
+    /// Reads what [`TsigSecret::to_base64`] writes.
+    pub fn from_base64(text: &str) -> Option<TsigSecret> {
+        STANDARD.decode(text).ok().map(|octets| TsigSecret(Zeroizing::new(octets)))
+    }
+
+    /// As every client's configuration has it.
+    pub fn to_base64(&self) -> Zeroizing<String> {
+        Zeroizing::new(STANDARD.encode(self.reveal()))
+    }
+
     pub fn reveal(&self) -> &[u8] {
         &self.0
     }
@@ -64,26 +89,34 @@ impl fmt::Debug for TsigSecret {
 }
 
 /// What a key may change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TsigGrant {
     /// One label.
     Label(Grant),
     /// Challenge names at or below this name.
     Below(Name),
+    /// The label that the challenge name of this domain is an alias of, whichever that is at the moment.
+    Domain(Name),
 }
 
 impl TsigGrant {
     /// Whether `name`, under which values are kept, is part of this.
-    pub fn covers(&self, name: &Name) -> bool {
+    pub fn covers(&self, name: &Name, live: &Live) -> bool {
         match self {
             TsigGrant::Label(grant) => grant.name().is_ok_and(|granted| granted == *name),
             TsigGrant::Below(origin) => name.is_at_or_below(origin),
+            TsigGrant::Domain(domain) => {
+                let challenge = domain.child(ACME_CHALLENGE);
+                challenge.is_ok_and(|challenge| live.alias(&challenge).is_some_and(|label| label == *name))
+            }
         }
     }
 }
 
 /// What an UPDATE does that deletes the TXT RRset of a name and adds one value to it, and nothing else.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Replace {
     /// Values put in during the last minutes stay. lego sends such an UPDATE for every name of an order, and a name and
     /// its wildcard have the same challenge name: the second would take the first one's value away.
@@ -91,6 +124,21 @@ pub enum Replace {
     KeepRecent,
     /// Exactly what RFC 2136 says.
     Rfc,
+}
+
+impl Replace {
+    /// As configurations write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Replace::KeepRecent => "keep-recent",
+            Replace::Rfc => "rfc",
+        }
+    }
+
+    /// Reads what [`Replace::name`] writes.
+    pub fn parse(text: &str) -> Option<Replace> {
+        [Replace::KeepRecent, Replace::Rfc].into_iter().find(|replace| replace.name() == text)
+    }
 }
 
 /// A key by its name, which is the same for both sides.
@@ -124,11 +172,13 @@ mod tests {
     fn a_grant_covers_its_label_or_what_is_below() {
         let name = |text: &str| Name::parse(text).unwrap();
         let label = TsigGrant::Label(Grant { label: Label::parse("a").unwrap(), zone: name("auth.test") });
-        assert!(label.covers(&name("a.auth.test")));
-        assert!(!label.covers(&name("b.auth.test")) && !label.covers(&name("x.a.auth.test")));
+        let live = Live::new(Default::default());
+        let covers = |grant: &TsigGrant, text: &str| grant.covers(&name(text), &live);
+        assert!(covers(&label, "a.auth.test"));
+        assert!(!covers(&label, "b.auth.test") && !covers(&label, "x.a.auth.test"));
         let below = TsigGrant::Below(name("auth.test"));
-        assert!(below.covers(&name("auth.test")) && below.covers(&name("x.a.auth.test")));
-        assert!(!below.covers(&name("xauth.test")) && !below.covers(&name("test")));
+        assert!(covers(&below, "auth.test") && covers(&below, "x.a.auth.test"));
+        assert!(!covers(&below, "xauth.test") && !covers(&below, "test"));
     }
 
     #[test]

@@ -10,9 +10,9 @@ mod lookup;
 mod query;
 
 pub use ahead::{Asked, BATCH, ReadAhead};
-pub use cookie::{Cookie, CookieState, Cookies, SECRET as COOKIE_SECRET};
+pub use cookie::{Cookie, CookieState, Cookies, REPLY as COOKIE_REPLY, SECRET as COOKIE_SECRET};
 pub use encode::{ExtendedError, UDP_PAYLOAD, UDP_PLAIN};
-pub use query::{Frame, HEADER, Rcode};
+pub use query::{COOKIE_OPTION, Frame, HEADER, Rcode};
 
 #[cfg(test)]
 mod tests;
@@ -77,7 +77,7 @@ pub enum Verdict {
     Reply,
     /// Send nothing.
     Silence,
-    /// Not answered here: UPDATE, NOTIFY, TSIG. The header has exactly one question.
+    /// Not answered here: UPDATE, NOTIFY, TSIG. The header has exactly one question, or none but a cookie.
     Rare,
 }
 
@@ -113,10 +113,15 @@ impl Frame<'_> {
         limit(transport, self.edns)
     }
 
+    /// The COOKIE option of the reply, if the message has one (RFC 7873 section 5.2).
+    pub fn cookie(&self, cookies: &Cookies, client: IpAddr, now: Timestamp) -> Option<[u8; COOKIE_REPLY]> {
+        self.edns.and_then(|edns| edns.cookie).map(|cookie| cookies.check(client, cookie, now).1)
+    }
+
     /// A reply without records: header, question, and OPT if there was one. `packet` is what was read. An EDNS version
     /// that is not known is all that is told about it (RFC 6891 section 6.1.3).
-    pub fn reply(&self, packet: &[u8], rcode: Rcode, out: &mut Vec<u8>) {
-        let opt = self.edns.map(|edns| Opt { dnssec_ok: edns.dnssec_ok, cookie: None });
+    pub fn reply(&self, packet: &[u8], rcode: Rcode, cookie: Option<[u8; COOKIE_REPLY]>, out: &mut Vec<u8>) {
+        let opt = self.edns.map(|edns| Opt { dnssec_ok: edns.dnssec_ok, cookie });
         let mut encoder = Encoder::new(out, packet, self.question, opt, usize::from(u16::MAX));
         match rcode {
             _ if self.has_unknown_version() => encoder.end(Rcode::BADVERS),

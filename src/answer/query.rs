@@ -64,7 +64,8 @@ pub enum Message<'a> {
     Query(Query<'a>),
     /// A question-less query with a COOKIE option (RFC 7873 section 5.4).
     CookieOnly(Edns<'a>),
-    /// Not for this room: UPDATE, NOTIFY, or signed by TSIG. Has exactly one question (or zone) in the header.
+    /// Not for this room: UPDATE, NOTIFY, or signed by TSIG. Has exactly one question (or zone) in the header, or none
+    /// but a cookie.
     Rare,
     /// No answer: not even a header, or itself an answer.
     Silence,
@@ -155,23 +156,25 @@ fn read_query<'a>(packet: &'a [u8], name: &'a mut LowerName, counts: [u16; 3]) -
 /// What a message of any opcode has that its reply depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
-    /// The one question or zone, as it came.
+    /// The one question or zone, as it came; empty if there is none.
     pub question: &'a [u8],
     pub edns: Option<Edns<'a>>,
 }
 
 impl<'a> Frame<'a> {
-    /// `None` if the octets are not one question and records, or OPT is not as it must be.
+    /// `None` if the octets are not at most one question and records, or OPT is not as it must be.
     pub fn read(packet: &'a [u8]) -> Option<Frame<'a>> {
-        let name_len = crate::zone::wire_len(packet.get(HEADER..)?)?;
-        let question = packet.get(HEADER..HEADER + name_len + 4)?;
         let (questions, answers, authorities) = (u16_at(packet, 4)?, u16_at(packet, 6)?, u16_at(packet, 8)?);
+        let question = match questions {
+            0 => &[],
+            _ => packet.get(HEADER..HEADER + crate::zone::wire_len(packet.get(HEADER..)?)? + 4)?,
+        };
         let mut at = HEADER + question.len();
         for _ in 0..u32::from(answers) + u32::from(authorities) {
             at = record_at(packet, at)?.end;
         }
         let tail = read_additionals(packet, at, u16_at(packet, 10)?)?;
-        (questions == 1 && !tail.malformed).then_some(Frame { question, edns: tail.edns })
+        (questions <= 1 && !tail.malformed).then_some(Frame { question, edns: tail.edns })
     }
 }
 
@@ -181,7 +184,7 @@ fn read_cookie_only(packet: &[u8], additionals: u16) -> Option<Message<'_>> {
     if tail.malformed || edns.cookie.is_none() {
         return Some(Message::Malformed { question: &[], dnssec_ok: edns.dnssec_ok });
     }
-    Some(Message::CookieOnly(edns))
+    Some(if tail.signed { Message::Rare } else { Message::CookieOnly(edns) })
 }
 
 #[derive(Default)]

@@ -9,6 +9,8 @@ mod check;
 mod output;
 mod serve;
 mod status;
+mod tsig;
+mod tsig_clients;
 mod txt;
 mod zone;
 
@@ -74,6 +76,9 @@ enum Command {
     /// TXT values of challenge names
     #[command(subcommand)]
     Txt(txt::Command),
+    /// Keys that sign updates over DNS (RFC 2136): for certbot, lego, nsupdate and others
+    #[command(subcommand)]
+    Tsig(tsig::Command),
     /// Certificates that the server itself obtains and renews
     #[command(subcommand)]
     Cert(cert::Command),
@@ -139,6 +144,7 @@ impl Arguments {
                 Command::Account(command) => command.run(&client, &mut out).await,
                 Command::Alias(command) => command.run(&client, &mut out).await,
                 Command::Txt(command) => command.run(&client, &mut out).await,
+                Command::Tsig(command) => command.run(&client, &mut out).await,
                 Command::Cert(command) => command.run(&client, &mut out).await,
                 Command::Zone(command) => command.run(&client, &mut out).await,
             }

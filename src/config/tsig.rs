@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::read::{At, Complaint, Reader, Table, listed, text_of};
 use super::value::{domain_name, relative, unreadable};
 use crate::account::{Grant, Replace, TsigAlgorithm, TsigGrant, TsigKey, TsigSecret};
-use crate::zone::{Label, Name};
+use crate::zone::{ACME_CHALLENGE, Label, Name};
 
 /// 128 bits: with less, who has seen one message could find the secret.
 const SHORTEST_SECRET: usize = 16;
@@ -55,12 +55,10 @@ fn algorithm(text: &str) -> Result<TsigAlgorithm, Complaint> {
 }
 
 fn replace(text: &str) -> Result<Replace, Complaint> {
-    match text {
-        "keep-recent" => Ok(Replace::KeepRecent),
-        "rfc" => Ok(Replace::Rfc),
-        _ => Err(Complaint::new(format!("`{text}` is no way to replace values"))
-            .help("write \"keep-recent\", the default, or \"rfc\"")),
-    }
+    Replace::parse(text).ok_or_else(|| {
+        Complaint::new(format!("`{text}` is no way to replace values"))
+            .help("write \"keep-recent\", the default, or \"rfc\"")
+    })
 }
 
 fn secret(table: &mut Table, base: &Path, reader: &mut Reader) -> Option<TsigSecret> {
@@ -101,13 +99,16 @@ fn grants(table: &mut Table, zone: Option<&Name>, origins: &[Option<At<Name>>], 
     let labels =
         table.strings("labels", reader, |text| Label::parse(text).map_err(|error| Complaint::new(error.to_string())));
     let below = table.strings("below", reader, domain_name);
+    let domains = table.strings("domains", reader, challenged_domain);
     // what is written but no list has its own complaint
     let none = |key: &str, written: Option<usize>| written == Some(0) || !table.has(key);
     if none("labels", labels.as_ref().map(|list| list.written))
         && none("below", below.as_ref().map(|list| list.written))
+        && none("domains", domains.as_ref().map(|list| list.written))
     {
         let complaint = Complaint::new("[[tsig_key]] may change nothing");
-        let help = "add `labels = [\"…\"]`, or `below = [\"…\"]` for every challenge name at or below a name";
+        let help = "add `labels = [\"…\"]`, `domains = [\"…\"]`, or `below = [\"…\"]` for every challenge name at or \
+                    below a name";
         reader.refuse(&table.span, complaint.help(help));
     }
     let mut grants = Vec::new();
@@ -131,5 +132,19 @@ fn grants(table: &mut Table, zone: Option<&Name>, origins: &[Option<At<Name>>], 
             grants.push(TsigGrant::Below(name));
         }
     }
+    if let Some(domains) = domains {
+        reader.distinct(&domains.items, |name| format!("the domain {name}"));
+        grants.extend(domains.items.into_iter().map(|at| TsigGrant::Domain(at.value)));
+    }
     grants
+}
+
+/// A domain by itself, not its challenge name.
+fn challenged_domain(text: &str) -> Result<Name, Complaint> {
+    let name = domain_name(text)?;
+    if name.labels().any(|label| label == ACME_CHALLENGE) {
+        let complaint = Complaint::new(format!("`{text}` is a challenge name"));
+        return Err(complaint.help("write the domain itself, without `_acme-challenge.`"));
+    }
+    Ok(name)
 }

@@ -3,6 +3,9 @@
 //! Clients send bodies under any content type or none, keys in any letter case, paths with doubled slashes; some cut
 //! the answers up with `sed`. Hence no `Json` extractor, no redirect, one-line answers in exactly this form, and no
 //! error that repeats what was sent.
+//!
+//! What acme-dns does not have is `DELETE /update`, with the credentials and the body of the POST: it takes the value
+//! away and answers as the POST does, also when the value was not there; and [`GET /account`](super::account).
 
 use std::net::IpAddr;
 
@@ -14,6 +17,7 @@ use axum::routing::{get, post};
 use tower::ServiceExt;
 use uuid::Uuid;
 
+use super::account;
 use super::guard::{DEADLINE, guarded};
 use super::httpreq;
 use super::json::{
@@ -24,17 +28,18 @@ use super::{ClientAddress, Limits};
 use crate::account::{AllowFrom, Credential};
 use crate::config::Registration;
 use crate::store::{Actor, RegisterLabel, Writer};
-use crate::zone::{Edit, Label, Update};
+use crate::zone::{Edit, Label, TxtValue, Update};
 
 const BAD_TXT: Refused = Refused(StatusCode::BAD_REQUEST, "bad_txt");
 const INVALID_ALLOWFROM: Refused = Refused(StatusCode::BAD_REQUEST, "invalid_allowfrom_cidr");
 
-/// Serves `/register`, `/update` and `/health`, and beside them `httpreq`. Behind the
+/// Serves `/register`, `/update`, `/account` and `/health`, and beside them `httpreq`. Behind the
 /// [`Front`](super::Front).
 pub fn router(writer: Writer, registration: Registration) -> Router {
     let routes = Router::new()
         .route("/register", post(register))
-        .route("/update", post(update))
+        .route("/update", post(put).delete(remove))
+        .route("/account", get(account::show))
         .route("/health", get(StatusCode::OK))
         .with_state(Door { writer: writer.clone(), registration })
         .merge(httpreq::routes(writer));
@@ -43,8 +48,8 @@ pub fn router(writer: Writer, registration: Registration) -> Router {
 }
 
 #[derive(Clone)]
-struct Door {
-    writer: Writer,
+pub(super) struct Door {
+    pub(super) writer: Writer,
     registration: Registration,
 }
 
@@ -68,14 +73,33 @@ async fn register(
     Ok((StatusCode::CREATED, JSON, body).into_response())
 }
 
-async fn update(
+async fn put(
     State(door): State<Door>,
     ClientAddress(source): ClientAddress,
     limits: Limits,
     request: Request,
 ) -> Result<Response, Failed> {
+    update(&door.writer, limits, source, request, Edit::Add).await
+}
+
+async fn remove(
+    State(door): State<Door>,
+    ClientAddress(source): ClientAddress,
+    limits: Limits,
+    request: Request,
+) -> Result<Response, Failed> {
+    update(&door.writer, limits, source, request, Edit::Remove).await
+}
+
+async fn update(
+    writer: &Writer,
+    limits: Limits,
+    source: IpAddr,
+    request: Request,
+    edit: fn(TxtValue) -> Edit,
+) -> Result<Response, Failed> {
     let (head, body) = json::read(request).await?;
-    let outcome = put(&door.writer, limits, source, &head.headers, &body).await;
+    let outcome = change(writer, limits, source, &head.headers, &body, edit).await;
     if let Err(Failed::Refused(FORBIDDEN)) = outcome {
         let user = head.headers.get("x-api-user").map(HeaderValue::as_bytes).unwrap_or_default();
         tracing::warn!(client = %source, user = %shown(user), "update refused: credentials, address or label");
@@ -84,13 +108,15 @@ async fn update(
     Ok((StatusCode::OK, JSON, format!(r#"{{"txt": "{txt}"}}"#)).into_response())
 }
 
-/// Adds the value that `body` asks for. In the order of acme-dns: everything about who may is checked before the value.
-async fn put(
+/// Does the edit with the value that `body` names. In the order of acme-dns: everything about who may is checked before
+/// the value.
+async fn change(
     writer: &Writer,
     limits: Limits,
     source: IpAddr,
     headers: &HeaderMap,
     body: &str,
+    edit: fn(TxtValue) -> Edit,
 ) -> Result<String, Failed> {
     let (username, credential) = credentials(headers).ok_or(FORBIDDEN)?;
     let asked = NewValue::read(body).ok_or(FORBIDDEN)?;
@@ -105,12 +131,12 @@ async fn put(
     };
     let txt = value.to_string();
     let admit = move || limits.account(username, source).map_err(Failed::from);
-    writer.update_admitted(actor, vec![Update { name, edit: Edit::Add(value) }], admit).await?;
+    writer.update_admitted(actor, vec![Update { name, edit: edit(value) }], admit).await?;
     Ok(txt)
 }
 
 /// `X-Api-User` and `X-Api-Key`.
-fn credentials(headers: &HeaderMap) -> Option<(Uuid, Credential)> {
+pub(super) fn credentials(headers: &HeaderMap) -> Option<(Uuid, Credential)> {
     let text = |name| headers.get(name)?.to_str().ok();
     json::credentials(text("x-api-user")?, text("x-api-key")?)
 }

@@ -9,29 +9,23 @@ use std::net::IpAddr;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
-use zeroize::Zeroizing;
 
-use super::json::{self, FORBIDDEN, Failed, INTERNAL, JSON, MALFORMED, Object, Refused, key_digest, shown};
+use super::json::{self, CHALLENGE, FORBIDDEN, Failed, INTERNAL, JSON, MALFORMED, Object, Refused, key_digest, shown};
 use super::{ClientAddress, Limits};
-use crate::account::Credential;
 use crate::store::{Actor, UpdateError, Writer};
 use crate::zone::{Edit, Name, TxtValue, Update};
 
 const BAD_VALUE: Refused = Refused(StatusCode::BAD_REQUEST, "bad_value");
 const BAD_NAME: Refused = Refused(StatusCode::BAD_REQUEST, "bad_name");
 const NOT_OWNED: Refused = Refused(StatusCode::FORBIDDEN, "name_not_owned");
-/// Which credentials a 401 asks for.
-const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"acmezone\"");
-
 /// `/present` and `/cleanup`, behind the [`Front`](super::Front).
 pub(super) fn routes(writer: Writer) -> Router {
     Router::new().route("/present", post(present)).route("/cleanup", post(cleanup)).with_state(writer)
@@ -81,7 +75,7 @@ async fn change(
     let path = request.uri().path().to_owned();
     let (head, body) = json::read(request).await?;
     let refused = |user: &str, why: &str| tracing::warn!(client = %source, user, "{path} refused: {why}");
-    let Some((username, credential)) = basic(&head.headers) else {
+    let Some((username, credential)) = json::basic(&head.headers) else {
         refused("", "no credentials that could be an account's");
         return Err(FORBIDDEN.into());
     };
@@ -105,18 +99,6 @@ async fn change(
         done => done?,
     }
     Ok(serde_json::to_string(&challenge).map_err(|_| INTERNAL)?)
-}
-
-/// User name and key of the one `Authorization: Basic …`, with or without padding. Where the two alphabets of base64
-/// differ is nothing that a user name or a key has in it.
-fn basic(headers: &HeaderMap) -> Option<(Uuid, Credential)> {
-    let mut all = headers.get_all(header::AUTHORIZATION).iter();
-    let (Some(only), None) = (all.next(), all.next()) else { return None };
-    let (scheme, encoded) = only.to_str().ok()?.split_once(' ')?;
-    let encoded = encoded.trim().trim_end_matches('=');
-    let decoded = Zeroizing::new(STANDARD_NO_PAD.decode(encoded).ok()?);
-    let (user, key) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
-    json::credentials(user, key).filter(|_| scheme.eq_ignore_ascii_case("basic"))
 }
 
 /// What is posted, and echoed.
@@ -190,10 +172,6 @@ impl Challenge {
 mod tests {
     use super::*;
 
-    fn headers(name: header::HeaderName, value: &str) -> HeaderMap {
-        HeaderMap::from_iter([(name, value.parse().unwrap())])
-    }
-
     #[test]
     fn the_value_of_raw_is_the_digest_of_the_key_authorization_rfc8555_8_4() {
         let body = r#"{"Domain":"*.Example.test.","token":"t","keyauth":"t.thumbprint"}"#;
@@ -207,31 +185,12 @@ mod tests {
 
     #[test]
     fn a_form_is_one_only_if_it_is_called_so() {
-        let form = headers(header::CONTENT_TYPE, "Application/x-www-form-urlencoded; charset=utf-8");
+        let form = "Application/x-www-form-urlencoded; charset=utf-8".parse().unwrap();
+        let form = HeaderMap::from_iter([(header::CONTENT_TYPE, form)]);
         let read = |headers: &HeaderMap, body| Challenge::read(headers, body).ok();
         let record = Some(Challenge::Record { fqdn: "a b.".into(), value: "v".into() });
         assert_eq!(read(&form, "fqdn=a+b%2e&value=u&VALUE=v&x=y"), record);
         assert_eq!(read(&form, r#" {"fqdn":"a b.","value":"v"}"#), record);
         assert_eq!(read(&HeaderMap::new(), "fqdn=a&value=u"), None);
-    }
-
-    #[test]
-    fn basic_credentials_are_read_with_and_without_padding_rfc7617_2() {
-        const USER: &str = "11111111-2222-4333-8444-555555555555";
-        let key = "-_".repeat(20);
-        let read = |value: &str| basic(&headers(header::AUTHORIZATION, value));
-        for user in [USER.to_owned(), USER.replace('-', ""), format!("{{{USER}}}")] {
-            let padded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{key}"));
-            for encoded in [&padded, padded.trim_end_matches('=')] {
-                let (username, given) = read(&format!("bASIC  {encoded} ")).unwrap();
-                assert_eq!((username.to_string(), given.reveal()), (USER.to_owned(), key.as_str()));
-            }
-        }
-        for bad in ["", "Basic", "Basic ", "Basic !", "Basic Og==", "Basic dTpw", "Bearer dTpw", "Basic /w=="] {
-            assert!(read(bad).is_none(), "{bad}");
-        }
-        let mut doubled = headers(header::AUTHORIZATION, "Basic dTpw");
-        doubled.append(header::AUTHORIZATION, HeaderValue::from_static("Basic dTpw"));
-        assert!(basic(&doubled).is_none());
     }
 }

@@ -4,11 +4,14 @@
 //! `acme.sh` takes any body that contains the value in quotes for success.
 
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use super::RetryAfter;
 use super::guard::{BodyError, read_body, refused};
@@ -24,6 +27,9 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 /// The header of every answer with a body.
 pub(super) const JSON: [(HeaderName, HeaderValue); 1] =
     [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+
+/// Which credentials a 401 asks for.
+pub(super) const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"acmezone\"");
 
 /// A refusal: status and `{"error": "…"}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +159,18 @@ pub(super) fn credentials(user: &str, key: &str) -> Option<(Uuid, Credential)> {
     Some((Uuid::parse_str(&user.to_ascii_lowercase()).ok()?, Credential::parse(key)?))
 }
 
+/// User name and key of the one `Authorization: Basic …`, with or without padding. Where the two alphabets of base64
+/// differ is nothing that a user name or a key has in it.
+pub(super) fn basic(headers: &HeaderMap) -> Option<(Uuid, Credential)> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(only), None) = (all.next(), all.next()) else { return None };
+    let (scheme, encoded) = only.to_str().ok()?.split_once(' ')?;
+    let encoded = encoded.trim().trim_end_matches('=');
+    let decoded = Zeroizing::new(STANDARD_NO_PAD.decode(encoded).ok()?);
+    let (user, key) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    credentials(user, key).filter(|_| scheme.eq_ignore_ascii_case("basic"))
+}
+
 /// A value of the form of base64url(SHA-256(…)) (RFC 8555 section 8.4): 43 characters `A-Za-z0-9_-`.
 pub(super) fn key_digest(text: &str) -> Option<TxtValue> {
     let good = text.len() == 43 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
@@ -196,5 +214,26 @@ mod tests {
     fn client_text_is_escaped_and_cut_for_the_log() {
         assert_eq!(shown(b"a\n\x1b\xff"), r"a\n\x1b\xff");
         assert_eq!(shown(&[b'x'; 100]).len(), 64);
+    }
+
+    #[test]
+    fn basic_credentials_are_read_with_and_without_padding_rfc7617_2() {
+        let authorization = |value: &str| HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]);
+        const USER: &str = "11111111-2222-4333-8444-555555555555";
+        let key = "-_".repeat(20);
+        let read = |value: &str| basic(&authorization(value));
+        for user in [USER.to_owned(), USER.replace('-', ""), format!("{{{USER}}}")] {
+            let padded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{key}"));
+            for encoded in [&padded, padded.trim_end_matches('=')] {
+                let (username, given) = read(&format!("bASIC  {encoded} ")).unwrap();
+                assert_eq!((username.to_string(), given.reveal()), (USER.to_owned(), key.as_str()));
+            }
+        }
+        for bad in ["", "Basic", "Basic ", "Basic !", "Basic Og==", "Basic dTpw", "Bearer dTpw", "Basic /w=="] {
+            assert!(read(bad).is_none(), "{bad}");
+        }
+        let mut doubled = authorization("Basic dTpw");
+        doubled.append(header::AUTHORIZATION, HeaderValue::from_static("Basic dTpw"));
+        assert!(basic(&doubled).is_none());
     }
 }

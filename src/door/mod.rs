@@ -4,6 +4,7 @@
 //! - [`acmedns`]: the API of acme-dns, byte for byte, for clients that exist.
 //! - `httpreq`: the API of lego's `httpreq` and of acmeproxy, beside it on the same listener.
 //! - [`admin`]: the API of the command line, on loopback, with everything an administrator may do.
+//! - `account`: what an account may read of itself, beside the API of acme-dns.
 //! - [`rfc2136`]: UPDATE messages of the DNS, signed with a shared key.
 //! - [`Front`]: what stands in front of all doors of the API's listener: whose request it is, and whether it is one
 //!   too many; with `client.rs` and `limits.rs`.
@@ -12,6 +13,7 @@
 //!
 //! What a refusal of the writer means in each protocol stands side by side in [`refusal`].
 
+mod account;
 pub mod acmedns;
 pub mod admin;
 mod client;
@@ -28,9 +30,9 @@ pub use front::Front;
 pub use limits::{Limits, RetryAfter};
 
 use crate::account::AllowFrom;
-use crate::api::CreatedAccount;
+use crate::api::{self, CreatedAccount};
 use crate::store::{Registration, UpdateError};
-use crate::zone::{NameError, NotAChallengeName};
+use crate::zone::{NameError, NotAChallengeName, Timestamp, TxtSet};
 
 /// Response codes that an UPDATE is answered with (RFC 2136 section 2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +71,15 @@ pub fn refusal(error: &UpdateError) -> Refusal {
         UpdateError::LabelTaken { .. } => (StatusCode::CONFLICT, "label_taken", Rcode::Refused),
         UpdateError::NoZone => (StatusCode::CONFLICT, "no_zone", Rcode::Refused),
         UpdateError::AliasTaken { .. } => (StatusCode::CONFLICT, "alias_taken", Rcode::Refused),
-        UpdateError::UnknownAccount(_) | UpdateError::UnknownLabel(_) | UpdateError::UnknownAlias(_) => {
-            (StatusCode::NOT_FOUND, "not_found", Rcode::Refused)
+        UpdateError::UnknownAccount(_)
+        | UpdateError::UnknownLabel(_)
+        | UpdateError::NotTheLabel(_)
+        | UpdateError::UnknownAlias(_)
+        | UpdateError::UnknownTsigKey(_) => (StatusCode::NOT_FOUND, "not_found", Rcode::Refused),
+        UpdateError::LastLabel(_) => (StatusCode::CONFLICT, "last_label", Rcode::Refused),
+        UpdateError::TooManyCredentials => (StatusCode::CONFLICT, "too_many_credentials", Rcode::Refused),
+        UpdateError::TsigKeyRefused(..) | UpdateError::ConfiguredTsigKey(_) => {
+            (StatusCode::CONFLICT, "key_refused", Rcode::Refused)
         }
         UpdateError::NoRandomness(_) | UpdateError::Store(_) | UpdateError::Stopping => {
             (StatusCode::SERVICE_UNAVAILABLE, "unavailable", Rcode::ServFail)
@@ -92,4 +101,15 @@ fn created(registration: &Registration) -> Result<CreatedAccount, NameError> {
 
 fn entries(list: &AllowFrom) -> Vec<String> {
     list.entries().map(str::to_owned).collect()
+}
+
+/// The values that are served at this moment, oldest first.
+fn values(set: &TxtSet, now: Timestamp) -> Vec<api::TxtValue> {
+    let live = set.held().iter().filter(|held| held.expires > now);
+    live.map(|held| api::TxtValue { value: held.value.to_string(), expires: time(held.expires) }).collect()
+}
+
+/// Seconds since 1970 as the APIs show them.
+fn time(seconds: Timestamp) -> jiff::Timestamp {
+    i64::try_from(seconds).ok().and_then(|at| jiff::Timestamp::from_second(at).ok()).unwrap_or(jiff::Timestamp::MAX)
 }

@@ -17,7 +17,10 @@ use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
 use super::Answerer;
 use super::signed::{Handled, Updates};
 use super::throttle::Throttle;
-use crate::answer::{ExtendedError, HEADER, Rcode, Transport, UDP_PAYLOAD, UDP_PLAIN, Verdict, refuse};
+use crate::answer::{
+    COOKIE_OPTION, COOKIE_REPLY, ExtendedError, Frame, HEADER, Rcode, Transport, UDP_PAYLOAD, UDP_PLAIN, Verdict,
+    refuse,
+};
 
 /// Answers also what `answer()` does not take.
 #[derive(Debug)]
@@ -55,22 +58,34 @@ impl Rare {
         }
         match self.signed(packet, peer, protocol, now).await {
             Handled::Reply(reply) => reply,
-            Handled::Left(packet) => self.left(packet, peer, protocol).await,
+            Handled::Left(packet) => self.left(packet, peer, protocol, now).await,
         }
     }
 
     /// The reply to what is rare, and neither signed nor an UPDATE.
-    pub(super) async fn left(&self, packet: Vec<u8>, peer: SocketAddr, protocol: Protocol) -> Option<Vec<u8>> {
+    pub(super) async fn left(
+        &self,
+        packet: Vec<u8>,
+        peer: SocketAddr,
+        protocol: Protocol,
+        now: u64,
+    ) -> Option<Vec<u8>> {
         let mut reply = Vec::new();
         let header: [u8; HEADER] = *packet.first_chunk()?;
+        let refusing = Refusing { cookie: self.cookie(&packet, peer, now) };
         let Ok(request) = Request::from_bytes(packet, peer, protocol) else {
             refuse(&header, Rcode::FORMERR, &mut reply);
             return Some(reply);
         };
         let reply = Reply { octets: Arc::default(), protocol };
-        self.handle_request::<_, TokioTime>(&request, reply.clone()).await;
+        refusing.handle_request::<_, TokioTime>(&request, reply.clone()).await;
         let octets = std::mem::take(&mut *reply.octets.lock().unwrap_or_else(PoisonError::into_inner));
         (!octets.is_empty()).then_some(octets)
+    }
+
+    /// The COOKIE option of the reply to a message. `now` is in milliseconds since 1970.
+    pub(super) fn cookie(&self, packet: &[u8], peer: SocketAddr, now: u64) -> Option<[u8; COOKIE_REPLY]> {
+        Frame::read(packet)?.cookie(&self.answerer.cookies, peer.ip(), now / 1_000)
     }
 
     /// Counts a rare message that found no place to wait, and says so in the log now and then. `now` is in milliseconds
@@ -88,8 +103,13 @@ impl Rare {
     }
 }
 
+/// Refuses every message, with this COOKIE option.
+struct Refusing {
+    cookie: Option<[u8; COOKIE_REPLY]>,
+}
+
 #[async_trait::async_trait]
-impl RequestHandler for Rare {
+impl RequestHandler for Refusing {
     async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut reply: R) -> ResponseInfo {
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.recursion_available = false;
@@ -101,6 +121,9 @@ impl RequestHandler for Rare {
             let mut edns = Edns::new();
             edns.set_max_payload(UDP_PAYLOAD).set_version(0); // what this server takes (RFC 6891 section 6.2.3)
             edns.set_dnssec_ok(asked.flags().dnssec_ok).set_rcode_high(metadata.response_code.high());
+            if let Some(cookie) = &self.cookie {
+                edns.options_mut().insert(EdnsOption::Unknown(COOKIE_OPTION, cookie.to_vec()));
+            }
             if metadata.response_code == ResponseCode::Refused {
                 let (code, reason) = ExtendedError::PROHIBITED.option();
                 edns.options_mut().insert(EdnsOption::Unknown(code, reason.to_vec()));

@@ -8,11 +8,11 @@ use hickory_server::net::xfer::Protocol;
 
 use super::Rare;
 use super::throttle::Throttle;
-use crate::account::TsigKey;
+use crate::account::{Keys, TsigKey};
 use crate::answer::{Frame, HEADER, Rcode, Transport, UDP_PLAIN, Verdict, refuse};
 use crate::door::rfc2136;
 use crate::store::Writer;
-use crate::tsig::{self, Checked, Keys, Signature, Signed};
+use crate::tsig::{self, Checked, Signature, Signed};
 
 /// RFC 1035 section 4.1.1, RFC 2136 section 1.3.
 const QUERY: u8 = 0;
@@ -21,8 +21,7 @@ const UPDATE: u8 = 5;
 /// Who may change something by UPDATE, and the way there. By default nobody.
 #[derive(Debug, Default)]
 pub struct Updates {
-    keys: Keys,
-    /// There is one if there are keys.
+    /// It knows the keys.
     writer: Option<Writer>,
     /// Hints about signatures.
     told: Throttle,
@@ -37,8 +36,16 @@ pub(super) enum Handled {
 }
 
 impl Updates {
-    pub fn new(keys: Keys, writer: Writer) -> Updates {
-        Updates { keys, writer: Some(writer), told: Throttle::default() }
+    pub fn new(writer: Writer) -> Updates {
+        Updates { writer: Some(writer), told: Throttle::default() }
+    }
+
+    /// Who has signed a message. `now` is in milliseconds since 1970.
+    fn check(&self, packet: &[u8], now: u64) -> Checked {
+        match &self.writer {
+            Some(writer) => tsig::check(&writer.keys().keys(), packet, now / 1_000),
+            None => tsig::check(&Keys::default(), packet, now / 1_000),
+        }
     }
 
     /// Says what is wrong with a signature; a stranger who sends many of them does not fill the log.
@@ -52,9 +59,9 @@ impl Updates {
 impl Rare {
     /// Replies to what is signed or an UPDATE. `now` is in milliseconds since 1970.
     pub(super) async fn signed(&self, packet: Vec<u8>, peer: SocketAddr, protocol: Protocol, now: u64) -> Handled {
-        let Signed { message, by, signature } = match tsig::check(&self.updates.keys, &packet, now / 1_000) {
+        let Signed { message, by, signature } = match self.updates.check(&packet, now) {
             Checked::Unsigned if opcode(&packet) == UPDATE => {
-                return Handled::Reply(Some(self.update(&packet, None).await));
+                return Handled::Reply(Some(self.update(&packet, None, peer, now).await));
             }
             Checked::Unsigned => return Handled::Left(packet),
             Checked::Malformed => return Handled::Reply(Some(malformed(&packet))),
@@ -65,7 +72,7 @@ impl Rare {
                 if let Some(hint) = distrust.hint {
                     self.updates.tell(&hint, peer, now);
                 }
-                Some(empty(&message, Rcode::NOTAUTH))
+                Some(self.empty(&message, Rcode::NOTAUTH, peer, now))
             }
             Ok(key) => self.reply(&message, key, peer, protocol, now).await,
         };
@@ -82,7 +89,7 @@ impl Rare {
         now: u64,
     ) -> Option<Vec<u8>> {
         match opcode(message) {
-            UPDATE => Some(self.update(message, Some(key)).await),
+            UPDATE => Some(self.update(message, Some(key), peer, now).await),
             QUERY => {
                 let mut reply = Vec::new();
                 match self.answerer().answer(message, peer.ip(), transport(protocol), now, &mut reply) {
@@ -90,17 +97,25 @@ impl Rare {
                     Verdict::Silence | Verdict::Rare => None,
                 }
             }
-            _ => self.left(message.to_vec(), peer, protocol).await,
+            _ => self.left(message.to_vec(), peer, protocol, now).await,
         }
     }
 
-    async fn update(&self, message: &[u8], key: Option<Arc<TsigKey>>) -> Vec<u8> {
+    async fn update(&self, message: &[u8], key: Option<Arc<TsigKey>>, peer: SocketAddr, now: u64) -> Vec<u8> {
         let Some(frame) = Frame::read(message) else { return malformed(message) };
         if frame.has_unknown_version() {
-            return empty(message, Rcode::BADVERS);
+            return self.empty(message, Rcode::BADVERS, peer, now);
         }
         let rcode = rfc2136::update(self.updates.writer.as_ref().zip(key), message).await;
-        empty(message, Rcode(rcode as u16))
+        self.empty(message, Rcode(rcode as u16), peer, now)
+    }
+
+    /// A reply without records; FORMERR if there is no question that could be repeated. The header has been checked.
+    fn empty(&self, packet: &[u8], rcode: Rcode, peer: SocketAddr, now: u64) -> Vec<u8> {
+        let Some(frame) = Frame::read(packet) else { return malformed(packet) };
+        let mut reply = Vec::new();
+        frame.reply(packet, rcode, self.cookie(packet, peer, now), &mut reply);
+        reply
     }
 }
 
@@ -110,16 +125,6 @@ fn transport(protocol: Protocol) -> Transport {
 
 fn opcode(packet: &[u8]) -> u8 {
     packet.get(2).map_or(u8::MAX, |flags| flags >> 3 & 0x0f)
-}
-
-/// A reply without records; FORMERR if there is no question that could be repeated. The header has been checked.
-fn empty(packet: &[u8], rcode: Rcode) -> Vec<u8> {
-    let mut reply = Vec::new();
-    match Frame::read(packet) {
-        Some(frame) => frame.reply(packet, rcode, &mut reply),
-        None => return malformed(packet),
-    }
-    reply
 }
 
 /// FORMERR, the header alone.

@@ -4,24 +4,18 @@ use std::net::IpAddr;
 
 use uuid::Uuid;
 
-use super::records::{Holder, LabelRecord, StoreError};
+use super::records::{Holder, LabelRecord, Records, StoreError};
 use super::writer::{authenticated, random_uuid};
 use super::{RegisterLabel, Registration, UpdateError, Writer, aliases, now};
-use crate::account::{Account, AllowFrom, Credential, CredentialHash, Grant};
+use crate::account::{Account, AllowFrom, Credential, CredentialHash, Grant, MAX_CREDENTIALS};
 use crate::zone::{Change, Label, TxtSet};
 
 impl Writer {
     /// Makes an account with one label and one credential.
     pub async fn register(&self, allow_from: AllowFrom, label: RegisterLabel) -> Result<Registration, UpdateError> {
-        let zone = self.policy.zone.clone().ok_or(UpdateError::NoZone)?;
-        let no_randomness = |error: getrandom::Error| UpdateError::NoRandomness(error.to_string());
+        let grant = self.new_grant(label)?;
         let credential = Credential::random().map_err(no_randomness)?;
         let username = random_uuid().map_err(no_randomness)?;
-        let label = match label {
-            RegisterLabel::Random => Label::parse(&random_uuid().map_err(no_randomness)?.to_string())?,
-            RegisterLabel::Chosen(label) => label,
-        };
-        let grant = Grant { label, zone };
         let writer = self.clone();
         self.submit(move |records, changes| {
             let name = writer.check_new_label(records, &grant)?;
@@ -65,11 +59,7 @@ impl Writer {
         self.submit(move |records, changes| {
             let account = records.account(username)?.ok_or(UpdateError::UnknownAccount(username))?;
             for grant in &account.grants {
-                let name = grant.name().map_err(|error| StoreError::Damaged(error.to_string()))?;
-                records.put_label(&LabelRecord { grant: grant.clone(), holder: Holder::Nobody })?;
-                records.put_txt(&name, &TxtSet::default())?;
-                aliases::remove_all_of(records, changes, grant)?;
-                changes.push(Change::Retired { name });
+                retire(records, changes, grant)?;
             }
             records.delete_account(username)?;
             Ok(account)
@@ -77,12 +67,59 @@ impl Writer {
         .await
     }
 
-    /// Gives an account one more credential; those it has stay valid.
-    pub async fn mint(&self, username: Uuid) -> Result<Credential, UpdateError> {
-        let credential = Credential::random().map_err(|error| UpdateError::NoRandomness(error.to_string()))?;
+    /// Gives an account one more label.
+    pub async fn add_label(&self, username: Uuid, label: RegisterLabel) -> Result<Grant, UpdateError> {
+        let grant = self.new_grant(label)?;
+        let writer = self.clone();
+        self.submit(move |records, changes| {
+            records.account(username)?.ok_or(UpdateError::UnknownAccount(username))?;
+            let name = writer.check_new_label(records, &grant)?;
+            records.put_label(&LabelRecord { grant: grant.clone(), holder: Holder::Account(username) })?;
+            changes.push(Change::Registered { name });
+            Ok(grant)
+        })
+        .await
+    }
+
+    /// Takes a label away from an account, but not its last one. The label and its values are gone from the DNS, and it
+    /// stays a tombstone for ever. The account as it is then.
+    pub async fn remove_label(&self, username: Uuid, label: Label) -> Result<Account, UpdateError> {
+        self.submit(move |records, changes| {
+            let mut account = records.account(username)?.ok_or(UpdateError::UnknownAccount(username))?;
+            let grant = account.grant(&label).cloned().ok_or_else(|| UpdateError::NotTheLabel(label.clone()))?;
+            account.grants.retain(|other| *other != grant);
+            if account.grants.is_empty() {
+                return Err(UpdateError::LastLabel(label));
+            }
+            retire(records, changes, &grant)?;
+            Ok(account)
+        })
+        .await
+    }
+
+    /// Gives an account one more credential, up to [`MAX_CREDENTIALS`]; those it has stay valid. The account as it is
+    /// then.
+    pub async fn mint(&self, username: Uuid) -> Result<(Account, Credential), UpdateError> {
+        let credential = Credential::random().map_err(no_randomness)?;
         let hash = credential.hash();
-        self.change_account(username, move |account| account.credentials.push(hash)).await?;
-        Ok(credential)
+        let account = self.submit(move |records, _| {
+            let mut account = records.account(username)?.ok_or(UpdateError::UnknownAccount(username))?;
+            if account.credentials.len() >= MAX_CREDENTIALS {
+                return Err(UpdateError::TooManyCredentials);
+            }
+            account.credentials.push(hash);
+            records.put_account(&account)?;
+            Ok(account)
+        });
+        Ok((account.await?, credential))
+    }
+
+    /// Puts one new credential in the place of all that an account has; it keeps its labels. The account as it is then.
+    pub async fn rotate(&self, username: Uuid) -> Result<(Account, Credential), UpdateError> {
+        let credential = Credential::random().map_err(no_randomness)?;
+        let hash = credential.hash();
+        let account = self.change_account(username, move |account| account.credentials = vec![hash]).await?;
+        Ok((account, credential))
     }
 
     /// Changes what is kept of an account, but not its labels; the account as it is then.
@@ -99,4 +136,28 @@ impl Writer {
         })
         .await
     }
+
+    /// In the zone that labels are registered in now.
+    fn new_grant(&self, label: RegisterLabel) -> Result<Grant, UpdateError> {
+        let zone = self.policy.zone.clone().ok_or(UpdateError::NoZone)?;
+        let label = match label {
+            RegisterLabel::Random => Label::parse(&random_uuid().map_err(no_randomness)?.to_string())?,
+            RegisterLabel::Chosen(label) => label,
+        };
+        Ok(Grant { label, zone })
+    }
+}
+
+/// Every label that is given up goes through here: it becomes a tombstone, its name and values leave the DNS.
+fn retire(records: &mut dyn Records, changes: &mut Vec<Change>, grant: &Grant) -> Result<(), StoreError> {
+    let name = grant.name().map_err(|error| StoreError::Damaged(error.to_string()))?;
+    records.put_label(&LabelRecord { grant: grant.clone(), holder: Holder::Nobody })?;
+    records.put_txt(&name, &TxtSet::default())?;
+    aliases::remove_all_of(records, changes, grant)?;
+    changes.push(Change::Retired { name });
+    Ok(())
+}
+
+fn no_randomness(error: getrandom::Error) -> UpdateError {
+    UpdateError::NoRandomness(error.to_string())
 }

@@ -5,9 +5,11 @@ mod aliases;
 mod records;
 mod sqlite;
 mod state;
+mod tsig_keys;
 mod writer;
 
 pub use records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
 pub use sqlite::Sqlite;
 pub use state::State;
+pub use tsig_keys::{NewTsigKey, Origin, TsigKeyEntry};
 pub use writer::{Actor, Policy, RegisterLabel, Registration, UpdateError, Writer, WriterHandle, now};

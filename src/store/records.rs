@@ -115,7 +115,7 @@ impl dyn Records + '_ {
     }
 }
 
-fn parsed<T: DeserializeOwned>(kind: Document, key: &str, body: &str) -> Result<T, StoreError> {
+pub(super) fn parsed<T: DeserializeOwned>(kind: Document, key: &str, body: &str) -> Result<T, StoreError> {
     serde_json::from_str(body).map_err(|error| StoreError::Damaged(format!("{kind:?} {key}: {error}")))
 }
 
@@ -140,6 +140,9 @@ pub trait Store: Send + 'static {
     /// Shows everything that is served from memory, name by name: all that are registered, then all values, then the
     /// aliases. A million names are never in memory twice.
     fn load(&mut self, show: &mut dyn FnMut(Change)) -> Result<Revision, StoreError>;
+
+    /// All documents of the kind with their keys, in the order of the keys.
+    fn documents(&mut self, kind: Document) -> Result<Vec<(String, String)>, StoreError>;
 
     /// Runs the jobs in one transaction and commits it durably; the revision after it.
     fn transact(&mut self, jobs: &mut [&mut dyn Job]) -> Result<Revision, StoreError>;

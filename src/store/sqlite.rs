@@ -151,6 +151,10 @@ impl Store for Sqlite {
         Ok(revision as u64)
     }
 
+    fn documents(&mut self, kind: Document) -> Result<Vec<(String, String)>, StoreError> {
+        InTransaction { connection: &self.connection, changed: false, before: 0 }.documents(kind)
+    }
+
     fn transact(&mut self, jobs: &mut [&mut dyn Job]) -> Result<Revision, StoreError> {
         // Rolls back when dropped before the commit.
         let transaction = self.connection.transaction()?;

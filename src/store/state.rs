@@ -25,6 +25,11 @@ impl State<'_> {
         Ok(set)
     }
 
+    /// The name under which values for this one are kept; the same if none can be put there.
+    pub fn kept_at(&self, name: &Name) -> Name {
+        self.live.challenge_name(name).unwrap_or_else(|_| name.clone())
+    }
+
     pub fn zones(&self) -> Guard<Arc<Zones>> {
         self.live.zones()
     }

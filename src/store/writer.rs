@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::State;
 use super::records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
-use crate::account::{Account, Credential, CredentialHash, Grant, TsigGrant, TsigKey};
+use crate::account::{Account, Credential, CredentialHash, Grant, KeyRing, MAX_CREDENTIALS, TsigGrant, TsigKey};
 use crate::zone::{Change, Edit, Label, LabelError, Live, Name, NotAChallengeName, Timestamp, TxtSet, Update};
 
 /// Most pieces of work that wait for the writer; further callers wait for a place.
@@ -72,6 +72,21 @@ pub enum UpdateError {
     AliasTaken { domain: Name, reason: String },
     #[error("{0} has no alias")]
     UnknownAlias(Name),
+    #[error("the label `{0}` is not the account's")]
+    NotTheLabel(Label),
+    #[error("`{0}` is the only label of its account: add another one before, or delete the account")]
+    LastLabel(Label),
+    #[error(
+        "the account has {MAX_CREDENTIALS} credentials, which is the most: `acmezone account rotate` puts one new \
+         credential in their place"
+    )]
+    TooManyCredentials,
+    #[error("there is no key {0}")]
+    UnknownTsigKey(Name),
+    #[error("the key {0} cannot be made: {1}")]
+    TsigKeyRefused(Name, String),
+    #[error("the key {0} stands in the configuration file: take its [[tsig_key]] out there and restart the server")]
+    ConfiguredTsigKey(Name),
     #[error("no random numbers from the operating system: {0}")]
     NoRandomness(String),
     #[error(transparent)]
@@ -89,6 +104,8 @@ pub struct Policy {
     pub zone: Option<Name>,
     /// Names that no label can have: the API's host name.
     pub reserved: Vec<Name>,
+    /// Keys of the configuration: one of the same name in the store does not count beside them.
+    pub tsig_keys: Vec<TsigKey>,
 }
 
 /// The handle that every door holds. Cheap to clone.
@@ -96,6 +113,7 @@ pub struct Policy {
 pub struct Writer {
     queue: mpsc::Sender<Box<dyn Queued>>,
     live: Arc<Live>,
+    pub(super) keys: Arc<KeyRing>,
     pub(super) policy: Arc<Policy>,
     /// Of the zones of the configuration.
     origins: Arc<[Name]>,
@@ -136,13 +154,15 @@ impl Writer {
         }
         let origins = live.zones().iter().map(|zone| zone.origin().clone()).collect();
         live.publish(aliases, revision as u32);
+        let keys = Arc::new(KeyRing::new(policy.tsig_keys.iter().cloned()));
+        keys.add(super::tsig_keys::stored(&mut store)?);
         let (queue, waiting) = mpsc::channel(QUEUE);
         let shown = live.clone();
         let thread = std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || write(store, &shown, waiting))
             .map_err(|error| StoreError::Failed(format!("cannot start the writer's thread: {error}")))?;
-        Ok((Writer { queue, live, policy: Arc::new(policy), origins }, WriterHandle(thread)))
+        Ok((Writer { queue, live, keys, policy: Arc::new(policy), origins }, WriterHandle(thread)))
     }
 
     /// Says whether `actor` may change `name`, without changing anything.
@@ -291,6 +311,11 @@ impl Writer {
         &self.live
     }
 
+    /// Who may sign messages now.
+    pub fn keys(&self) -> &KeyRing {
+        &self.keys
+    }
+
     /// The updates with the names under which values are kept, if `actor` may do all of them.
     fn authorised(
         &self,
@@ -369,19 +394,31 @@ impl Writer {
     }
 
     /// The same for the holder of a key.
-    fn granted_name(&self, key: &TsigKey, name: &Name) -> Result<Name, UpdateError> {
+    fn granted_name(&self, key: &Arc<TsigKey>, name: &Name) -> Result<Name, UpdateError> {
+        // It may have been revoked while the update was waiting.
+        if !self.keys.holds(key) {
+            return Err(UpdateError::Forbidden);
+        }
         let name = self.live.challenge_name(name)?;
-        // Who may change whatever is below a name shall not get a certificate for a host that is there as well.
-        let of_static_host = || {
-            let zones = self.live.zones();
-            let host = name.parent().filter(|_| !self.live.is_registered(&name));
-            host.is_some_and(|host| zones.find(host.as_wire()).is_some_and(|zone| zone.node(&host.key()).is_some()))
-        };
         let granted = key.grants.iter().any(|grant| match grant {
-            TsigGrant::Below(origin) if name != *origin => grant.covers(&name) && !of_static_host(),
-            grant => grant.covers(&name),
+            // The zone that a challenge zone was delegated from may be here as well.
+            TsigGrant::Below(origin) if name == *origin && self.live.zones().get(origin).is_some() => true,
+            grant => grant.covers(&name, &self.live) && !self.is_of_static_host(&name),
         });
         if granted { Ok(name) } else { Err(UpdateError::Forbidden) }
+    }
+
+    /// Whether `name`, under which values are kept, is the challenge name of a host of our own: one of a zone file, also
+    /// by a wildcard, or that of the API. A certificate for such a host is for the administrator alone to get.
+    fn is_of_static_host(&self, name: &Name) -> bool {
+        let Some(host) = name.parent().filter(|_| !self.live.is_registered(name)) else { return false };
+        let zones = self.live.zones();
+        let Some(zone) = zones.find(host.as_wire()) else { return false };
+        let is_there = |name: &Name| zone.node(&name.key()).is_some();
+        // RFC 4592 section 3.3.1
+        let closest = std::iter::successors(host.parent(), Name::parent).find(is_there);
+        let wildcard = closest.and_then(|closest| closest.child(b"*").ok());
+        self.policy.reserved.contains(&host) || is_there(&host) || wildcard.is_some_and(|wildcard| is_there(&wildcard))
     }
 
     /// Queues a piece of work and waits until it is committed and published, or refused.
@@ -390,8 +427,18 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&mut dyn Records, &mut Vec<Change>) -> Result<T, UpdateError> + Send + 'static,
     {
+        self.submit_then(decide, |_| {}).await
+    }
+
+    /// The same; `publish` shows what was decided beside changes of the DNS, on the writer's thread, after the commit.
+    pub(super) async fn submit_then<T, F, P>(&self, decide: F, publish: P) -> Result<T, UpdateError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Records, &mut Vec<Change>) -> Result<T, UpdateError> + Send + 'static,
+        P: FnOnce(&T) + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        let task = Task { decide: Some(decide), decided: None, changes: Vec::new(), reply };
+        let task = Task { decide: Some(decide), publish: Some(publish), decided: None, changes: Vec::new(), reply };
         self.queue.send(Box::new(task)).await.map_err(|_| UpdateError::Stopping)?;
         answer.await.map_err(|_| UpdateError::Stopping)?
     }
@@ -440,8 +487,8 @@ pub(super) fn random_uuid() -> Result<Uuid, getrandom::Error> {
 
 /// A job with somebody who waits for its outcome.
 trait Queued: Job + Send {
-    /// What is to be published; empties it.
-    fn take_changes(&mut self) -> Vec<Change>;
+    /// Shows what was decided to everybody.
+    fn publish(&mut self, live: &Live, revision: Revision);
     /// Tells the caller; `committed` is the fate of the whole transaction.
     fn reply(self: Box<Self>, committed: Result<(), StoreError>);
 }
@@ -452,17 +499,19 @@ impl std::fmt::Debug for dyn Queued {
     }
 }
 
-struct Task<T, F> {
+struct Task<T, F, P> {
     decide: Option<F>,
+    publish: Option<P>,
     decided: Option<Result<T, UpdateError>>,
     changes: Vec<Change>,
     reply: oneshot::Sender<Result<T, UpdateError>>,
 }
 
-impl<T, F> Job for Task<T, F>
+impl<T, F, P> Job for Task<T, F, P>
 where
     T: Send,
     F: FnOnce(&mut dyn Records, &mut Vec<Change>) -> Result<T, UpdateError> + Send,
+    P: Send,
 {
     fn run(&mut self, records: &mut dyn Records) -> Result<Kept, StoreError> {
         let Some(decide) = self.decide.take() else { return Ok(Kept::No) };
@@ -481,13 +530,17 @@ where
     }
 }
 
-impl<T, F> Queued for Task<T, F>
+impl<T, F, P> Queued for Task<T, F, P>
 where
     T: Send,
     F: FnOnce(&mut dyn Records, &mut Vec<Change>) -> Result<T, UpdateError> + Send,
+    P: FnOnce(&T) + Send,
 {
-    fn take_changes(&mut self) -> Vec<Change> {
-        std::mem::take(&mut self.changes)
+    fn publish(&mut self, live: &Live, revision: Revision) {
+        live.publish(std::mem::take(&mut self.changes), revision as u32);
+        if let (Some(Ok(decided)), Some(publish)) = (&self.decided, self.publish.take()) {
+            publish(decided);
+        }
     }
 
     fn reply(self: Box<Self>, committed: Result<(), StoreError>) {
@@ -508,7 +561,7 @@ fn write(mut store: impl Store, live: &Live, mut waiting: mpsc::Receiver<Box<dyn
         match &committed {
             Ok(revision) => {
                 for task in &mut batch {
-                    live.publish(task.take_changes(), *revision as u32);
+                    task.publish(live, *revision);
                 }
             }
             Err(error) => tracing::error!(%error, updates = batch.len(), "nothing was committed"),

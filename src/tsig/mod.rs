@@ -19,7 +19,7 @@ use domain::base::{Message, Rtype, Ttl};
 use domain::rdata::Tsig;
 use subtle::ConstantTimeEq;
 
-use crate::account::{TsigAlgorithm, TsigKey};
+use crate::account::{Keys, TsigAlgorithm, TsigKey};
 use crate::zone::{Name, rtype};
 
 /// Octets of the header (RFC 1035 section 4.1.1).
@@ -70,21 +70,6 @@ pub struct Distrust {
     pub error: TsigError,
     /// What an operator should know; `None` if there is no key of that name.
     pub hint: Option<String>,
-}
-
-/// The keys that are known.
-#[derive(Clone, Debug, Default)]
-pub struct Keys(Vec<Arc<TsigKey>>);
-
-impl Keys {
-    pub fn new(keys: impl IntoIterator<Item = TsigKey>) -> Keys {
-        Keys(keys.into_iter().map(Arc::new).collect())
-    }
-
-    /// `name`: as it came.
-    fn find(&self, name: &[u8]) -> Option<&Arc<TsigKey>> {
-        self.0.iter().find(|key| key.name.as_wire().eq_ignore_ascii_case(name))
-    }
 }
 
 /// Checks the signature of a message, if it has one, in the order that RFC 8945 section 5.2 asks for: key, MAC, time,

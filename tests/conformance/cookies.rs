@@ -6,8 +6,8 @@ use std::hash::SipHasher;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::support::{Acmezone, Nsd, Query, RawDns, Rcode, Reply, Rtype, debian, dig, poll, run};
-use crate::{BOTH, Via, ZONE, ask, exchange, quick_start, serving};
+use crate::support::{Acmezone, Nsd, Query, RawDns, Rcode, Reply, Rtype, Stamp, TsigKey, debian, dig, poll, run};
+use crate::{BOTH, Via, ZONE, ask, exchange, quick_start, serving, shipped, zone_table};
 
 const COOKIE: u16 = 10;
 const BADCOOKIE: u16 = 23;
@@ -271,4 +271,63 @@ fn dig_and_kdig_find_their_cookies_good_rfc7873_5_3() {
         let text = run("kdig", command, Duration::from_secs(20)).expect_success().output();
         assert!(text.contains("COOKIE: 2464C4ABCF10C95701000000") && !text.contains("WARNING"), "{text}");
     }
+}
+
+/// UPDATE, NOTIFY, and what is signed, take another way than a plain query.
+#[test]
+fn a_cookie_is_answered_in_every_kind_of_message_rfc7873_5_2() {
+    let key = TsigKey::new("client");
+    let server = Acmezone::start(&(zone_table(ZONE, &shipped("auth.example.org.zone")) + &key.table(&below())));
+    let stranger = TsigKey::new("stranger");
+    for via in BOTH {
+        for opcode in [0, 4, 5] {
+            let query = Query::new(ZONE, Rtype::SOA).opcode(opcode).edns(1232).edns_option(COOKIE, &CLIENT);
+            let plain = query.bytes();
+            let octets = exchange(&server, via, &plain);
+            let good = server_cookie(&Reply::parse(&octets));
+            for (key, rcode) in [(&key, None), (&stranger, Some(Rcode::NOTAUTH))] {
+                let message = key.sign(&plain, &Stamp::now());
+                let octets = exchange(&server, via, &message.octets);
+                key.verify(&octets, &message);
+                let reply = Reply::parse(&octets);
+                assert!(rcode.is_none_or(|rcode| reply.header_rcode() == rcode));
+                assert_eq!(server_cookie(&reply).len(), good.len(), "opcode {opcode} over {via:?}");
+            }
+            assert!(verdict(&server, via, &good).0, "opcode {opcode}: it is a good one");
+        }
+    }
+}
+
+#[test]
+fn a_signed_question_for_a_cookie_gets_a_signed_answer_rfc7873_5_4_rfc8945_5_3() {
+    let key = TsigKey::new("client");
+    let server = Acmezone::start(&(zone_table(ZONE, &shipped("auth.example.org.zone")) + &key.table(&below())));
+    let (wrong, stranger) = (TsigKey { secret: vec![9; 32], ..key.clone() }, TsigKey::new("stranger"));
+    for via in BOTH {
+        for (key, rcode, error, mac) in
+            [(&key, Rcode::NOERROR, 0, 32), (&wrong, Rcode::NOTAUTH, 16, 0), (&stranger, Rcode::NOTAUTH, 17, 0)]
+        {
+            let message = key.sign(&only(&CLIENT), &Stamp::now());
+            let octets = exchange(&server, via, &message.octets);
+            let signature = key.verify(&octets, &message);
+            let reply = Reply::parse(&octets);
+            assert_eq!((reply.header_rcode(), reply.counts), (rcode, [0, 0, 0, 2]), "{} over {via:?}", key.name);
+            assert_eq!((signature.error, signature.mac.len()), (error, mac));
+            assert_eq!(server_cookie(&reply).len(), 24);
+        }
+    }
+}
+
+fn below() -> String {
+    format!("below = [\"{ZONE}\"]")
+}
+
+/// The COOKIE option of an answer that may have others.
+#[track_caller]
+fn server_cookie(reply: &Reply) -> Vec<u8> {
+    let options = &reply.edns.as_ref().expect("an OPT record").options;
+    let cookies: Vec<_> = options.iter().filter(|(code, _)| *code == COOKIE).collect();
+    let [(_, cookie)] = &cookies[..] else { panic!("{options:?}") };
+    assert_eq!(cookie[..8], CLIENT);
+    cookie.clone()
 }

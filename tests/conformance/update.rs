@@ -407,3 +407,61 @@ fn an_update_that_is_not_signed_is_refused_whatever_it_says() {
     }
     assert!(served.values(&served.mine).is_empty());
 }
+
+#[test]
+fn what_a_name_cannot_hold_is_refused_as_a_whole() {
+    let served = served();
+    let (mine, key) = (&served.mine, &served.limited);
+    let adding = |update: Update, count: usize| (0..count).fold(update, |update, n| update.add(mine, &crate::value(n)));
+    let challenge = format!("_acme-challenge.{mine}");
+    let over = [
+        adding(Update::new(ZONE), 65),
+        adding(Update::new(ZONE), 64).add(&challenge, "one more, by its other name"),
+        // 5 * 4,096 octets are more than 16 KiB.
+        (0..5u8).fold(Update::new(ZONE), |update, n| {
+            let rdata = [[&[255][..], &[n; 255]].concat().repeat(16), vec![16], vec![n; 16]].concat();
+            update.update(record(mine, 16, IN, 60, &rdata))
+        }),
+    ];
+    for update in &over {
+        assert_eq!(served.send(Via::Tcp, key, update), Rcode::REFUSED);
+        assert!(served.values(mine).is_empty());
+    }
+    assert_eq!(served.send(Via::Tcp, key, &adding(Update::new(ZONE), 64)), Rcode::NOERROR);
+    assert_eq!(served.values(mine).len(), 64);
+    // A value that is there twice counts once, and what the message itself takes away does not count.
+    let again = adding(adding(Update::new(ZONE), 64).delete(mine), 64).add(mine, &crate::value(0));
+    assert_eq!(served.send(Via::Tcp, key, &again), Rcode::NOERROR);
+    assert_eq!(served.values(mine).len(), 64);
+    // Of what is there already, the oldest leaves.
+    assert_eq!(served.send(Via::Tcp, key, &Update::new(ZONE).add(mine, "new")), Rcode::NOERROR);
+    let values = served.values(mine);
+    assert!(values.len() == 64 && values.contains(&"new".to_owned()) && !values.contains(&crate::value(1)));
+}
+
+#[test]
+fn many_signed_messages_of_one_connection_are_each_signed_for_themselves_rfc7766_6_2_1_1_rfc8945_5_3() {
+    let served = served();
+    let mut connection = crate::dns(&served.server).connect().unwrap();
+    let mut waiting: Vec<_> = (0..30)
+        .map(|n| {
+            let key = [&served.limited, &served.whole, &TsigKey::new("stranger")][n % 3].clone();
+            let bytes = match n % 2 {
+                0 => Update::new(ZONE).add(&served.mine, &crate::value(n)).bytes(),
+                _ => Query::new(ZONE, Rtype::SOA).id(n as u16).bytes(),
+            };
+            (key.sign(&bytes, &Stamp::now()), key)
+        })
+        .collect();
+    waiting.iter().for_each(|(message, _)| connection.send(&message.octets));
+    while !waiting.is_empty() {
+        let octets = connection.receive().expect("an answer to each");
+        let at = waiting.iter().position(|(message, _)| message.octets[..2] == octets[..2]).expect("of one of them");
+        let (message, key) = waiting.remove(at);
+        let signature = key.verify(&octets, &message);
+        let known = key.name != "stranger";
+        assert_eq!(Reply::parse(&octets).header_rcode(), if known { Rcode::NOERROR } else { Rcode::NOTAUTH });
+        assert_eq!((signature.error, signature.mac.is_empty()), if known { (0, false) } else { (17, true) });
+    }
+    assert_eq!(served.values(&served.mine).len(), 10);
+}

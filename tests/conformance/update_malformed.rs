@@ -12,11 +12,11 @@ const REFUSED: u16 = 5;
 const NOTAUTH: u16 = 9;
 const NOTZONE: u16 = 10;
 
-fn key() -> TsigKey {
+pub fn key() -> TsigKey {
     TsigKey::new("client")
 }
 
-fn server() -> Acmezone {
+pub fn server() -> Acmezone {
     let key = key().table(&format!("labels = [\"mine\"]\nbelow = [\"{ZONE}\"]"));
     let server = Acmezone::start(&(zone_table(ZONE, &shipped("auth.example.org.zone")) + &key));
     server.cli(&["account", "create", "--label", "mine"]).expect_success();
@@ -24,19 +24,19 @@ fn server() -> Acmezone {
     server
 }
 
-fn mine() -> String {
+pub fn mine() -> String {
     format!("mine.{ZONE}")
 }
 
 /// What must not change: the values, and the serial that every change moves.
-fn state(server: &Acmezone) -> (Vec<Option<Vec<u8>>>, String) {
+pub fn state(server: &Acmezone) -> (Vec<Option<Vec<u8>>>, String) {
     let values = ask(server, Via::Tcp, &Query::new(&mine(), Rtype::TXT)).answer;
     let soa = ask(server, Via::Tcp, &Query::new(ZONE, Rtype::SOA)).answer.remove(0);
     (values.into_iter().map(|record| record.txt).collect(), soa.rdata)
 }
 
 /// An UPDATE that would be good.
-fn good() -> Update {
+pub fn good() -> Update {
     Update::new(ZONE).add(&mine(), "new")
 }
 

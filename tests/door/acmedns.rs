@@ -10,24 +10,24 @@ use acmezone::zone::Change;
 use crate::house::{FullDisk, House, name, serve, writer};
 use crate::wire::{Answer, request, send};
 
-const TXT: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa_-";
-const FORBIDDEN: &str = r#"{"error": "forbidden"}"#;
-const BAD_TXT: &str = r#"{"error": "bad_txt"}"#;
+pub const TXT: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa_-";
+pub const FORBIDDEN: &str = r#"{"error": "forbidden"}"#;
+pub const BAD_TXT: &str = r#"{"error": "bad_txt"}"#;
 const MALFORMED: &str = r#"{"error": "malformed_json_payload"}"#;
 
-async fn open() -> (House, SocketAddr) {
+pub async fn open() -> (House, SocketAddr) {
     let house = House::new();
     let address = house.acmedns(Registration::Open).await;
     (house, address)
 }
 
-async fn with_account() -> (House, SocketAddr, CreatedAccount) {
+pub async fn with_account() -> (House, SocketAddr, CreatedAccount) {
     let (house, address) = open().await;
     let account = register(address, "").await.json();
     (house, address, account)
 }
 
-async fn register(address: SocketAddr, body: &str) -> Answer {
+pub async fn register(address: SocketAddr, body: &str) -> Answer {
     send(address, request("POST /register", &["Content-Type: application/json"], body)).await
 }
 
@@ -36,15 +36,15 @@ async fn update_as(address: SocketAddr, user: &str, key: &str, body: &str) -> An
     send(address, request("POST /update", &[&headers[0], &headers[1], "Content-Type: application/json"], body)).await
 }
 
-async fn update(address: SocketAddr, account: &CreatedAccount, body: &str) -> Answer {
+pub async fn update(address: SocketAddr, account: &CreatedAccount, body: &str) -> Answer {
     update_as(address, &account.username.to_string(), &account.password, body).await
 }
 
-fn body(account: &CreatedAccount, txt: &str) -> String {
+pub fn body(account: &CreatedAccount, txt: &str) -> String {
     format!(r#"{{"subdomain":"{}","txt":"{txt}"}}"#, account.subdomain)
 }
 
-fn assert_json(answer: &Answer, status: u16, body: &str) {
+pub fn assert_json(answer: &Answer, status: u16, body: &str) {
     assert_eq!((answer.status, answer.body.as_str()), (status, body));
     assert_eq!(answer.header("content-type"), Some("application/json"));
 }
@@ -314,9 +314,11 @@ async fn a_wrong_method_is_405_with_allow() {
     let (_house, address) = open().await;
     let cases = [
         ("GET /register", "POST"),
-        ("PUT /update", "POST"),
-        ("DELETE //update/", "POST"),
-        ("OPTIONS /update", "POST"),
+        ("PUT /update", "POST,DELETE"),
+        ("GET //update/", "POST,DELETE"),
+        ("OPTIONS /update", "POST,DELETE"),
+        ("POST /account", "GET,HEAD"),
+        ("DELETE /account", "GET,HEAD"),
         ("POST /health", "GET,HEAD"),
     ];
     for (line, allow) in cases {

@@ -15,24 +15,24 @@ use tempfile::TempDir;
 use crate::house::{FullDisk, House, name, serve, writer};
 use crate::wire::{Answer, request, send};
 
-struct Admin {
-    house: House,
-    address: SocketAddr,
+pub struct Admin {
+    pub house: House,
+    pub address: SocketAddr,
     authorization: String,
 }
 
 impl Admin {
-    async fn start() -> Admin {
+    pub async fn start() -> Admin {
         let house = House::new();
         let (address, authorization) = start(&house, house.writer.clone()).await;
         Admin { house, address, authorization }
     }
 
-    async fn ask(&self, line: &str, body: &str) -> Answer {
+    pub async fn ask(&self, line: &str, body: &str) -> Answer {
         send(self.address, request(line, &[&self.authorization], body)).await
     }
 
-    async fn refused(&self, line: &str, body: &str) -> (u16, String) {
+    pub async fn refused(&self, line: &str, body: &str) -> (u16, String) {
         let answer = self.ask(line, body).await;
         assert_eq!(answer.header("content-type"), Some("application/json"), "{line}");
         let error: ApiError = answer.json();
@@ -40,13 +40,13 @@ impl Admin {
         (answer.status, error.error)
     }
 
-    async fn account(&self, body: &str) -> CreatedAccount {
+    pub async fn account(&self, body: &str) -> CreatedAccount {
         let answer = self.ask("POST /v1/accounts", body).await;
         assert_eq!(answer.status, 201, "{answer:?}");
         answer.json()
     }
 
-    async fn values(&self, line: &str, body: &str) -> Vec<String> {
+    pub async fn values(&self, line: &str, body: &str) -> Vec<String> {
         let answer = self.ask(line, body).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json::<TxtName>().values.into_iter().map(|held| held.value).collect()

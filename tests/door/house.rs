@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use acmezone::config::{Api, Registration};
 use acmezone::door::{Front, acmedns};
-use acmezone::store::{Job, Policy, Revision, Sqlite, Store, StoreError, Writer};
+use acmezone::store::{Document, Job, Policy, Revision, Sqlite, Store, StoreError, Writer};
 use acmezone::zone::{Change, Live, Name, TxtValue, Zone, Zones};
 use axum::Router;
 use tempfile::TempDir;
@@ -38,7 +38,12 @@ impl House {
 pub fn writer(store: impl Store) -> Writer {
     let zone = |origin: &str| Zone::from_nameservers(name(origin), &[name("ns1.example.org")]).unwrap();
     let live = Live::new(Zones::new([zone("auth.example.org"), zone("_acme-challenge.example.net")]));
-    let policy = Policy { value_lifetime: 3600, zone: Some(name("auth.example.org")), reserved: Vec::new() };
+    let policy = Policy {
+        value_lifetime: 3600,
+        zone: Some(name("auth.example.org")),
+        reserved: Vec::new(),
+        tsig_keys: Vec::new(),
+    };
     Writer::start(store, Arc::new(live), policy).unwrap().0
 }
 
@@ -67,6 +72,10 @@ pub struct FullDisk;
 impl Store for FullDisk {
     fn load(&mut self, _: &mut dyn FnMut(Change)) -> Result<Revision, StoreError> {
         Ok(0)
+    }
+
+    fn documents(&mut self, _: Document) -> Result<Vec<(String, String)>, StoreError> {
+        Ok(Vec::new())
     }
 
     fn transact(&mut self, _: &mut [&mut dyn Job]) -> Result<Revision, StoreError> {

@@ -1,5 +1,6 @@
 //! The HTTP doors over real sockets: raw octets in, the exact answer out.
 
+mod account;
 mod acmedns;
 mod admin;
 mod clients;
@@ -7,4 +8,6 @@ mod commands;
 mod front;
 mod house;
 mod httpreq;
+mod labels;
+mod tsig_keys;
 mod wire;

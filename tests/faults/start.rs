@@ -144,6 +144,12 @@ fn a_zone_file_in_the_place_of_a_registered_label_is_refused() {
 
     fs::write(&file, good).unwrap();
     server.configure(&zone_table(&file));
+    let text = fs::read_to_string(server.config()).unwrap();
+    let named = text.replace("[api]\n", &format!("[api]\nhostname = \"{}\"\n", account.fulldomain));
+    fs::write(server.config(), named).unwrap();
+    assert_said(&refused(server.command(&["serve"]), 1), &[&account.fulldomain, "`hostname` of [api]"]);
+
+    server.configure(&zone_table(&file));
     server.restart();
     assert_eq!(crate::txt(&server, &account), [crate::value(1)], "nothing was lost by trying");
 }

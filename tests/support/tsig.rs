@@ -21,6 +21,7 @@ pub struct TsigKey {
 pub struct Signed {
     pub octets: Vec<u8>,
     pub mac: Vec<u8>,
+    original_id: [u8; 2],
 }
 
 /// What is written into a signature; a test changes what it wants to be wrong.
@@ -30,6 +31,10 @@ pub struct Stamp {
     pub fudge: u16,
     /// Octets of the MAC that are sent.
     pub length: usize,
+    pub error: u16,
+    pub other: Vec<u8>,
+    /// That of the message unless something is said.
+    pub original_id: Option<[u8; 2]>,
 }
 
 /// The TSIG record of a reply.
@@ -50,7 +55,7 @@ pub fn now() -> u64 {
 
 impl Stamp {
     pub fn now() -> Stamp {
-        Stamp { time: now(), fudge: 300, length: 32 }
+        Stamp { time: now(), fudge: 300, length: 32, error: 0, other: Vec::new(), original_id: None }
     }
 }
 
@@ -82,8 +87,10 @@ impl TsigKey {
 
     /// Signs a message with HMAC-SHA256.
     pub fn sign(&self, message: &[u8], stamp: &Stamp) -> Signed {
-        let variables = self.variables(&wire_name(&self.name), stamp.time, stamp.fudge, 0, b"");
-        let mut mac = hmac(&self.secret, &[message, &variables].concat());
+        let Stamp { error, other, .. } = stamp;
+        let variables = self.variables(&wire_name(&self.name), stamp.time, stamp.fudge, *error, other);
+        let original_id = stamp.original_id.unwrap_or([message[0], message[1]]);
+        let mut mac = hmac(&self.secret, &[&original_id, &message[2..], &variables].concat());
         mac.resize(stamp.length, 0);
         let rdata = [
             &wire_name(&self.algorithm)[..],
@@ -91,8 +98,10 @@ impl TsigKey {
             &stamp.fudge.to_be_bytes(),
             &(mac.len() as u16).to_be_bytes(),
             &mac,
-            &message[..2],
-            &[0; 4],
+            &original_id,
+            &error.to_be_bytes(),
+            &(other.len() as u16).to_be_bytes(),
+            other,
         ];
         let rdata = rdata.concat();
         let mut octets = message.to_vec();
@@ -102,7 +111,7 @@ impl TsigKey {
         octets.extend([0, 250, 0, 255, 0, 0, 0, 0]);
         octets.extend((rdata.len() as u16).to_be_bytes());
         octets.extend(rdata);
-        Signed { octets, mac }
+        Signed { octets, mac, original_id }
     }
 
     /// The signature of a reply to a message that was sent with this name, after checking its MAC, if it has one.
@@ -119,11 +128,11 @@ impl TsigKey {
         let number = |octets: &[u8]| octets.iter().fold(0, |number, octet| number << 8 | u64::from(*octet));
         let (time, fudge, length) = (number(&rest[..6]), number(&rest[6..8]) as u16, number(&rest[8..10]) as usize);
         let (mac, rest) = rest[10..].split_at(length);
-        assert_eq!(rest[..2], request.octets[..2], "the original id");
+        assert_eq!(rest[..2], request.original_id, "the original id");
         let (error, other) = (number(&rest[2..4]) as u16, rest[6..].to_vec());
         assert_eq!(number(&rest[4..6]) as usize, other.len());
         if !mac.is_empty() {
-            let mut message = reply[..at].to_vec();
+            let mut message = [&request.original_id, &reply[2..at]].concat();
             let additionals = u16::from_be_bytes([message[10], message[11]]) - 1;
             message[10..12].copy_from_slice(&additionals.to_be_bytes());
             let variables = self.variables(&owner, time, fudge, error, &other);

@@ -57,7 +57,7 @@ fn the_examples_of_the_reference_are_good() {
     assert!(config.api.tls.is_some() && config.api.hostname.is_some());
     assert!(config.cas[0].root.is_some() && config.cas[0].profile.is_some());
     assert_eq!(config.tsig_keys[0].replace, Replace::default());
-    assert_eq!(config.tsig_keys[0].grants.len(), 2);
+    assert_eq!(config.tsig_keys[0].grants.len(), 3);
 }
 
 /// With a key that nobody knows in each table, the help tells all keys: each of them stands in the reference.

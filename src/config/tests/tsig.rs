@@ -97,7 +97,7 @@ error: [[tsig_key]] may change nothing
   |
 6 | [[tsig_key]]
   | ^^^^^^^^^^^^
-  = help: add `labels = ["…"]`, or `below = ["…"]` for every challenge name at or below a name
+  = help: add `labels = ["…"]`, `domains = ["…"]`, or `below = ["…"]` for every challenge name at or below a name
 
 error: [[tsig_key]] has both `secret` and `secret_file`
  --> acmezone.toml:7:1
@@ -165,7 +165,7 @@ error: [[tsig_key]] may change nothing
    |
 19 | [[tsig_key]]
    | ^^^^^^^^^^^^
-  = help: add `labels = ["…"]`, or `below = ["…"]` for every challenge name at or below a name
+  = help: add `labels = ["…"]`, `domains = ["…"]`, or `below = ["…"]` for every challenge name at or below a name
 
 error: the key one is there twice
   --> acmezone.toml:20:8

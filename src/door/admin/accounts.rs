@@ -5,11 +5,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use uuid::Uuid;
 
+use super::AdminState;
 use super::failure::{Body, Failure, Segment};
-use super::{AdminState, time};
-use crate::account::AllowFrom;
-use crate::api::{Account, CreatedAccount, NewAccount};
-use crate::store::{Holder, RegisterLabel, UpdateError, Writer};
+use crate::account::{AllowFrom, Credential, Grant};
+use crate::api::{Account, AddedLabel, CreatedAccount, NewAccount, NewAllowFrom, NewCredential, NewLabel};
+use crate::door::time;
+use crate::store::{Holder, RegisterLabel, Registration, UpdateError, Writer};
 use crate::zone::{Label, Name};
 use crate::{account, door};
 
@@ -41,7 +42,81 @@ pub(super) async fn delete(State(state): State<AdminState>, Segment(id): Segment
     Ok(Json(deleted))
 }
 
-/// Finds an account by user name, label or full domain name. A user name goes before a label of the same text.
+pub(super) async fn add_label(
+    State(state): State<AdminState>,
+    Segment(id): Segment,
+    Body(wanted): Body<Option<NewLabel>>,
+) -> Result<(StatusCode, Json<AddedLabel>), Failure> {
+    let username = find(&state.writer, &id).await?.username;
+    let label = wanted.unwrap_or_default().label.map_or(RegisterLabel::Random, RegisterLabel::Chosen);
+    let grant = state.writer.add_label(username, label).await?;
+    let fulldomain = grant.name().map_err(|error| Failure::bad_request(error.to_string()))?;
+    tracing::info!(%username, name = %fulldomain, "label added by the administrator");
+    Ok((StatusCode::CREATED, Json(AddedLabel { username, subdomain: grant.label, fulldomain })))
+}
+
+pub(super) async fn remove_label(
+    State(state): State<AdminState>,
+    Segment(label): Segment,
+) -> Result<Json<Account>, Failure> {
+    let (account, grant) = holder(&state.writer, &label.to_ascii_lowercase()).await?;
+    let account = state.writer.remove_label(account.username, grant.label.clone()).await?;
+    let Grant { label, zone } = grant;
+    tracing::info!(username = %account.username, %label, %zone, "label taken away by the administrator");
+    Ok(Json(described(account)))
+}
+
+pub(super) async fn allow_from(
+    State(state): State<AdminState>,
+    Segment(id): Segment,
+    Body(NewAllowFrom { allowfrom }): Body<NewAllowFrom>,
+) -> Result<Json<Account>, Failure> {
+    let allow_from = AllowFrom::parse(&allowfrom).map_err(|error| Failure::bad_request(error.to_string()))?;
+    let username = find(&state.writer, &id).await?.username;
+    let account = state.writer.change_account(username, move |account| account.allow_from = allow_from).await?;
+    let account = described(account);
+    tracing::info!(%username, allowfrom = ?account.allowfrom, "allowfrom changed by the administrator");
+    Ok(Json(account))
+}
+
+pub(super) async fn mint(
+    State(state): State<AdminState>,
+    Segment(id): Segment,
+) -> Result<(StatusCode, Json<NewCredential>), Failure> {
+    let account = find(&state.writer, &id).await?;
+    let (changed, credential) = state.writer.mint(account.username).await?;
+    let answer = with_credential(changed, &account.grants, credential)?;
+    tracing::info!(username = %account.username, credentials = answer.credentials, "credential added by the administrator");
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+pub(super) async fn rotate(
+    State(state): State<AdminState>,
+    Segment(id): Segment,
+) -> Result<Json<NewCredential>, Failure> {
+    let account = find(&state.writer, &id).await?;
+    let (changed, credential) = state.writer.rotate(account.username).await?;
+    tracing::info!(username = %account.username, replaced = account.credentials.len(), "credentials rotated by the administrator");
+    Ok(Json(with_credential(changed, &account.grants, credential)?))
+}
+
+/// `order`: the labels as they were found, the one that was named at the front.
+fn with_credential(
+    mut account: account::Account,
+    order: &[Grant],
+    credential: Credential,
+) -> Result<NewCredential, Failure> {
+    account.grants.sort_by_key(|grant| order.iter().position(|other| other == grant).unwrap_or(usize::MAX));
+    let no_label = || Failure::new(StatusCode::CONFLICT, "no_label", "the account has no label");
+    let grant = account.grants.first().cloned().ok_or_else(no_label)?;
+    let Account { fulldomains, credentials, .. } = described(account.clone());
+    let created = door::created(&Registration { account, credential, grant });
+    let account = created.map_err(|error| Failure::bad_request(error.to_string()))?;
+    Ok(NewCredential { account, fulldomains, credentials })
+}
+
+/// Finds an account by user name, label or full domain name. A user name goes before a label of the same text. A label
+/// that was named stands first among the account's.
 async fn find(writer: &Writer, id: &str) -> Result<account::Account, Failure> {
     let id = id.to_ascii_lowercase();
     if let Ok(username) = Uuid::parse_str(&id) {
@@ -50,11 +125,18 @@ async fn find(writer: &Writer, id: &str) -> Result<account::Account, Failure> {
             found => return Ok(found?),
         }
     }
+    let (mut account, named) = holder(writer, &id).await?;
+    account.grants.sort_by_key(|grant| *grant != named);
+    Ok(account)
+}
+
+/// The account that a label belongs to, named by itself or by its full domain name in lower case.
+async fn holder(writer: &Writer, id: &str) -> Result<(account::Account, Grant), Failure> {
     let nobody = || Failure::not_found(format!("`{id}` is no user name, label or full domain name of an account"));
-    let (label, name) = match Label::parse(&id) {
+    let (label, name) = match Label::parse(id) {
         Ok(label) => (label, None),
         Err(_) => {
-            let name = Name::parse(&id).map_err(|_| nobody())?;
+            let name = Name::parse(id).map_err(|_| nobody())?;
             // `_acme-challenge.<label>.<zone>` is found by its label too.
             let name = writer.live().challenge_name(&name).unwrap_or(name);
             let first = name.labels().next().and_then(|first| std::str::from_utf8(first).ok());
@@ -66,11 +148,13 @@ async fn find(writer: &Writer, id: &str) -> Result<account::Account, Failure> {
         return Err(nobody());
     }
     match record.holder {
-        Holder::Account(username) => Ok(writer.account(username).await?),
+        Holder::Account(username) => Ok((writer.account(username).await?, record.grant)),
         Holder::Domain(domain) => Err(Failure::not_found(format!(
             "the label `{label}` belongs to no account: it is reserved for the certificates of {domain}"
         ))),
-        Holder::Nobody => Err(Failure::not_found(format!("the account of the label `{label}` was deleted"))),
+        Holder::Nobody => {
+            Err(Failure::not_found(format!("the label `{label}` was deleted, alone or with its account")))
+        }
     }
 }
 

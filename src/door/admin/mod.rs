@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `token.rs` | the token: made at every start, readable by the server's user alone |
-//! | `accounts.rs`, `aliases.rs`, `txt.rs`, `zones.rs`, `certificates.rs` | one noun each |
+//! | `accounts.rs`, `aliases.rs`, `txt.rs`, `tsig_keys.rs`, `zones.rs`, `certificates.rs` | one noun each |
 //! | `failure.rs` | refusals, and what is read from a request |
 //!
 //! The types of the bodies are in [`crate::api`].
@@ -13,6 +13,7 @@ mod aliases;
 mod certificates;
 mod failure;
 mod token;
+mod tsig_keys;
 mod txt;
 mod zones;
 
@@ -29,7 +30,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 
 use self::failure::Failure;
@@ -80,10 +81,17 @@ pub fn router(state: AdminState) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/accounts", get(accounts::list).post(accounts::create))
         .route("/v1/accounts/{id}", get(accounts::show).delete(accounts::delete))
+        .route("/v1/accounts/{id}/labels", post(accounts::add_label))
+        .route("/v1/accounts/{id}/allowfrom", put(accounts::allow_from))
+        .route("/v1/accounts/{id}/credentials", post(accounts::mint))
+        .route("/v1/accounts/{id}/rotate", post(accounts::rotate))
+        .route("/v1/labels/{label}", delete(accounts::remove_label))
         .route("/v1/aliases", get(aliases::list).post(aliases::add))
         .route("/v1/aliases/{domain}", delete(aliases::remove))
         .route("/v1/txt", get(txt::list))
         .route("/v1/txt/{name}", get(txt::show).post(txt::add).put(txt::replace).delete(txt::remove))
+        .route("/v1/tsig-keys", get(tsig_keys::list).post(tsig_keys::create))
+        .route("/v1/tsig-keys/{name}", get(tsig_keys::show).delete(tsig_keys::revoke))
         .route("/v1/zones", get(zones::list))
         .route("/v1/zones/{origin}", get(zones::show))
         .route("/v1/certificates", get(certificates::list))
@@ -143,11 +151,6 @@ async fn status(State(state): State<AdminState>) -> Result<Json<Status>, Failure
         dns_counters: counters.0(),
         certificates: issuer.list().await?,
     }))
-}
-
-/// Seconds since 1970 as the API shows them.
-fn time(seconds: crate::zone::Timestamp) -> jiff::Timestamp {
-    i64::try_from(seconds).ok().and_then(|at| jiff::Timestamp::from_second(at).ok()).unwrap_or(jiff::Timestamp::MAX)
 }
 
 #[cfg(test)]

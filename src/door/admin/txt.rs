@@ -5,11 +5,12 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use serde::Deserialize;
 
+use super::AdminState;
 use super::failure::{Body, Failure, Segment};
-use super::{AdminState, time};
-use crate::api::{self, TxtName, Values};
+use crate::api::{TxtName, Values};
+use crate::door::values;
 use crate::store::{Actor, Writer, now};
-use crate::zone::{Edit, Live, MAX_SET_OCTETS, MAX_VALUES, Name, Timestamp, TxtSet, TxtValue, Update};
+use crate::zone::{Edit, Live, MAX_SET_OCTETS, MAX_VALUES, Name, TxtValue, Update};
 
 pub(super) async fn list(State(state): State<AdminState>) -> Json<Vec<TxtName>> {
     Json(served(state.writer.live()))
@@ -101,9 +102,4 @@ fn parsed_one(value: &str) -> Result<TxtValue, Failure> {
 fn described(live: &Live, name: Name) -> TxtName {
     let set = live.txt_set(&name);
     TxtName { name, values: set.map(|set| values(&set, now())).unwrap_or_default() }
-}
-
-fn values(set: &TxtSet, now: Timestamp) -> Vec<api::TxtValue> {
-    let live = set.held().iter().filter(|held| held.expires > now);
-    live.map(|held| api::TxtValue { value: held.value.to_string(), expires: time(held.expires) }).collect()
 }

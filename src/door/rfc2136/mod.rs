@@ -10,11 +10,13 @@
 //!   holds stay. TTLs are those of the configuration.
 //! - A key that deletes the TXT RRset of a name and adds one value to it, with no prerequisite and nothing else, does not
 //!   delete values of the last ten minutes, unless its `replace` is `rfc`; see [`Replace`].
+//! - A message that adds more than a name can hold is REFUSED; of what others put in, the oldest leave for new values.
 //! - The name of a label and `_acme-challenge` below it are one RRset. A TXT record's value is compared with its
 //!   character-strings joined.
 
 mod message;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use message::{Data, Entry, UpdateMessage, canonical_rdata};
@@ -22,7 +24,7 @@ use message::{Data, Entry, UpdateMessage, canonical_rdata};
 use super::{Rcode, refusal};
 use crate::account::{Replace, TsigKey};
 use crate::store::{Actor, State, StoreError, UpdateError, Writer};
-use crate::zone::{Edit, Name, TxtValue, Update, Zone, Zones, rtype};
+use crate::zone::{Edit, MAX_SET_OCTETS, MAX_VALUES, Name, TxtValue, Update, Zone, Zones, rtype};
 
 const IN: u16 = 1;
 /// RFC 2136 section 1.3.
@@ -69,7 +71,10 @@ fn decide(state: &mut State<'_>, message: &UpdateMessage, replace: Replace) -> R
     prescan(&zones, zone, &message.updates)?;
     let mut updates = Vec::with_capacity(message.updates.len());
     for entry in &message.updates {
-        updates.push(Update { name: entry.name.clone(), edit: edit(entry)? });
+        updates.push(Update { name: state.kept_at(&entry.name), edit: edit(entry)? });
+    }
+    if !fit(&updates) {
+        return Err(Rcode::Refused);
     }
     if replace == Replace::KeepRecent && message.prerequisites.is_empty() && replaces(&message.updates) {
         updates[0].edit = Edit::RemoveOlder(RECENT);
@@ -192,6 +197,21 @@ fn edit(entry: &Entry) -> Result<Edit, Rcode> {
         (ANY, rtype::TXT | rtype::ANY, _) => Ok(Edit::Replace(Vec::new())),
         _ => Err(Rcode::Refused),
     }
+}
+
+/// Whether no name gets more than it can hold: of what one message adds, nothing may be gone when it is done.
+fn fit(updates: &[Update]) -> bool {
+    let mut added: HashMap<&Name, Vec<&TxtValue>> = HashMap::new();
+    updates.iter().all(|Update { name, edit }| {
+        let values = added.entry(name).or_default();
+        match edit {
+            Edit::Add(value) if !values.contains(&value) => values.push(value),
+            Edit::Remove(value) => values.retain(|held| *held != value),
+            Edit::Replace(_) => values.clear(),
+            _ => {}
+        }
+        values.len() <= MAX_VALUES && values.iter().map(|value| value.octets().len()).sum::<usize>() <= MAX_SET_OCTETS
+    })
 }
 
 /// Whether this deletes the TXT RRset of a name, then adds one value to it, and does nothing else.

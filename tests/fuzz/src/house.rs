@@ -39,7 +39,12 @@ impl House {
         let name = |text| Name::parse(text).expect("a name");
         let zone = Zone::from_nameservers(name("auth.example.org"), &[name("ns1.example.org")]).expect("a zone");
         let live = Live::new(Zones::new([zone]));
-        let policy = Policy { value_lifetime: 3600, zone: Some(name("auth.example.org")), reserved: Vec::new() };
+        let policy = Policy {
+            value_lifetime: 3600,
+            zone: Some(name("auth.example.org")),
+            reserved: Vec::new(),
+            tsig_keys: Vec::new(),
+        };
         let (writer, _) = Writer::start(store, Arc::new(live), policy).expect("a writer");
         let router = Front::new(&Api::default()).before(acmedns::router(writer.clone(), Registration::Open));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
