@@ -13,6 +13,11 @@ pub const LABEL: &str = "customer";
 /// A zone of ours that the customer has delegated.
 pub const DELEGATED: &str = "_acme-challenge.example.test";
 
+/// The name of a key that was made by command.
+const MADE_KEY: &str = "client.example.test";
+/// The grant of a key for the challenge name of the customer's domain.
+pub const DOMAIN: [&str; 2] = ["--domain", "example.test"];
+
 /// The customer's zone before anything is delegated.
 const PARENT: &str = "$TTL 1\n@ SOA ns hostmaster 1 3600 600 86400 1\n@ NS ns\nns A 127.0.0.1\n";
 
@@ -99,11 +104,23 @@ pub fn server_with_zone(key: &TsigKey) -> Acmezone {
     Acmezone::start(&(OURS.to_owned() + &zone + &key.table(&format!("below = [\"{DELEGATED}\"]"))))
 }
 
-/// A server with a label, where the customer's challenge name is a zone of its own too: for clients that follow no
-/// CNAME.
+/// A server where the account of `LABEL` exists, and a key made by command with that grant: `["--label", LABEL]`.
+///
+/// With an alias the customer's challenge name is a zone of its own too, for clients that follow no CNAME.
 #[track_caller]
-pub fn server_with_alias(key: &TsigKey) -> Acmezone {
-    let server = server_with_label(key);
-    server.cli(&["alias", "add", "example.test", LABEL]).expect_success();
+pub fn server_with_made_key(alias: bool, grant: [&str; 2]) -> Acmezone {
+    let server = Acmezone::start(OURS);
+    server.cli(&["account", "create", "--label", LABEL]).expect_success();
+    if alias {
+        server.cli(&["alias", "add", "example.test", LABEL]).expect_success();
+    }
+    server.cli(&["tsig", "create", MADE_KEY, grant[0], grant[1]]).expect_success();
     server
+}
+
+/// The key made by command as the server prints it for the configuration of a client.
+#[track_caller]
+pub fn printed(server: &Acmezone, client: &str) -> String {
+    let address = server.dns.to_string();
+    server.cli(&["tsig", "show", MADE_KEY, "--for", client, "--server", &address]).expect_success().stdout
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::stage::{NAMES, Stage, cname, labelled, server_with_alias};
-use crate::support::{Finished, PebbleVersion, TsigKey, debian, run};
+use crate::stage::{DOMAIN, NAMES, Stage, cname, labelled, printed, server_with_made_key};
+use crate::support::{Finished, PebbleVersion, debian, run};
 
 const SCRIPT: &str = "/usr/share/uacme/nsupdate.sh";
 
@@ -18,7 +18,7 @@ const SCRIPT: &str = "/usr/share/uacme/nsupdate.sh";
 struct Host(TempDir);
 
 impl Host {
-    fn new(stage: &Stage, key: &TsigKey) -> Host {
+    fn new(stage: &Stage) -> Host {
         let host = Host(tempfile::tempdir().unwrap());
         fs::copy(stage.pebble.root_pem_path(), host.path("ca-certificates.crt")).unwrap();
         // Asked with and without the dot at its end.
@@ -34,10 +34,8 @@ impl Host {
             ),
         );
         host.program("bin/nsupdate", &format!("exec /usr/bin/nsupdate -p {ours} \"$@\""));
-        // The script asks its user to write the key's file into it.
-        let TsigKey { name, algorithm, .. } = key;
-        let secret = key.secret();
-        host.write("key", &format!("key \"{name}\" {{ algorithm {algorithm}; secret \"{secret}\"; }};\n"));
+        // The script asks its user to write the key's file into it. The file is as the server prints it.
+        host.write("key", &printed(&stage.server, "uacme"));
         let script = fs::read_to_string(debian(SCRIPT)).unwrap();
         let empty = "\nRNDC_KEY_NSUPDATE=\n";
         assert!(script.contains(empty), "{script}");
@@ -79,10 +77,9 @@ impl Host {
 #[test]
 fn uacme_gets_a_wildcard_with_a_cname_and_an_alias() {
     debian("/usr/bin/uacme");
-    let key = TsigKey::new("uacme");
     // The newer Pebble offers dns-persist-01 as well, which has no token: there uacme 1.7.4 gives up.
-    let stage = Stage::open(server_with_alias(&key), PebbleVersion::Debian240, &cname(&labelled()));
-    let host = Host::new(&stage, &key);
+    let stage = Stage::open(server_with_made_key(true, DOMAIN), PebbleVersion::Debian240, &cname(&labelled()));
+    let host = Host::new(&stage);
     host.uacme(&stage, &["new"]).expect_success();
     let script = host.path("nsupdate.sh");
     host.uacme(&stage, &[&["--hook", &script, "issue"], NAMES].concat()).expect_success();

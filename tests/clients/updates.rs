@@ -3,7 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::{fs, path::Path};
 
-use crate::stage::{NAMES, Stage, labelled, server_with_alias, server_with_label, server_with_zone};
+use crate::stage::{DOMAIN, LABEL, NAMES, Stage, labelled, printed};
+use crate::stage::{server_with_label, server_with_made_key, server_with_zone};
 use crate::support::{Certbot, Lego, TsigKey};
 
 /// A shell script that sends one UPDATE. Without a `zone` line the tool has to find the zone by itself.
@@ -49,13 +50,12 @@ fn nsupdate_as_posh_acme_runs_it_gets_a_wildcard_in_a_delegated_zone() {
     gets_a_wildcard_by_hooks(&stage, &change("add"), &change("del"));
 }
 
-/// What acme.sh's dns_nsupdate tells nsupdate; it takes all values of the name away, once for each.
-fn nsupdate_as_acme_sh_runs_it(stage: &Stage, key: &TsigKey, name: &str) {
+/// What acme.sh's dns_nsupdate tells nsupdate; it takes all values of the name away, once for each. The key file is as
+/// the server prints it.
+fn nsupdate_as_acme_sh_runs_it(stage: &Stage, name: &str) {
     let (ip, port) = (stage.server.dns.ip(), stage.server.dns.port());
-    let TsigKey { name: key_name, algorithm, .. } = key;
-    let text = format!("key \"{key_name}\" {{ algorithm {algorithm}; secret \"{}\"; }};\n", key.secret());
     let file = stage.server.folder().join("client.key");
-    fs::write(&file, text).expect("the folder is ours");
+    fs::write(&file, printed(&stage.server, "nsupdate")).expect("the folder is ours");
     let file = file.display();
     let change = |line: String| format!("nsupdate -k {file} <<EOF\nserver {ip} {port}\n{line}\nsend\nEOF");
     let auth = change(format!("update add {name}. 60 in txt \"$CERTBOT_VALIDATION\""));
@@ -64,18 +64,16 @@ fn nsupdate_as_acme_sh_runs_it(stage: &Stage, key: &TsigKey, name: &str) {
 
 #[test]
 fn nsupdate_as_acme_sh_runs_it_gets_a_wildcard_with_a_cname_and_an_alias() {
-    let key = TsigKey::new("acme.sh");
-    let stage = Stage::with_cname(server_with_alias(&key), &labelled());
-    nsupdate_as_acme_sh_runs_it(&stage, &key, "_acme-challenge.$CERTBOT_DOMAIN");
+    let stage = Stage::with_cname(server_with_made_key(true, DOMAIN), &labelled());
+    nsupdate_as_acme_sh_runs_it(&stage, "_acme-challenge.$CERTBOT_DOMAIN");
 }
 
 /// With `--challenge-alias`, and as Proxmox does it with its `alias`: the CNAME leads below the label.
 #[test]
 fn nsupdate_as_acme_sh_runs_it_gets_a_wildcard_with_a_challenge_alias() {
-    let key = TsigKey::new("acme.sh");
     let challenge = format!("_acme-challenge.{}", labelled());
-    let stage = Stage::with_cname(server_with_label(&key), &challenge);
-    nsupdate_as_acme_sh_runs_it(&stage, &key, &challenge);
+    let stage = Stage::with_cname(server_with_made_key(false, ["--label", LABEL]), &challenge);
+    nsupdate_as_acme_sh_runs_it(&stage, &challenge);
 }
 
 /// lego's `exec`, which has followed the CNAME and gives the name that it leads to.
