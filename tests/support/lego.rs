@@ -95,7 +95,7 @@ impl Lego {
     pub fn run(&self, command_and_arguments: &[&str]) -> Finished {
         let mut command = Command::new(&self.program);
         command.args(&self.global).args(command_and_arguments).envs(&self.environment);
-        run("lego", command, Duration::from_secs(60))
+        run("lego", command, Duration::from_secs(120))
     }
 
     /// Leaf and intermediates of the certificate whose first name this is.
