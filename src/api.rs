@@ -159,6 +159,95 @@ pub struct LabelState {
     pub values: Vec<TxtValue>,
 }
 
+/// Body of `POST /v1/tokens`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// How many accounts can be made with it; any number if left out.
+    #[serde(default)]
+    pub uses: Option<u64>,
+    /// For ever if left out.
+    #[serde(default)]
+    pub expires: Option<jiff::Timestamp>,
+    #[serde(default)]
+    pub note: String,
+}
+
+/// A registration token, without its text; `GET /v1/tokens`, `DELETE /v1/tokens/{id}`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Token {
+    /// The first twelve digits of the token's SHA-256.
+    pub id: String,
+    pub note: String,
+    pub created: jiff::Timestamp,
+    pub expires: Option<jiff::Timestamp>,
+    /// Absent: any number.
+    pub uses_left: Option<u64>,
+    /// How many accounts were made with it.
+    pub registered: u64,
+    pub state: TokenState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenState {
+    Valid,
+    Expired,
+    UsedUp,
+    Revoked,
+}
+
+/// Answer of `POST /v1/tokens`. The token itself is shown only here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CreatedToken {
+    pub token: String,
+    #[serde(flatten)]
+    pub facts: Token,
+}
+
+/// Body of `POST /v1/storages`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewStorage {
+    /// `*.` in front changes nothing.
+    pub domains: Vec<String>,
+    /// User name, label or full domain name of the account whose label all domains are bound to. If left out, each is
+    /// bound to a random label of a new account.
+    #[serde(default)]
+    pub account: Option<String>,
+    #[serde(default)]
+    pub note: String,
+}
+
+/// An HTTP storage of lego, without its secret; `GET /v1/storages`, `DELETE /v1/storages/{id}`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Storage {
+    /// The first twelve digits of the secret's SHA-256.
+    pub id: String,
+    pub note: String,
+    pub created: jiff::Timestamp,
+    pub domains: Vec<StoredDomain>,
+}
+
+/// A domain of an HTTP storage.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoredDomain {
+    pub domain: Name,
+    pub username: Uuid,
+    /// `<label>.<zone>`, the target for the CNAME of the domain's challenge name.
+    pub fulldomain: Name,
+    /// How many that were got from the storage are valid.
+    pub credentials: usize,
+}
+
+/// Answer of `POST /v1/storages`. The secret is shown only here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CreatedStorage {
+    pub secret: String,
+    #[serde(flatten)]
+    pub facts: Storage,
+}
+
 /// One name and its values; `GET /v1/txt`, `GET /v1/txt/{name}`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TxtName {

@@ -11,8 +11,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use crate::api::{Account, AddedLabel, Alias, ApiError, CertificateStatus, CreatedAccount, NewAccount, NewAlias};
-use crate::api::{NewAllowFrom, NewCredential, NewLabel, NewTsigKey, Progress, Status, TsigKey, TxtName, Values, Zone};
+use crate::api::{
+    Account, AddedLabel, Alias, ApiError, CertificateStatus, CreatedAccount, CreatedStorage, CreatedToken,
+};
+use crate::api::{
+    NewAccount, NewAlias, NewAllowFrom, NewCredential, NewLabel, NewStorage, NewToken, NewTsigKey, Progress,
+};
+use crate::api::{Status, Storage, Token, TsigKey, TxtName, Values, Zone};
 use crate::config::Config;
 
 /// Longest time until a connection on this machine stands.
@@ -138,6 +143,33 @@ impl Client {
     /// One credential in the place of all.
     pub async fn rotate(&self, id: &str) -> Result<NewCredential, ClientError> {
         self.answer(self.request(Method::POST, self.url(&["accounts", id, "rotate"]))).await
+    }
+
+    /// Registration tokens, oldest first.
+    pub async fn tokens(&self) -> Result<Vec<Token>, ClientError> {
+        self.fetch(&["tokens"]).await
+    }
+
+    pub async fn create_token(&self, wanted: &NewToken) -> Result<CreatedToken, ClientError> {
+        self.send(Method::POST, self.url(&["tokens"]), wanted).await
+    }
+
+    pub async fn revoke_token(&self, id: &str) -> Result<Token, ClientError> {
+        self.answer(self.request(Method::DELETE, self.url(&["tokens", id]))).await
+    }
+
+    /// HTTP storages, oldest first.
+    pub async fn storages(&self) -> Result<Vec<Storage>, ClientError> {
+        self.fetch(&["storages"]).await
+    }
+
+    pub async fn create_storage(&self, wanted: &NewStorage) -> Result<CreatedStorage, ClientError> {
+        self.send(Method::POST, self.url(&["storages"]), wanted).await
+    }
+
+    /// The storage as it was.
+    pub async fn revoke_storage(&self, id: &str) -> Result<Storage, ClientError> {
+        self.answer(self.request(Method::DELETE, self.url(&["storages", id]))).await
     }
 
     /// All names that serve values.

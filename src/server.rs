@@ -15,6 +15,7 @@ use crate::acme::{Issuer, OwnListeners};
 use crate::answer::{COOKIE_SECRET, Cookies, Ttls};
 use crate::api::DnsCounters;
 use crate::config::{Config, CookieSecret, RateLimit};
+use crate::door::acmedns::storage::{self, Storages};
 use crate::door::admin::{self, AdminState, AdminToken, Counters, ZoneFacts};
 use crate::door::{Front, acmedns};
 use crate::listen::{self, Answerer, Caps, DnsSockets, Dot, Limiter, LimiterSettings, Rare, Updates};
@@ -93,7 +94,7 @@ impl Server {
 
         let resolver = Resolver::new(&config.resolver.nameservers);
         let own = OwnListeners { dns: addresses.dns.clone() };
-        let issuer = Issuer::new(&config, writer.clone(), resolver, own).map_err(StartError::one)?;
+        let issuer = Issuer::new(&config, writer.clone(), resolver.clone(), own).map_err(StartError::one)?;
         let token = AdminToken::create(&config.admin_token_file()).map_err(StartError::one)?;
         let facts = admin::Facts {
             config: config.file.clone(),
@@ -105,8 +106,11 @@ impl Server {
             admin: addresses.admin,
             zones: config.zones.iter().map(|zone| ZoneFacts::new(zone, config.api.zone.as_ref())).collect(),
         };
+        let server_url = config.api.hostname.as_ref().and_then(|_| config.api.base_url());
+        let storages = Storages { writer: writer.clone(), resolver, server_url };
+        let behind = acmedns::router(writer.clone(), config.api.registration);
         let front = Front::new(&config.api);
-        let api_router = front.before(acmedns::router(writer.clone(), config.api.registration));
+        let api_router = front.before(storage::router(storages).fallback_service(behind));
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let ttls = Ttls { txt: config.dns.txt_ttl, negative: config.dns.negative_ttl };

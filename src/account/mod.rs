@@ -2,12 +2,16 @@
 
 mod allow_from;
 mod credential;
+mod http_storage;
 mod keys;
+mod registration_token;
 mod tsig_key;
 
 pub use allow_from::{AllowFrom, AllowFromError};
 pub use credential::{Credential, CredentialHash};
+pub use http_storage::{HttpStorage, MINTED_KEPT, StoredDomain};
 pub use keys::{KeyRing, Keys};
+pub use registration_token::{RegistrationToken, TokenState, secret_id, secret_key};
 pub use tsig_key::{Replace, TsigAlgorithm, TsigGrant, TsigKey, TsigSecret};
 
 use std::net::IpAddr;

@@ -33,6 +33,7 @@ pub(super) fn run(path: &Path, out: &mut Output) -> Result<(), Failure> {
         api: config.api.listen.iter().map(ToString::to_string).collect(),
         registration: match config.api.registration {
             Registration::Open => "open",
+            Registration::Token => "token",
             Registration::Closed => "closed",
         },
     };

@@ -9,6 +9,8 @@ mod check;
 mod output;
 mod serve;
 mod status;
+mod storage;
+mod token;
 mod tsig;
 mod tsig_clients;
 mod txt;
@@ -73,6 +75,12 @@ enum Command {
     /// Challenge names elsewhere, for clients that do not follow their CNAME
     #[command(subcommand)]
     Alias(alias::Command),
+    /// Registration tokens: who has one makes accounts over the API
+    #[command(subcommand)]
+    Token(token::Command),
+    /// HTTP storages: where lego gets credentials for listed domains
+    #[command(subcommand)]
+    Storage(storage::Command),
     /// TXT values of challenge names
     #[command(subcommand)]
     Txt(txt::Command),
@@ -135,7 +143,8 @@ impl Arguments {
             Command::Check => return check::run(&path, &mut out),
             _ => {}
         }
-        let client = Client::new(&Config::read(&path)?)?;
+        let config = Config::read(&path)?;
+        let client = Client::new(&config)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             match self.command {
@@ -143,6 +152,8 @@ impl Arguments {
                 Command::Status => status::run(&client, &mut out).await,
                 Command::Account(command) => command.run(&client, &mut out).await,
                 Command::Alias(command) => command.run(&client, &mut out).await,
+                Command::Token(command) => command.run(&client, &config.api, &mut out).await,
+                Command::Storage(command) => command.run(&client, &config.api, &mut out).await,
                 Command::Txt(command) => command.run(&client, &mut out).await,
                 Command::Tsig(command) => command.run(&client, &mut out).await,
                 Command::Cert(command) => command.run(&client, &mut out).await,

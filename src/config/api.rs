@@ -57,13 +57,12 @@ fn registration(text: &str) -> Result<Registration, Complaint> {
     match text {
         "closed" => Ok(Registration::Closed),
         "open" => Ok(Registration::Open),
-        "token" => Err(Complaint::new("registration by token is not available in this version")
-            .help("write \"closed\", and let the administrator make accounts, or \"open\"")),
+        "token" => Ok(Registration::Token),
         _ => {
             let complaint = Complaint::new(format!("`{text}` is no way to register"));
-            Err(match nearest(text, &["closed", "open"]) {
+            Err(match nearest(text, &["closed", "token", "open"]) {
                 Some(known) => complaint.help(format!("did you mean \"{known}\"?")),
-                None => complaint.help("write \"closed\" or \"open\""),
+                None => complaint.help("write \"closed\", \"token\" or \"open\""),
             })
         }
     }

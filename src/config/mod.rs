@@ -135,7 +135,9 @@ pub struct ApiRateLimit {
 pub enum Registration {
     /// Accounts are made by the administrator alone. The default.
     Closed,
-    /// Anybody who reaches the API may register.
+    /// Who has a registration token may register.
+    Token,
+    /// Anybody who reaches the API may register; tokens are not looked at.
     Open,
 }
 
@@ -251,6 +253,24 @@ impl Default for Api {
             allow_plaintext: false,
             trusted_proxies: Vec::new(),
             rate_limit: ApiRateLimit::default(),
+        }
+    }
+}
+
+impl Api {
+    /// Where clients reach the API: `https://` and its host name, with its port if it speaks TLS itself on another one
+    /// than 443; without a host name, its first address. `None` if neither is known.
+    pub fn base_url(&self) -> Option<String> {
+        let first = self.listen.first().filter(|address| address.port() != 0);
+        let own_port = first.map(SocketAddr::port).filter(|port| self.tls.is_some() && *port != 443);
+        match (&self.hostname, first) {
+            (Some(host), _) => {
+                Some(own_port.map_or(format!("https://{host}"), |port| format!("https://{host}:{port}")))
+            }
+            (None, Some(address)) if !address.ip().is_unspecified() => {
+                Some(format!("{}://{address}", if self.tls.is_some() { "https" } else { "http" }))
+            }
+            _ => None,
         }
     }
 }

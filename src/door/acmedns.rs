@@ -7,11 +7,14 @@
 //! What acme-dns does not have is `DELETE /update`, with the credentials and the body of the POST: it takes the value
 //! away and answers as the POST does, also when the value was not there; and [`GET /account`](super::account).
 
+pub mod storage;
+mod tokens;
+
 use std::net::IpAddr;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower::ServiceExt;
@@ -22,7 +25,6 @@ use super::guard::{DEADLINE, guarded};
 use super::httpreq;
 use super::json::{
     self, FORBIDDEN, Failed, INTERNAL, JSON, MALFORMED, Object, REGISTRATION_CLOSED, Refused, key_digest, shown,
-    with_plain_path,
 };
 use super::{ClientAddress, Limits};
 use crate::account::{AllowFrom, Credential};
@@ -63,13 +65,23 @@ async fn register(
         return Err(REGISTRATION_CLOSED.into());
     }
     limits.registration(source)?;
-    let (_, body) = json::read(request).await?;
-    let wanted = NewAccount::read(&body).ok_or(MALFORMED)?;
-    let allow_from = AllowFrom::parse(&wanted.allowfrom).map_err(|_| INVALID_ALLOWFROM)?;
-    let registration = door.writer.register(allow_from, RegisterLabel::Random).await?;
+    let (head, body) = json::read(request).await?;
+    // Who needs no token is not refused for a bad one.
+    let by_token = door.registration == Registration::Token;
+    let token = by_token.then(|| tokens::shown(&head, source)).transpose()?;
+    let wanted = NewAccount::read(&body).ok_or(MALFORMED);
+    let allow_from = wanted.and_then(|wanted| AllowFrom::parse(&wanted.allowfrom).map_err(|_| INVALID_ALLOWFROM));
+    let (registration, token) = match token {
+        None => (door.writer.register(allow_from?, RegisterLabel::Random).await?, None),
+        Some(token) => {
+            let (registration, token) = tokens::register(&door.writer, &token, allow_from, source).await?;
+            (registration, Some(token))
+        }
+    };
     let created = super::created(&registration).map_err(|_| INTERNAL)?;
     let body = serde_json::to_string(&created).map_err(|_| INTERNAL)?;
-    tracing::info!(username = %created.username, name = %created.fulldomain, client = %source, "registered");
+    let (token, note) = token.map(|token| (token.id, token.note)).unzip();
+    tracing::info!(username = %created.username, name = %created.fulldomain, client = %source, token, note, "registered");
     Ok((StatusCode::CREATED, JSON, body).into_response())
 }
 
@@ -183,6 +195,23 @@ impl NewValue {
         }
         Some(asked)
     }
+}
+
+/// Brings `//update`, `/update/` and `/UPDATE` to the form of the routes. acme-dns redirects them, which makes clients
+/// lose the body or give up. A registration token in front is taken out of the path.
+fn with_plain_path(mut request: Request) -> Request {
+    let mut parts: Vec<&str> = request.uri().path().split('/').filter(|part| !part.is_empty()).collect();
+    let token = tokens::take_from_path(&mut parts);
+    let path = parts.iter().fold(String::new(), |path, part| path + "/" + part).to_ascii_lowercase();
+    if path != request.uri().path()
+        && let Ok(uri) = path.parse::<Uri>()
+    {
+        *request.uri_mut() = uri;
+    }
+    if let Some(token) = token {
+        request.extensions_mut().insert(token);
+    }
+    request
 }
 
 #[cfg(test)]

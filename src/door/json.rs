@@ -4,7 +4,7 @@
 //! `acme.sh` takes any body that contains the value in quotes for success.
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -46,6 +46,10 @@ impl IntoResponse for Refused {
         let mut response = refused(status, error);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        // What acme-dns refuses has no such field.
+        if status == StatusCode::UNAUTHORIZED && self != FORBIDDEN {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
@@ -175,19 +179,6 @@ pub(super) fn basic(headers: &HeaderMap) -> Option<(Uuid, Credential)> {
 pub(super) fn key_digest(text: &str) -> Option<TxtValue> {
     let good = text.len() == 43 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     good.then(|| TxtValue::new(text.as_bytes()).ok())?
-}
-
-/// Brings `//update`, `/update/` and `/UPDATE` to the form of the routes. acme-dns redirects them, which makes clients
-/// lose the body or give up.
-pub(super) fn with_plain_path(mut request: Request) -> Request {
-    let parts = request.uri().path().split('/').filter(|part| !part.is_empty());
-    let path = parts.fold(String::new(), |path, part| path + "/" + part).to_ascii_lowercase();
-    if path != request.uri().path()
-        && let Ok(uri) = path.parse::<Uri>()
-    {
-        *request.uri_mut() = uri;
-    }
-    request
 }
 
 /// What a stranger sent, safe for a log line.

@@ -75,6 +75,7 @@ pub fn refusal(error: &UpdateError) -> Refusal {
         | UpdateError::UnknownLabel(_)
         | UpdateError::NotTheLabel(_)
         | UpdateError::UnknownAlias(_)
+        | UpdateError::UnknownId { .. }
         | UpdateError::UnknownTsigKey(_) => (StatusCode::NOT_FOUND, "not_found", Rcode::Refused),
         UpdateError::LastLabel(_) => (StatusCode::CONFLICT, "last_label", Rcode::Refused),
         UpdateError::TooManyCredentials => (StatusCode::CONFLICT, "too_many_credentials", Rcode::Refused),

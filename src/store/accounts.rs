@@ -13,26 +13,40 @@ use crate::zone::{Change, Label, TxtSet};
 impl Writer {
     /// Makes an account with one label and one credential.
     pub async fn register(&self, allow_from: AllowFrom, label: RegisterLabel) -> Result<Registration, UpdateError> {
+        let wanted = self.draft(allow_from, label)?;
+        let writer = self.clone();
+        self.submit(move |records, changes| writer.enter(records, changes, wanted)).await
+    }
+
+    /// A new account that nobody knows of yet.
+    pub(super) fn draft(&self, allow_from: AllowFrom, label: RegisterLabel) -> Result<Registration, UpdateError> {
         let grant = self.new_grant(label)?;
         let credential = Credential::random().map_err(no_randomness)?;
         let username = random_uuid().map_err(no_randomness)?;
-        let writer = self.clone();
-        self.submit(move |records, changes| {
-            let name = writer.check_new_label(records, &grant)?;
-            let account = Account {
-                username,
-                credentials: vec![credential.hash()],
-                allow_from,
-                grants: vec![grant.clone()],
-                created: now(),
-                updated: None,
-            };
-            records.put_account(&account)?;
-            records.put_label(&LabelRecord { grant: grant.clone(), holder: Holder::Account(username) })?;
-            changes.push(Change::Registered { name });
-            Ok(Registration { account, credential, grant })
-        })
-        .await
+        let account = Account {
+            username,
+            credentials: vec![credential.hash()],
+            allow_from,
+            grants: vec![grant.clone()],
+            created: now(),
+            updated: None,
+        };
+        Ok(Registration { account, credential, grant })
+    }
+
+    /// Enters a new account, if its label can be registered.
+    pub(super) fn enter(
+        &self,
+        records: &mut dyn Records,
+        changes: &mut Vec<Change>,
+        new: Registration,
+    ) -> Result<Registration, UpdateError> {
+        let name = self.check_new_label(records, &new.grant)?;
+        records.put_account(&new.account)?;
+        let holder = Holder::Account(new.account.username);
+        records.put_label(&LabelRecord { grant: new.grant.clone(), holder })?;
+        changes.push(Change::Registered { name });
+        Ok(new)
     }
 
     /// The account of a user who has shown this credential; [`UpdateError::Forbidden`] for everybody else.

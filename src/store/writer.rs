@@ -87,6 +87,8 @@ pub enum UpdateError {
     TsigKeyRefused(Name, String),
     #[error("the key {0} stands in the configuration file: take its [[tsig_key]] out there and restart the server")]
     ConfiguredTsigKey(Name),
+    #[error("there is no {what} with the id `{id}`")]
+    UnknownId { what: &'static str, id: String },
     #[error("no random numbers from the operating system: {0}")]
     NoRandomness(String),
     #[error(transparent)]

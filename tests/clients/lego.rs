@@ -12,7 +12,7 @@ fn fulldomain(lego: &Lego) -> String {
 }
 
 /// lego registers and says which CNAME to make; with the CNAME made, it gets apex and wildcard in one certificate.
-fn gets_a_wildcard(version: PebbleVersion, server: Acmezone, api: &str, environment: &[(&str, &str)]) {
+pub fn gets_a_wildcard(version: PebbleVersion, server: Acmezone, api: &str, environment: &[(&str, &str)]) -> Acmezone {
     let mut stage = Stage::open(server, version, "");
     let mut lego = Lego::new(&stage.pebble, "acme-dns", stage.unbound.addr()).acme_dns(api).domains(NAMES);
     for (name, value) in environment {
@@ -24,6 +24,7 @@ fn gets_a_wildcard(version: PebbleVersion, server: Acmezone, api: &str, environm
     stage.delegate(&cname(&fulldomain));
     lego.run(&["run"]).expect_success();
     stage.judge(&lego.certificate_pem("example.test"));
+    stage.server
 }
 
 #[test]

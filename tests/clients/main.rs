@@ -11,6 +11,8 @@ mod httpreq;
 mod lego;
 mod multi;
 mod stage;
+mod storage;
+mod tokens;
 mod uacme;
 mod updates;
 

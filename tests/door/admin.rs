@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use acmezone::acme::{Issuer, OwnListeners};
-use acmezone::api::{Account, ApiError, CreatedAccount, DnsCounters, Status, TxtName, Zone};
+use acmezone::api::{
+    Account, ApiError, CreatedAccount, CreatedStorage, CreatedToken, DnsCounters, Status, Token, TokenState, TxtName,
+    Zone,
+};
 use acmezone::config::{Api, Config, Dns, ZoneSource};
 use acmezone::door::admin::{self, AdminState, AdminToken, Counters, Facts, ZoneFacts};
 use acmezone::resolve::Resolver;
@@ -99,6 +102,82 @@ fn issuer(folder: &TempDir, writer: Writer) -> Issuer {
         certificates: Vec::new(),
     };
     Issuer::new(&config, writer, Resolver::new(&[]), OwnListeners::default()).unwrap()
+}
+
+// Registration tokens
+
+#[tokio::test]
+async fn tokens_are_made_listed_and_revoked_and_only_a_hash_is_kept() {
+    let admin = Admin::start().await;
+    let made = admin.ask("POST /v1/tokens", r#"{"uses":3,"expires":"2999-01-01T00:00:00Z","note":"web 7"}"#).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let made: CreatedToken = made.json();
+    assert_eq!((made.token.len(), made.facts.uses_left, made.facts.state), (40, Some(3), TokenState::Valid));
+    let unbound: CreatedToken = admin.ask("POST /v1/tokens", "").await.json();
+    assert_eq!((unbound.facts.uses_left, unbound.facts.expires), (None, None));
+    let listed = admin.ask("GET /v1/tokens", "").await;
+    assert!(!listed.body.contains(&made.token) && !listed.body.contains(&unbound.token));
+    let tokens: Vec<Token> = listed.json();
+    assert_eq!(tokens.len(), 2);
+    assert!(tokens.iter().any(|token| token.id == made.facts.id && token.note == "web 7"));
+    let revoked: Token = admin.ask(&format!("DELETE /v1/tokens/{}", made.facts.id), "").await.json();
+    assert_eq!((revoked.state, revoked.uses_left), (TokenState::Revoked, Some(3)));
+    let stored = std::fs::read(admin.house.folder.path().join("acmezone.db-wal")).unwrap();
+    assert!(!stored.windows(40).any(|octets| octets == made.token.as_bytes()));
+    assert!(stored.windows(5).any(|octets| octets == b"web 7"), "this is where it would be");
+}
+
+#[tokio::test]
+async fn a_token_that_nobody_could_use_is_refused() {
+    let admin = Admin::start().await;
+    let long = format!(r#"{{"note":"{}"}}"#, "x".repeat(201));
+    for body in [r#"{"uses":0}"#, r#"{"expires":"2001-01-01T00:00:00Z"}"#, r#"{"note":"a\nb"}"#, &long, r#"{"use":1}"#]
+    {
+        assert_eq!(admin.refused("POST /v1/tokens", body).await, (400, "bad_request".into()), "{body}");
+    }
+    assert_eq!(admin.refused("DELETE /v1/tokens/123456789abc", "").await, (404, "not_found".into()));
+}
+
+// HTTP storages
+
+#[tokio::test]
+async fn a_storage_binds_domains_to_the_label_of_an_account_however_it_is_named() {
+    let admin = Admin::start().await;
+    let www = admin.account(r#"{"label":"www"}"#).await;
+    for id in [www.username.to_string(), "WWW".into(), "www.auth.example.org".into()] {
+        let body = format!(r#"{{"domains":["a.example","*.b.example","B.example."],"account":"{id}"}}"#);
+        let answer = admin.ask("POST /v1/storages", &body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let storage: CreatedStorage = answer.json();
+        let bound: Vec<String> = storage.facts.domains.iter().map(|stored| stored.domain.to_string()).collect();
+        assert_eq!(bound, ["a.example", "b.example"]);
+        for stored in &storage.facts.domains {
+            assert_eq!((stored.username, &stored.fulldomain), (www.username, &www.fulldomain));
+        }
+    }
+    let made: CreatedStorage = admin.ask("POST /v1/storages", r#"{"domains":["c.example"]}"#).await.json();
+    let stored = std::fs::read(admin.house.folder.path().join("acmezone.db-wal")).unwrap();
+    assert!(!stored.windows(40).any(|octets| octets == made.secret.as_bytes()));
+    assert!(!admin.ask("GET /v1/storages", "").await.body.contains(&made.secret));
+    assert_eq!(admin.ask("GET /v1/accounts", "").await.json::<Vec<Account>>().len(), 2);
+}
+
+#[tokio::test]
+async fn a_storage_for_no_domain_or_no_account_is_refused_and_makes_nothing() {
+    let admin = Admin::start().await;
+    let many: Vec<String> = (0..101).map(|n| format!("n{n}.example")).collect();
+    let many = serde_json::json!({ "domains": many }).to_string();
+    let long =
+        serde_json::json!({ "domains": [format!("{0}.{0}.{0}.{1}", "a".repeat(63), "b".repeat(50))] }).to_string();
+    let bodies =
+        ["", "{}", r#"{"domains":[]}"#, r#"{"domains":["."]}"#, r#"{"domains":["*.*.example"]}"#, &many, &long];
+    for body in bodies {
+        assert_eq!(admin.refused("POST /v1/storages", body).await, (400, "bad_request".into()), "{body}");
+    }
+    let unknown = r#"{"domains":["a.example"],"account":"nobody"}"#;
+    assert_eq!(admin.refused("POST /v1/storages", unknown).await, (404, "not_found".into()));
+    assert_eq!(admin.refused("DELETE /v1/storages/123456789abc", "").await, (404, "not_found".into()));
+    assert!(admin.house.writer.accounts().await.unwrap().is_empty());
 }
 
 // Who gets in

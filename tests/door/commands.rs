@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use acmezone::api::{Account, CreatedAccount, TxtName};
+use acmezone::api::{Account, CreatedAccount, Storage, Token, TxtName};
 
 use crate::admin::serve_admin;
 use crate::house::House;
@@ -72,6 +72,72 @@ async fn an_account_lives_from_create_to_delete() {
     let fulldomain = random.fulldomain.to_string();
     assert!(desk.stdout(&["account", "delete", &fulldomain, "--yes"]).contains(&fulldomain));
     assert_eq!(desk.fails(&["account", "show", &fulldomain], "was deleted"), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_token_lives_from_create_to_revoke() {
+    let desk = Desk::open().await;
+    assert_eq!(desk.stdout(&["token", "list"]), "There are no registration tokens.\n");
+    let output = desk.run(&["token", "create", "--uses", "2", "--expires", "30d", "--note", "web 7"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let fact = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+    let (token, id) = (fact("token:"), fact("id:"));
+    assert!(text.contains(&format!("\n  Authorization: Bearer {token}\n")), "{text}");
+    assert!(text.contains(&format!("\n  https://<host name of the API>/{token}\n")), "{text}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no effect yet"));
+    let list = desk.stdout(&["token", "list"]);
+    assert!(
+        list.contains(&id) && (list.contains("in 30 days") || list.contains("in 29 days")) && list.contains("web 7"),
+        "{list}"
+    );
+    assert!(!list.contains(&token));
+    assert_eq!(desk.stdout(&["token", "revoke", &id]), format!("revoked {id}: no account was made with it\n"));
+    assert!(desk.stdout(&["token", "list"]).contains("revoked"));
+    let all: Vec<Token> = desk.json(&["token", "list"]);
+    assert_eq!((all[0].id.as_str(), all[0].uses_left), (id.as_str(), Some(2)));
+    assert_eq!(desk.fails(&["token", "revoke", "nonsense"], "there is no registration token"), Some(1));
+    assert_eq!(desk.fails(&["token", "create", "--uses", "0"], "0"), Some(2));
+    assert_eq!(desk.fails(&["token", "create", "--expires", "2001-01-01"], "expired already"), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http_storage_lives_from_create_to_revoke() {
+    let desk = Desk::open().await;
+    let text = desk.stdout(&[
+        "storage",
+        "create",
+        "--domain",
+        "example.com",
+        "--domain",
+        "www.example.com",
+        "--domain",
+        "*.Example.com.",
+        "--note",
+        "web 7",
+    ]);
+    let fact = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+    let (address, id) = (fact("address:"), fact("id:"));
+    assert!(address.starts_with("https://<host name of the API>/storage/"), "{text}");
+    assert!(text.contains(&format!("\n  ACME_DNS_STORAGE_BASE_URL={address}\n")), "{text}");
+    let all: Vec<Storage> = desk.json(&["storage", "list"]);
+    let [only] = all.as_slice() else { panic!("{all:?}") };
+    assert_eq!((only.id.as_str(), only.note.as_str(), only.domains.len()), (id.as_str(), "web 7", 2));
+    for stored in &only.domains {
+        let record = format!("\n  _acme-challenge.{}.  IN  CNAME  {}.\n", stored.domain, stored.fulldomain);
+        assert!(text.contains(&record), "{text}");
+    }
+    assert_ne!(only.domains[0].fulldomain, only.domains[1].fulldomain);
+    let list = desk.stdout(&["storage", "list"]);
+    assert!(list.lines().count() == 3 && list.contains("www.example.com"), "{list}");
+    assert_eq!(desk.stdout(&["storage", "revoke", &id]), format!("revoked {id} and the credentials got from it: 0\n"));
+    assert_eq!(desk.stdout(&["storage", "list"]), "There are no HTTP storages.\n");
+    assert_eq!(desk.fails(&["storage", "revoke", &id], "there is no storage"), Some(1));
+    assert_eq!(desk.fails(&["storage", "create"], "--domain"), Some(2));
+    assert_eq!(
+        desk.fails(&["storage", "create", "--domain", "_acme-challenge.example.com"], "name the domain"),
+        Some(1)
+    );
+    assert_eq!(desk.fails(&["storage", "create", "--domain", "b\u{fc}cher.example"], "ASCII"), Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

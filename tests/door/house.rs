@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use acmezone::config::{Api, Registration};
+use acmezone::door::acmedns::storage::{self, Storages};
 use acmezone::door::{Front, acmedns};
+use acmezone::resolve::Resolver;
 use acmezone::store::{Document, Job, Policy, Revision, Sqlite, Store, StoreError, Writer};
 use acmezone::zone::{Change, Live, Name, TxtValue, Zone, Zones};
 use axum::Router;
@@ -25,6 +27,13 @@ impl House {
 
     pub async fn acmedns(&self, registration: Registration) -> SocketAddr {
         serve(acmedns::router(self.writer.clone(), registration)).await
+    }
+
+    /// HTTP storages with this resolver, and behind them the API of acme-dns.
+    pub async fn storages(&self, resolver: Resolver, server_url: Option<&str>) -> SocketAddr {
+        let storages = Storages { writer: self.writer.clone(), resolver, server_url: server_url.map(str::to_owned) };
+        let behind = acmedns::router(self.writer.clone(), Registration::Closed);
+        serve(storage::router(storages).fallback_service(behind)).await
     }
 
     /// The values of a name, oldest first, as the DNS would give them.

@@ -1,5 +1,8 @@
 //! The HTTP doors over real sockets: raw octets in, the exact answer out.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod account;
 mod acmedns;
 mod admin;
@@ -9,5 +12,7 @@ mod front;
 mod house;
 mod httpreq;
 mod labels;
+mod storage;
+mod tokens;
 mod tsig_keys;
 mod wire;

@@ -1,6 +1,7 @@
 //! `[dns]`, `[api]`, `[admin]`, `[resolver]`.
 
 use super::{after_a_zone, read, refused};
+use crate::config::Registration;
 
 #[test]
 fn listen_addresses_are_addresses_with_ports() {
@@ -293,22 +294,33 @@ error: the admin API listens on loopback alone, and 0.0.0.0:8054 is not loopback
 }
 
 #[test]
-fn registration_by_token_is_not_available() {
-    assert_eq!(
-        refused(&after_a_zone(
-            r#"[api]
-registration = "token"
-"#
-        )),
-        r#"
-error: registration by token is not available in this version
- --> acmezone.toml:7:16
-  |
-7 | registration = "token"
-  |                ^^^^^^^
-  = help: write "closed", and let the administrator make accounts, or "open"
-"#
-    );
+fn the_address_of_the_api_for_clients_is_its_host_name_else_its_first_address() {
+    let plain = "allow_plaintext = true\n";
+    let tls = "tls = { certificate = \"cert.pem\", private_key = \"key.pem\" }\n";
+    let named = "hostname = \"api.example.org\"\n";
+    for (listen, more, url) in [
+        ("127.0.0.1:8053", "", Some("http://127.0.0.1:8053")),
+        ("[::1]:443", tls, Some("https://[::1]:443")),
+        ("0.0.0.0:8053", plain, None),
+        ("127.0.0.1:0", "", None),
+        // a proxy in front speaks TLS on the usual port
+        ("127.0.0.1:8053", named, Some("https://api.example.org")),
+        ("0.0.0.0:443", &[named, tls].concat(), Some("https://api.example.org")),
+        ("0.0.0.0:8443", &[named, tls].concat(), Some("https://api.example.org:8443")),
+    ] {
+        let config = read(&after_a_zone(&format!("[api]\nlisten = [\"{listen}\"]\n{more}"))).unwrap();
+        assert_eq!(config.api.base_url().as_deref(), url, "{listen} {more}");
+    }
+}
+
+#[test]
+fn registration_is_closed_open_or_by_token() {
+    for (written, meant) in
+        [("closed", Registration::Closed), ("token", Registration::Token), ("open", Registration::Open)]
+    {
+        let config = read(&after_a_zone(&format!("[api]\nregistration = \"{written}\"\n"))).unwrap();
+        assert_eq!(config.api.registration, meant);
+    }
     assert_eq!(
         refused(&after_a_zone(
             r#"[api]
@@ -336,7 +348,7 @@ error: `everybody` is no way to register
   |
 7 | registration = "everybody"
   |                ^^^^^^^^^^^
-  = help: write "closed" or "open"
+  = help: write "closed", "token" or "open"
 "#
     );
 }

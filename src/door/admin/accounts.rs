@@ -117,7 +117,7 @@ fn with_credential(
 
 /// Finds an account by user name, label or full domain name. A user name goes before a label of the same text. A label
 /// that was named stands first among the account's.
-async fn find(writer: &Writer, id: &str) -> Result<account::Account, Failure> {
+pub(super) async fn find(writer: &Writer, id: &str) -> Result<account::Account, Failure> {
     let id = id.to_ascii_lowercase();
     if let Ok(username) = Uuid::parse_str(&id) {
         match writer.account(username).await {

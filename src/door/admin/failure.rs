@@ -14,6 +14,8 @@ use crate::store::UpdateError;
 
 /// Longest body: the values of a full name, escaped, and room to spare.
 const BODY_LIMIT: usize = 128 * 1024;
+/// Longest note, characters.
+const NOTE_LIMIT: usize = 200;
 
 /// A failed request; its body is an [`ApiError`].
 #[derive(Debug)]
@@ -51,6 +53,14 @@ impl From<UpdateError> for Failure {
         let refusal = crate::door::refusal(&error);
         Failure::new(refusal.status, refusal.error, error.to_string())
     }
+}
+
+/// A note that an administrator keeps with a secret.
+pub(super) fn checked_note(note: String) -> Result<String, Failure> {
+    if note.chars().count() > NOTE_LIMIT || note.chars().any(char::is_control) {
+        return Err(Failure::bad_request(format!("a note is one line of at most {NOTE_LIMIT} characters")));
+    }
+    Ok(note)
 }
 
 /// The one variable part of the path.

@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `token.rs` | the token: made at every start, readable by the server's user alone |
-//! | `accounts.rs`, `aliases.rs`, `txt.rs`, `tsig_keys.rs`, `zones.rs`, `certificates.rs` | one noun each |
+//! | `accounts.rs`, `aliases.rs`, `tokens.rs`, `storages.rs`, `txt.rs`, `tsig_keys.rs`, `zones.rs`, `certificates.rs` | one noun each |
 //! | `failure.rs` | refusals, and what is read from a request |
 //!
 //! The types of the bodies are in [`crate::api`].
@@ -12,7 +12,9 @@ mod accounts;
 mod aliases;
 mod certificates;
 mod failure;
+mod storages;
 mod token;
+mod tokens;
 mod tsig_keys;
 mod txt;
 mod zones;
@@ -88,6 +90,10 @@ pub fn router(state: AdminState) -> Router {
         .route("/v1/labels/{label}", delete(accounts::remove_label))
         .route("/v1/aliases", get(aliases::list).post(aliases::add))
         .route("/v1/aliases/{domain}", delete(aliases::remove))
+        .route("/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/v1/tokens/{id}", delete(tokens::revoke))
+        .route("/v1/storages", get(storages::list).post(storages::create))
+        .route("/v1/storages/{id}", delete(storages::revoke))
         .route("/v1/txt", get(txt::list))
         .route("/v1/txt/{name}", get(txt::show).post(txt::add).put(txt::replace).delete(txt::remove))
         .route("/v1/tsig-keys", get(tsig_keys::list).post(tsig_keys::create))
@@ -129,7 +135,7 @@ fn is_loopback(host: &Authority) -> bool {
 }
 
 /// The token of `Bearer …` (RFC 6750 section 2.1); the scheme in any letter case (RFC 9110 section 11.1).
-fn bearer(authorization: &str) -> Option<&str> {
+pub(super) fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
