@@ -5,8 +5,10 @@
 mod support;
 
 mod certbot;
+mod checks;
 mod crowd;
 mod golang;
+mod host;
 mod httpreq;
 mod lego;
 mod multi;
