@@ -186,7 +186,7 @@ impl Writer {
             }
         }
         for name in &new.below {
-            if self.live().zones().find(name.as_wire()).is_none() {
+            if !self.origins.iter().any(|origin| name.is_at_or_below(origin)) {
                 return Err(refused(format!("{name} is in no zone of this server")));
             }
             grants.push(TsigGrant::Below(name.clone()));

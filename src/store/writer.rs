@@ -118,7 +118,7 @@ pub struct Writer {
     pub(super) keys: Arc<KeyRing>,
     pub(super) policy: Arc<Policy>,
     /// Of the zones of the configuration.
-    origins: Arc<[Name]>,
+    pub(super) origins: Arc<[Name]>,
 }
 
 /// Waits for the writer's thread to end, which it does when the last [`Writer`] is gone.

@@ -7,6 +7,7 @@ mod support;
 mod certbot;
 mod checks;
 mod crowd;
+mod export;
 mod golang;
 mod host;
 mod httpreq;

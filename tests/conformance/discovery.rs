@@ -6,8 +6,12 @@ use crate::{BOTH, Via, ZONE, ask, exchange, shipped, zone_table};
 
 const CHALLENGE_ZONE: &str = "_acme-challenge.example.net";
 
-/// A registered label, its challenge name, and a challenge zone, each with the origin of its zone.
-const NAMES: [(&str, &str); 4] = [
+/// The challenge name of `customer.example` is an alias of the label `mine`.
+const ALIAS: &str = "_acme-challenge.customer.example";
+
+/// A registered label, its challenge name, a free one, an alias and a challenge zone, each with the origin of its zone.
+const NAMES: [(&str, &str); 5] = [
+    (ALIAS, ALIAS),
     ("mine.auth.example.org", ZONE),
     ("_acme-challenge.mine.auth.example.org", ZONE),
     ("_acme-challenge.other.auth.example.org", ZONE),
@@ -24,10 +28,11 @@ fn served() -> Served {
     let tables = [
         zone_table(ZONE, &shipped("auth.example.org.zone")),
         format!("[[zone]]\norigin = \"{CHALLENGE_ZONE}\"\nnameservers = [\"ns1.example.org\"]\n"),
-        key.table(&format!("below = [\"{ZONE}\", \"{CHALLENGE_ZONE}\"]")),
+        key.table(&format!("below = [\"{ZONE}\", \"{CHALLENGE_ZONE}\"]\ndomains = [\"customer.example\"]")),
     ];
     let server = Acmezone::start(&tables.concat());
     server.cli(&["account", "create", "--label", "mine"]).expect_success();
+    server.cli(&["alias", "add", "customer.example", "mine"]).expect_success();
     Served { server, key }
 }
 

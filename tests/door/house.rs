@@ -45,10 +45,15 @@ impl House {
 }
 
 pub fn writer(store: impl Store) -> Writer {
+    writer_with_lifetime(store, 3600)
+}
+
+/// `lifetime`: of values, seconds.
+pub fn writer_with_lifetime(store: impl Store, lifetime: u64) -> Writer {
     let zone = |origin: &str| Zone::from_nameservers(name(origin), &[name("ns1.example.org")]).unwrap();
     let live = Live::new(Zones::new([zone("auth.example.org"), zone("_acme-challenge.example.net")]));
     let policy = Policy {
-        value_lifetime: 3600,
+        value_lifetime: lifetime,
         zone: Some(name("auth.example.org")),
         reserved: Vec::new(),
         tsig_keys: Vec::new(),

@@ -57,6 +57,38 @@ async fn a_key_counts_from_its_making_over_restarts_until_it_is_revoked() {
     assert_ne!(other.secret, made.secret, "secrets are random");
 }
 
+#[tokio::test]
+async fn a_grant_of_a_domain_follows_its_alias() {
+    let world = start(tempfile::tempdir().unwrap());
+    for label in ["one", "two"] {
+        world.register(label).await.unwrap();
+    }
+    let (key, domain) = (name("key"), name("customer.example"));
+    world.writer.create_tsig_key(NewTsigKey { domains: vec![domain.clone()], ..new("key", &[]) }).await.unwrap();
+    let may = async |labels: [bool; 2], through_the_alias: bool| {
+        let actor = as_holder(&world.writer, &key);
+        for (label, may) in ["one", "two"].into_iter().zip(labels) {
+            let done = world.writer.update(actor.clone(), add(&format!("{label}.auth.example.org"), "v")).await;
+            assert_eq!(done.is_ok(), may, "{label}: {done:?}");
+        }
+        let done = world.writer.update(actor, add("_acme-challenge.customer.example", "v")).await;
+        assert_eq!(done.is_ok(), through_the_alias, "{done:?}");
+    };
+    may([false, false], false).await;
+    world.writer.add_alias(domain.clone(), label("one")).await.unwrap();
+    may([true, false], true).await;
+    world.writer.add_alias(name("other.example"), label("two")).await.unwrap();
+    may([true, false], true).await;
+    world.writer.remove_alias(domain.clone()).await.unwrap();
+    may([false, false], false).await;
+    world.writer.add_alias(domain, label("two")).await.unwrap();
+    may([false, true], true).await;
+    // The zone of an alias is not one of ours to give away.
+    let below = NewTsigKey { below: vec![name("_acme-challenge.customer.example")], ..new("below", &[]) };
+    let refused = world.writer.create_tsig_key(below).await.unwrap_err().to_string();
+    assert!(refused.contains("in no zone of this server"), "{refused}");
+}
+
 /// A store whose disk is full when `full` says so: everything is decided and then not committed.
 struct Disk {
     store: Sqlite,
