@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use uuid::Uuid;
 
+use super::permission::authenticated;
 use super::records::{Holder, LabelRecord, Records, StoreError};
-use super::writer::{authenticated, random_uuid};
+use super::writer::random_uuid;
 use super::{RegisterLabel, Registration, UpdateError, Writer, aliases, now};
 use crate::account::{Account, AllowFrom, Credential, CredentialHash, Grant, MAX_CREDENTIALS};
 use crate::zone::{Change, Label, TxtSet};

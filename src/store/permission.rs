@@ -1,0 +1,75 @@
+//! Who may change which name: asked inside the transaction that makes the change.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::records::{Holder, Records};
+use super::{Actor, UpdateError, Writer};
+use crate::account::{Account, CredentialHash, TsigGrant, TsigKey};
+use crate::zone::{Label, Name, NotAChallengeName};
+
+impl Writer {
+    /// The name under which values are kept, if `actor` may change it.
+    pub(super) fn authorised_name(
+        &self,
+        records: &mut dyn Records,
+        actor: &Actor,
+        name: &Name,
+    ) -> Result<Name, UpdateError> {
+        let (username, credential, source) = match actor {
+            Actor::Account { username, credential, source } => (username, credential, source),
+            Actor::TsigKey(key) => return self.granted_name(key, name),
+            Actor::Administrator | Actor::AcmeClient => return Ok(self.live.challenge_name(name)?),
+        };
+        let account = authenticated(records, *username, credential, *source)?;
+        // Whether the name exists is nothing that a stranger learns.
+        let name = self.live.challenge_name(name).map_err(|_| UpdateError::Forbidden)?;
+        let granted = account.grants.iter().any(|grant| grant.name().is_ok_and(|granted| granted == name));
+        if granted { Ok(name) } else { Err(UpdateError::Forbidden) }
+    }
+
+    /// The same for the holder of a key.
+    fn granted_name(&self, key: &Arc<TsigKey>, name: &Name) -> Result<Name, UpdateError> {
+        // It may have been revoked while the update was waiting.
+        if !self.keys.holds(key) {
+            return Err(UpdateError::Forbidden);
+        }
+        let name = self.live.challenge_name(name)?;
+        let granted = key.grants.iter().any(|grant| match grant {
+            // The zone that a challenge zone was delegated from may be here as well.
+            TsigGrant::Below(origin) if name == *origin && self.live.zones().get(origin).is_some() => true,
+            grant => grant.covers(&name, &self.live) && !self.is_of_static_host(&name),
+        });
+        if granted { Ok(name) } else { Err(UpdateError::Forbidden) }
+    }
+
+    /// Whether `name`, under which values are kept, is the challenge name of a host of our own: one of a zone file, also
+    /// by a wildcard, or that of the API. A certificate for such a host is for the administrator alone to get.
+    fn is_of_static_host(&self, name: &Name) -> bool {
+        let Some(host) = name.parent().filter(|_| !self.live.is_registered(name)) else { return false };
+        let zones = self.live.zones();
+        let Some(zone) = zones.find(host.as_wire()) else { return false };
+        let is_there = |name: &Name| zone.node(&name.key()).is_some();
+        // RFC 4592 section 3.3.1
+        let closest = std::iter::successors(host.parent(), Name::parent).find(is_there);
+        let wildcard = closest.and_then(|closest| closest.child(b"*").ok());
+        self.policy.reserved.contains(&host) || is_there(&host) || wildcard.is_some_and(|wildcard| is_there(&wildcard))
+    }
+}
+
+/// The account, if its user has shown one of its credentials and comes from where it may be used.
+pub(super) fn authenticated(
+    records: &mut dyn Records,
+    username: Uuid,
+    credential: &CredentialHash,
+    source: IpAddr,
+) -> Result<Account, UpdateError> {
+    let account = records.account(username)?;
+    let known = match &account {
+        Some(account) => account.accepts(credential),
+        None => CredentialHash::of_nobody().matches(credential),
+    };
+    account.filter(|account| known && account.allows(source)).ok_or(UpdateError::Forbidden)
+}
