@@ -20,8 +20,11 @@ impl Writer {
     ) -> Result<Name, UpdateError> {
         let (username, credential, source) = match actor {
             Actor::Account { username, credential, source } => (username, credential, source),
-            Actor::TsigKey(key) => return self.granted_name(key, name),
-            Actor::Administrator | Actor::AcmeClient => return Ok(self.live.challenge_name(name)?),
+            Actor::TsigKey(key) => return self.granted_name(records, key, name),
+            Actor::Administrator | Actor::AcmeClient => {
+                let name = self.live.challenge_name(name)?;
+                return self.holder(records, &name).map(|_| name);
+            }
         };
         let account = authenticated(records, *username, credential, *source)?;
         // Whether the name exists is nothing that a stranger learns.
@@ -30,13 +33,31 @@ impl Writer {
         if granted { Ok(name) } else { Err(UpdateError::Forbidden) }
     }
 
+    /// Who has the label whose name this is, if it is one. That a label was given up a moment before, in the same commit,
+    /// the DNS does not show yet.
+    fn holder(&self, records: &mut dyn Records, name: &Name) -> Result<Option<Holder>, UpdateError> {
+        if !self.live.is_registered(name) {
+            return Ok(None);
+        }
+        let first = name.labels().next().and_then(|first| Label::parse(std::str::from_utf8(first).ok()?).ok());
+        let record = first.map(|label| records.label(&label)).transpose()?.flatten();
+        match record.map(|record| record.holder) {
+            None | Some(Holder::Nobody) => Err(NotAChallengeName::NotRegistered(name.clone()).into()),
+            holder => Ok(holder),
+        }
+    }
+
     /// The same for the holder of a key.
-    fn granted_name(&self, key: &Arc<TsigKey>, name: &Name) -> Result<Name, UpdateError> {
+    fn granted_name(&self, records: &mut dyn Records, key: &Arc<TsigKey>, name: &Name) -> Result<Name, UpdateError> {
         // It may have been revoked while the update was waiting.
         if !self.keys.holds(key) {
             return Err(UpdateError::Forbidden);
         }
         let name = self.live.challenge_name(name)?;
+        // What our own certificates are proved with is in nobody else's hands.
+        if let Some(Holder::Domain(_)) = self.holder(records, &name)? {
+            return Err(UpdateError::Forbidden);
+        }
         let granted = key.grants.iter().any(|grant| match grant {
             // The zone that a challenge zone was delegated from may be here as well.
             TsigGrant::Below(origin) if name == *origin && self.live.zones().get(origin).is_some() => true,
