@@ -147,13 +147,15 @@ impl Writer {
             Change::Aliased { .. } => aliases.push(change),
             change => live.publish([change], 0),
         })?;
-        for change in &aliases {
-            if let Change::Aliased { name, .. } = change
-                && live.zones().get(name).is_some()
-            {
-                tracing::warn!(%name, "an alias is not served: the configuration has a zone of its name");
+        let zones = live.zones();
+        aliases.retain(|change| {
+            let Change::Aliased { name, .. } = change else { return true };
+            let zone = zones.find(name.as_wire());
+            if let Some(zone) = zone {
+                tracing::warn!(%name, zone = %zone.origin(), "an alias is not served: it lies in a zone of the configuration");
             }
-        }
+            zone.is_none()
+        });
         let origins = live.zones().iter().map(|zone| zone.origin().clone()).collect();
         live.publish(aliases, revision as u32);
         let keys = Arc::new(KeyRing::new(policy.tsig_keys.iter().cloned()));
