@@ -366,13 +366,15 @@ impl Writer {
             });
         }
         let name = grant.name().map_err(|error| taken(&error.to_string()))?;
-        if self.policy.reserved.contains(&name) {
-            return Err(taken("it is the host name of the API"));
+        // A wildcard certificate for the label would be good for what lies below it.
+        let covers = |other: &Name| other.is_at_or_below(&name);
+        if self.policy.reserved.iter().any(covers) {
+            return Err(taken("the host name of the API is this name or lies below it"));
         }
         let zones = self.live.zones();
         let zone = zones.get(&grant.zone).ok_or(UpdateError::NoZone)?;
-        if zones.get(&name).is_some() {
-            return Err(taken("it is the origin of another zone"));
+        if self.origins.iter().any(covers) {
+            return Err(taken("another zone begins at this name or below it"));
         }
         if zone.cut_above(name.as_wire()).is_some() {
             return Err(taken("it is delegated away in the zone file"));

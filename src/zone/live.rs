@@ -191,7 +191,12 @@ impl Live {
             }
         };
         let registered = view.names().filter(Existing::is_registered);
-        registered.filter_map(|held| reason(held.name()).and_then(|reason| Some((name_of(held)?, reason)))).collect()
+        let taken = registered.filter_map(|held| reason(held.name()).and_then(|reason| Some((name_of(held)?, reason))));
+        // A wildcard certificate for the label would be good for names of that zone.
+        let above = |zone: &Arc<Zone>| std::iter::successors(zone.origin().parent(), Name::parent);
+        let configured = view.zones.iter().filter(|zone| zone.target().is_none());
+        let above = configured.flat_map(above).filter(|name| self.is_registered(name));
+        taken.chain(above.map(|name| (name, "another zone begins below it"))).collect()
     }
 
     /// The values at a name, expired ones included; `None` if the name does not exist.

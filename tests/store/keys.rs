@@ -147,8 +147,19 @@ async fn only_administrator_and_acme_client_write_the_challenge_name_of_a_static
     let world = start_with(tempfile::tempdir().unwrap(), vec![tsig_key("key", grants.to_vec())]).unwrap();
     let account = as_account(&world.register("one").await.unwrap());
     let key = as_holder(&world.writer, &name("key"));
-    for host in ["auth", "ns1.auth", "a.auth", "deep.a.auth", "api.auth", "wild.auth", "www.wild.auth", "x.y.wild.auth"]
-    {
+    for host in [
+        "auth",
+        "ns1.auth",
+        "a.auth",
+        "deep.a.auth",
+        "api.auth",
+        "wild.auth",
+        "www.wild.auth",
+        "x.y.wild.auth",
+        // The wildcard of these is good for the API's host, and for a zone.
+        "team.auth",
+        "under.auth",
+    ] {
         let at = format!("_acme-challenge.{host}.example.org");
         for actor in [&account, &key] {
             let refused = world.writer.update(actor.clone(), add(&at, "v")).await;
@@ -159,8 +170,8 @@ async fn only_administrator_and_acme_client_write_the_challenge_name_of_a_static
         }
     }
     world.writer.update(key.clone(), add("_acme-challenge.free.auth.example.org", "v")).await.unwrap();
-    // And no label is such a host: not its name, an empty non-terminal, a cut, or the API's host.
-    for taken in ["ns1", "a", "cut", "api", "wild"] {
+    // And no label is such a host: not its name, an empty non-terminal, a cut, the API's host, or above a zone.
+    for taken in ["ns1", "a", "cut", "api", "wild", "team", "under"] {
         let refused = world.register(taken).await;
         assert!(matches!(refused, Err(UpdateError::LabelTaken { .. })), "{taken}: {refused:?}");
         for actor in [&account, &key, &Actor::Administrator, &Actor::AcmeClient] {
