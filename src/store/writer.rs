@@ -81,6 +81,14 @@ pub enum UpdateError {
          credential in their place"
     )]
     TooManyCredentials,
+    #[error(
+        "the account {0} has other labels too, which the credentials of a storage would open: take one with one label"
+    )]
+    ManyLabels(Uuid),
+    #[error(
+        "the account {0} has an HTTP storage, whose credentials would open the new label too: take another account"
+    )]
+    AccountOfStorage(Uuid),
     #[error("there is no key {0}")]
     UnknownTsigKey(Name),
     #[error("the key {0} cannot be made: {1}")]
