@@ -8,6 +8,7 @@ mod tsig_keys;
 pub(crate) use schema::{CertifiedName, Cidr, DomainName, NOTE_LIMIT, Note, ValueText, pattern};
 pub use tsig_keys::{NewTsigKey, Secret, TsigKey, TsigKeySource};
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -80,13 +81,21 @@ pub struct NewAccount {
 }
 
 /// Answer of `POST /v1/accounts`: the same five keys as acme-dns's `/register`. The password is shown only here.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct CreatedAccount {
     pub username: Uuid,
     pub password: String,
     pub fulldomain: Name,
     pub subdomain: Label,
     pub allowfrom: Vec<String>,
+}
+
+/// Without the password.
+impl fmt::Debug for CreatedAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("CreatedAccount");
+        shown.field("username", &self.username).field("fulldomain", &self.fulldomain).finish_non_exhaustive()
+    }
 }
 
 /// A domain whose challenge name has the values of a label; `GET /v1/aliases`, answer of `POST /v1/aliases`.
@@ -210,11 +219,18 @@ pub enum TokenState {
 }
 
 /// Answer of `POST /v1/tokens`. The token itself is shown only here.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct CreatedToken {
     pub token: String,
     #[serde(flatten)]
     pub facts: Token,
+}
+
+/// Without the token.
+impl fmt::Debug for CreatedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreatedToken").field("facts", &self.facts).finish_non_exhaustive()
+    }
 }
 
 /// Body of `POST /v1/storages`.
@@ -255,11 +271,18 @@ pub struct StoredDomain {
 }
 
 /// Answer of `POST /v1/storages`. The secret is shown only here.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct CreatedStorage {
     pub secret: String,
     #[serde(flatten)]
     pub facts: Storage,
+}
+
+/// Without the secret.
+impl fmt::Debug for CreatedStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreatedStorage").field("facts", &self.facts).finish_non_exhaustive()
+    }
 }
 
 /// One name and its values; `GET /v1/txt`, `GET /v1/txt/{name}`.
@@ -376,4 +399,24 @@ pub struct ApiError {
     pub error: String,
     /// For people.
     pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_shows_no_secret() {
+        let account = r#"{"username":"11111111-2222-4333-8444-555555555555","password":"hidden",
+            "fulldomain":"a.auth.test","subdomain":"a","allowfrom":[]}"#;
+        let token = r#"{"token":"hidden","id":"1","note":"","created":"2026-01-01T00:00:00Z","expires":null,
+            "uses_left":null,"registered":0,"state":"valid"}"#;
+        let storage = r#"{"secret":"hidden","id":"1","note":"","created":"2026-01-01T00:00:00Z","domains":[],
+            "credentials":0}"#;
+        let account: CreatedAccount = serde_json::from_str(account).unwrap();
+        let token: CreatedToken = serde_json::from_str(token).unwrap();
+        let storage: CreatedStorage = serde_json::from_str(storage).unwrap();
+        let shown = format!("{account:?} {token:?} {storage:?}");
+        assert!(shown.contains("a.auth.test") && !shown.contains("hidden"), "{shown}");
+    }
 }
