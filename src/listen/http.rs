@@ -4,6 +4,7 @@
 //! |---|---|
 //! | connections, in all and from one network | `places.rs`: whoever has been idle the longest leaves |
 //! | the PROXY header, the handshake of TLS, the first octets after it, the head of a request | [`HEADER`] each |
+//! | the head of a request of HTTP/1 | [`HEAD`] octets |
 //! | a connection of HTTP/1 between two requests | [`HEADER`] |
 //! | a request, to the head of its answer | `door/guard.rs` |
 //! | an answer that the client does not read | [`WRITE`] without any progress |
@@ -41,6 +42,8 @@ use crate::config::{Api, TlsFiles};
 
 /// How long the header of a request may take to arrive, and everything that comes before it.
 const HEADER: Duration = Duration::from_secs(5);
+/// Octets of the head of a request of HTTP/1; hyper would keep 400 KiB of it, for every connection.
+const HEAD: usize = 128 * 1024;
 /// How long a write may wait for a client that does not read.
 const WRITE: Duration = Duration::from_secs(10);
 /// How long a connection of the API may stay without a request.
@@ -177,7 +180,7 @@ pub async fn serve(
 /// Deadlines and bounds against slow and greedy clients.
 fn limit<A: Address, Acceptor>(server: &mut Server<A, Acceptor>) {
     let builder = server.http_builder();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER).max_buf_size(HEAD);
     builder
         .http2()
         .timer(TokioTimer::new())

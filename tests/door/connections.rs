@@ -217,6 +217,25 @@ fn narrow(server: SocketAddr) -> TcpStream {
 const QUICK: Duration = Duration::from_secs(2);
 
 #[test]
+fn no_connection_keeps_a_long_head_in_memory_rfc6585_5() {
+    let health = |api| answer_to(api, HEALTH);
+    let server = start("", health);
+    for (octets, expected) in [(8 * 1024, 200), (300 * 1024, 431)] {
+        let request = format!("GET /health HTTP/1.1\r\nConnection: close\r\nX-Long: {}\r\n\r\n", "x".repeat(octets));
+        let said = answer_to(server.api, request.as_bytes());
+        assert_eq!(said.as_deref().map(status), Some(expected), "{octets}");
+    }
+}
+
+fn answer_to(server: SocketAddr, request: &[u8]) -> Option<String> {
+    let mut stream = TcpStream::connect(server).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // The server may have refused it before its end.
+    let _ = stream.write_all(request);
+    answer(stream)
+}
+
+#[test]
 fn slow_clients_hold_nobody_up_and_are_cut_off() {
     const EACH: usize = 150;
     let plain = |server| {
