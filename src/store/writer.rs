@@ -14,7 +14,9 @@ use uuid::Uuid;
 use super::State;
 use super::records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
 use crate::account::{Account, Credential, CredentialHash, Grant, KeyRing, MAX_CREDENTIALS, TsigKey};
-use crate::zone::{Change, Edit, Label, LabelError, Live, Name, NotAChallengeName, Timestamp, TxtSet, Update};
+use crate::zone::{
+    ACME_CHALLENGE, Change, Edit, Label, LabelError, Live, Name, NotAChallengeName, Timestamp, TxtSet, Update,
+};
 
 /// Most pieces of work that wait for the writer; further callers wait for a place.
 const QUEUE: usize = 4096;
@@ -315,7 +317,9 @@ impl Writer {
             self.live.is_registered(&name).then_some(name)
         };
         let now = self.policy.zone.as_ref().and_then(registered);
-        now.or_else(|| self.origins.iter().find_map(registered))
+        // Anybody may ask, and challenge zones, which have no labels, can be many.
+        let mut others = self.origins.iter().filter(|origin| origin.labels().next() != Some(ACME_CHALLENGE));
+        now.or_else(|| others.find_map(registered))
     }
 
     /// The served state that this writer publishes to.
