@@ -7,7 +7,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
@@ -91,14 +91,13 @@ pub(super) fn documented(routes: OpenApiRouter, completion: &Completion) -> Rout
 
 /// Adds the statuses that follow from what an operation takes.
 fn complete(operation: &mut Operation, completion: &Completion) {
-    let parameters = operation.parameters.iter().flatten();
-    let in_path = parameters
-        .filter(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Path));
+    let is_in_path = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Path);
+    let (mut parameters, has_body) = (operation.parameters.iter().flatten(), operation.request_body.is_some());
     let rules = [
-        (400, "The body or a parameter is malformed.", operation.request_body.is_some()),
+        (400, "The body or a parameter is malformed.", has_body || parameters.clone().count() > 0),
         (401, "No credentials, wrong ones, or not from this address.", operation.security.is_some()),
-        (404, "There is nothing of this name.", in_path.count() > 0),
-        (413, "The body is too long.", operation.request_body.is_some()),
+        (404, "There is nothing of this name.", parameters.any(is_in_path)),
+        (413, "The body is too long.", has_body),
     ];
     let followed = rules.into_iter().filter(|(_, _, holds)| *holds).map(|(status, meaning, _)| (status, meaning));
     for (status, meaning) in followed.chain(completion.always.iter().copied()) {
