@@ -43,8 +43,8 @@ fn judge(address: SocketAddr, document: &Value, examples: u32, settings: &str) {
         std::fs::write(&path, text).expect("the folder is ours");
         path
     };
-    // All checks are on; of the statuses that refuse what a document does not allow, it does not know 413.
-    let checks = "[checks.negative_data_rejection]\n\
+    // Of the statuses that refuse what a document does not allow, it does not know 413.
+    let checks = "[checks]\nenabled = true\n[checks.negative_data_rejection]\n\
                   expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429, \"5xx\"]\n";
     let config = file("schemathesis.toml", &format!("{checks}{settings}"));
     let document = file("openapi.json", &document.to_string());
