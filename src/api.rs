@@ -242,6 +242,8 @@ pub struct Storage {
     pub note: String,
     pub created: jiff::Timestamp,
     pub domains: Vec<StoredDomain>,
+    /// How many that were got from it are valid.
+    pub credentials: usize,
 }
 
 /// A domain of an HTTP storage.
@@ -251,8 +253,6 @@ pub struct StoredDomain {
     pub username: Uuid,
     /// `<label>.<zone>`, the target for the CNAME of the domain's challenge name.
     pub fulldomain: Name,
-    /// How many that were got from the storage are valid.
-    pub credentials: usize,
 }
 
 /// Answer of `POST /v1/storages`. The secret is shown only here.

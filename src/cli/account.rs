@@ -2,13 +2,14 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use jiff::Timestamp;
 
-use super::Failure;
 use super::output::{self, Output};
-use crate::api::{Account, CreatedAccount, NewAccount};
+use super::{Failure, export};
+use crate::api::{Account, CreatedAccount, NewAccount, NewCredential, NewLabel};
 use crate::client::Client;
+use crate::config::Config;
 use crate::zone::Label;
 
 #[derive(Debug, Subcommand)]
@@ -49,10 +50,59 @@ Examples:
         #[arg(long)]
         yes: bool,
     },
+    /// Give an account one more label
+    ///
+    /// The same credentials put values in for all labels of an account; which one is meant is the `subdomain` of an
+    /// update.
+    #[command(after_long_help = "\
+Examples:
+  acmezone account add-label www
+  acmezone account add-label www.auth.example.org --label mail")]
+    AddLabel {
+        /// User name, label or full domain name
+        account: String,
+        /// The new label instead of a random one: lower-case letters, digits, hyphens
+        #[arg(long, value_parser = Label::parse)]
+        label: Option<Label>,
+    },
+    /// Take a label away from its account
+    ///
+    /// Its values leave the DNS at once, and it is never given to anybody again, because a forgotten CNAME may still
+    /// point to it. The last label of an account goes with the account: see `account delete`.
+    #[command(after_long_help = "Example:\n  acmezone account remove-label mail")]
+    RemoveLabel {
+        /// Label or full domain name
+        label: String,
+    },
+    /// Change from where an account may be used
+    #[command(after_long_help = "\
+Examples:
+  acmezone account allow-from www 192.0.2.0/24 2001:db8::/32
+  acmezone account allow-from www --anywhere")]
+    #[command(group = ArgGroup::new("where").required(true))]
+    AllowFrom {
+        /// User name, label or full domain name
+        account: String,
+        /// Accept the account from these networks alone, instead of those that it has now
+        #[arg(value_name = "CIDR", group = "where")]
+        networks: Vec<String>,
+        /// Accept it from everywhere
+        #[arg(long, group = "where")]
+        anywhere: bool,
+    },
+    /// Replace all credentials of an account by a new one, and show it, this once
+    ///
+    /// The old ones stop working at once. The account keeps its user name and its labels, so no CNAME has to change.
+    #[command(after_long_help = "Example:\n  acmezone account rotate www")]
+    Rotate {
+        /// User name, label or full domain name
+        account: String,
+    },
+    Export(export::Arguments),
 }
 
 impl Command {
-    pub(super) async fn run(self, client: &Client, out: &mut Output) -> Result<(), Failure> {
+    pub(super) async fn run(self, client: &Client, config: &Config, out: &mut Output) -> Result<(), Failure> {
         match self {
             Command::Create { label, allow_from } => {
                 let created = client.create_account(&NewAccount { label, allowfrom: allow_from }).await?;
@@ -62,11 +112,13 @@ impl Command {
                 let accounts = client.accounts().await?;
                 if out.json { Ok(out.pretty_json(&accounts)?) } else { show_all(&accounts, out) }
             }
-            Command::Show { id } => {
-                let account = client.account(&id).await?;
-                if out.json { Ok(out.pretty_json(&account)?) } else { show(&account, out) }
-            }
+            Command::Show { id } => one(&client.account(&id).await?, out),
             Command::Delete { id, yes } => delete(client, &id, yes, out).await,
+            Command::AddLabel { account, label } => add_label(client, &account, label, out).await,
+            Command::RemoveLabel { label } => one(&client.remove_label(&label).await?, out),
+            Command::AllowFrom { account, networks, .. } => one(&client.allow_from(&account, networks).await?, out),
+            Command::Rotate { account } => show_rotated(&client.rotate(&account).await?, out),
+            Command::Export(arguments) => arguments.run(client, config, out).await,
         }
     }
 }
@@ -104,6 +156,15 @@ fn show_created(created: &CreatedAccount, out: &mut Output) -> Result<(), Failur
     if out.json {
         return Ok(out.pretty_json(created)?);
     }
+    out.facts(&credentials(created))?;
+    out.line("")?;
+    out.line("The password is shown only now. Put this record into the zone of each domain of yours:")?;
+    out.line(format_args!("  _acme-challenge.<your domain>.  IN  CNAME  {}.", created.fulldomain))?;
+    Ok(())
+}
+
+/// What an ACME client has to know.
+fn credentials(created: &CreatedAccount) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("username", created.username.to_string()),
         ("password", created.password.clone()),
@@ -113,10 +174,41 @@ fn show_created(created: &CreatedAccount, out: &mut Output) -> Result<(), Failur
     if !created.allowfrom.is_empty() {
         facts.push(("allowfrom", output::list(&created.allowfrom)));
     }
+    facts
+}
+
+fn show_rotated(rotated: &NewCredential, out: &mut Output) -> Result<(), Failure> {
+    if out.json {
+        return Ok(out.pretty_json(rotated)?);
+    }
+    let mut facts = credentials(&rotated.account);
+    if let [_, others @ ..] = rotated.fulldomains.as_slice()
+        && !others.is_empty()
+    {
+        facts.push(("other names", output::list(others)));
+    }
     out.facts(&facts)?;
     out.line("")?;
-    out.line("The password is shown only now. Put this record into the zone of each domain of yours:")?;
-    out.line(format_args!("  _acme-challenge.<your domain>.  IN  CNAME  {}.", created.fulldomain))?;
+    out.line(
+        "The password is shown only now. No other credential of the account is valid any more; its names are the",
+    )?;
+    out.line("same, so no CNAME has to change.")?;
+    Ok(())
+}
+
+async fn add_label(client: &Client, account: &str, label: Option<Label>, out: &mut Output) -> Result<(), Failure> {
+    let added = client.add_label(account, &NewLabel { label }).await?;
+    if out.json {
+        return Ok(out.pretty_json(&added)?);
+    }
+    out.facts(&[
+        ("username", added.username.to_string()),
+        ("fulldomain", added.fulldomain.to_string()),
+        ("subdomain", added.subdomain.to_string()),
+    ])?;
+    out.line("")?;
+    out.line("The credentials of the account are good for this name too. Put this record into the zone of a domain:")?;
+    out.line(format_args!("  _acme-challenge.<your domain>.  IN  CNAME  {}.", added.fulldomain))?;
     Ok(())
 }
 
@@ -136,7 +228,10 @@ fn show_all(accounts: &[Account], out: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-fn show(account: &Account, out: &mut Output) -> Result<(), Failure> {
+fn one(account: &Account, out: &mut Output) -> Result<(), Failure> {
+    if out.json {
+        return Ok(out.pretty_json(account)?);
+    }
     let now = Timestamp::now();
     let anywhere = || "anywhere".to_owned();
     out.facts(&[

@@ -6,6 +6,7 @@ mod account;
 mod alias;
 mod cert;
 mod check;
+mod export;
 mod output;
 mod serve;
 mod status;
@@ -150,7 +151,7 @@ impl Arguments {
             match self.command {
                 Command::Serve(_) | Command::Check => Ok(()),
                 Command::Status => status::run(&client, &mut out).await,
-                Command::Account(command) => command.run(&client, &mut out).await,
+                Command::Account(command) => command.run(&client, &config, &mut out).await,
                 Command::Alias(command) => command.run(&client, &mut out).await,
                 Command::Token(command) => command.run(&client, &config.api, &mut out).await,
                 Command::Storage(command) => command.run(&client, &config.api, &mut out).await,

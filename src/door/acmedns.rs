@@ -34,7 +34,7 @@ use crate::account::{AllowFrom, Credential};
 use crate::api::{Cidr, CreatedAccount};
 use crate::config::Registration;
 use crate::store::{Actor, RegisterLabel, Writer};
-use crate::zone::{Edit, Label, TxtValue, Update};
+use crate::zone::{Edit, Label, Name, TxtValue, Update};
 
 const BAD_TXT: Refused = Refused(StatusCode::BAD_REQUEST, "bad_txt");
 const INVALID_ALLOWFROM: Refused = Refused(StatusCode::BAD_REQUEST, "invalid_allowfrom_cidr");
@@ -127,7 +127,7 @@ async fn put(
     limits: Limits,
     request: Request,
 ) -> Result<Response, Failed> {
-    update(&door.writer, limits, source, request, Edit::Add).await
+    Ok(update(&door.writer, limits, source, request, Edit::Add).await?.into_response())
 }
 
 /// Removes a value from a label of the account, if it is there.
@@ -143,7 +143,22 @@ async fn remove(
     limits: Limits,
     request: Request,
 ) -> Result<Response, Failed> {
-    update(&door.writer, limits, source, request, Edit::Remove).await
+    let done = update(&door.writer, limits, source, request, Edit::Remove).await?;
+    tracing::info!(username = %done.username, name = %done.name, client = %source, "value removed");
+    Ok(done.into_response())
+}
+
+/// What an account has done, and the value that it named.
+struct Done {
+    username: Uuid,
+    name: Name,
+    txt: String,
+}
+
+impl IntoResponse for Done {
+    fn into_response(self) -> Response {
+        (StatusCode::OK, JSON, format!(r#"{{"txt": "{}"}}"#, self.txt)).into_response()
+    }
 }
 
 async fn update(
@@ -152,15 +167,14 @@ async fn update(
     source: IpAddr,
     request: Request,
     edit: fn(TxtValue) -> Edit,
-) -> Result<Response, Failed> {
+) -> Result<Done, Failed> {
     let (head, body) = json::read(request).await?;
     let outcome = change(writer, limits, source, &head.headers, &body, edit).await;
     if let Err(Failed::Refused(FORBIDDEN)) = outcome {
         let user = head.headers.get("x-api-user").map(HeaderValue::as_bytes).unwrap_or_default();
         tracing::warn!(client = %source, user = %shown(user), "update refused: credentials, address or label");
     }
-    let txt = outcome?;
-    Ok((StatusCode::OK, JSON, format!(r#"{{"txt": "{txt}"}}"#)).into_response())
+    outcome
 }
 
 /// Says that the server is there.
@@ -181,7 +195,7 @@ async fn change(
     headers: &HeaderMap,
     body: &str,
     edit: fn(TxtValue) -> Edit,
-) -> Result<String, Failed> {
+) -> Result<Done, Failed> {
     let (username, credential) = credentials(headers).ok_or(FORBIDDEN)?;
     let asked = NewValue::read(body).ok_or(FORBIDDEN)?;
     let label = Label::parse(&asked.subdomain.to_ascii_lowercase()).map_err(|_| FORBIDDEN)?;
@@ -195,8 +209,8 @@ async fn change(
     };
     let txt = value.to_string();
     let admit = move || limits.account(username, source).map_err(Failed::from);
-    writer.update_admitted(actor, vec![Update { name, edit: edit(value) }], admit).await?;
-    Ok(txt)
+    writer.update_admitted(actor, vec![Update { name: name.clone(), edit: edit(value) }], admit).await?;
+    Ok(Done { username, name, txt })
 }
 
 /// `X-Api-User` and `X-Api-Key`.

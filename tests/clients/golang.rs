@@ -15,12 +15,18 @@ fn clients(arguments: &[&str]) -> Finished {
     run("clients", command, Duration::from_secs(60))
 }
 
+/// With the stage's resolver, which alone is asked whether a value is there.
 #[track_caller]
 fn gets_a_wildcard(stage: &Stage, client: &str, config: &Value) {
+    obtain(stage, client, config, &["-resolver", &stage.unbound.addr().to_string()]);
+}
+
+#[track_caller]
+pub fn obtain(stage: &Stage, client: &str, config: &Value, more: &[&str]) {
     let (directory, root) = (stage.pebble.directory_url(), stage.pebble.root_pem_path().display().to_string());
-    let (resolver, config) = (stage.unbound.addr().to_string(), config.to_string());
-    let arguments = ["obtain", "-directory", &directory, "-root", &root, "-resolver", &resolver];
-    let arguments = [&arguments, &["-client", client, "-config", &config][..], NAMES].concat();
+    let config = config.to_string();
+    let arguments = ["obtain", "-directory", &directory, "-root", &root, "-client", client, "-config", &config];
+    let arguments = [&arguments, more, NAMES].concat();
     stage.judge(&clients(&arguments).expect_success().stdout);
 }
 
@@ -42,7 +48,7 @@ fn certmagic_gets_a_wildcard_through_libdns_acmedns() {
     gets_a_wildcard(&stage, "certmagic-acmedns", &json!({ "provider": each }));
 }
 
-fn libdns_rfc2136(stage: &Stage, key: &TsigKey, override_domain: &str) -> Value {
+pub fn libdns_rfc2136(stage: &Stage, key: &TsigKey, override_domain: &str) -> Value {
     json!({ "override_domain": override_domain, "provider": {
         "key_name": key.name,
         "key_alg": key.algorithm,
@@ -73,7 +79,7 @@ fn cert_manager_gets_a_wildcard_through_its_acmedns() {
     gets_a_wildcard(&stage, "cert-manager-acmedns", &config);
 }
 
-fn cert_manager_rfc2136(stage: &Stage, key: &TsigKey, cname_strategy: &str) -> Value {
+pub fn cert_manager_rfc2136(stage: &Stage, key: &TsigKey, cname_strategy: &str) -> Value {
     json!({
         "nameserver": stage.server.dns.to_string(),
         "tsigAlgorithm": key.algorithm.replace('-', "").to_uppercase(),

@@ -1,6 +1,7 @@
 //! lego: the newest one of version 4, and Debian's old one.
 
-use crate::stage::{NAMES, OURS, Stage, cname, labelled, server_with_label, server_with_zone};
+use crate::stage::{LABEL, NAMES, OURS, Stage, cname, labelled, printed};
+use crate::stage::{server_with_label, server_with_made_key, server_with_zone};
 use crate::support::{Acmezone, Lego, LegoVersion, PebbleVersion, Tls, TsigKey};
 
 /// What lego keeps of a registration, by domain.
@@ -60,31 +61,37 @@ fn lego_gets_a_wildcard_through_the_acme_dns_api_over_tls() {
 }
 
 /// lego's `rfc2136`; what points to the server is made beforehand.
-fn gets_a_wildcard_by_rfc2136(version: LegoVersion, stage: &Stage, key: &TsigKey) {
-    let lego = Lego::of_version(version, &stage.pebble, "rfc2136", stage.unbound.addr())
-        .domains(NAMES)
-        .rfc2136(stage.server.dns, key);
+fn gets_a_wildcard_by_rfc2136(stage: &Stage, lego: Lego) {
+    let lego = lego.domains(NAMES);
     lego.run(&["run"]).expect_success();
     stage.judge(&lego.certificate_pem("example.test"));
 }
 
 #[test]
-fn lego_gets_a_wildcard_through_rfc2136_with_a_cname() {
-    let key = TsigKey::new("lego");
-    let stage = Stage::with_cname(server_with_label(&key), &labelled());
-    gets_a_wildcard_by_rfc2136(LegoVersion::V4_35_2, &stage, &key);
+fn lego_gets_a_wildcard_through_rfc2136_with_a_cname_and_what_the_server_prints_for_it() {
+    let server = server_with_made_key(false, ["--label", LABEL]);
+    let settings = printed(&server, "lego");
+    let stage = Stage::with_cname(server, &labelled());
+    let mut lego = Lego::new(&stage.pebble, "rfc2136", stage.unbound.addr());
+    for line in settings.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.split_once('=').expect("a variable");
+        lego = lego.env(name, value);
+    }
+    gets_a_wildcard_by_rfc2136(&stage, lego.env("RFC2136_SEQUENCE_INTERVAL", "1"));
 }
 
 #[test]
 fn lego_gets_a_wildcard_through_rfc2136_in_a_delegated_zone() {
     let key = TsigKey::new("lego").algorithm("hmac-sha1"); // its default
     let stage = Stage::with_delegation(server_with_zone(&key));
-    gets_a_wildcard_by_rfc2136(LegoVersion::V4_35_2, &stage, &key);
+    let lego = Lego::new(&stage.pebble, "rfc2136", stage.unbound.addr()).rfc2136(stage.server.dns, &key);
+    gets_a_wildcard_by_rfc2136(&stage, lego);
 }
 
 #[test]
 fn debians_lego_gets_a_wildcard_through_rfc2136_with_a_cname() {
     let key = TsigKey::new("lego");
     let stage = Stage::with_cname(server_with_label(&key), &labelled());
-    gets_a_wildcard_by_rfc2136(LegoVersion::Debian491, &stage, &key);
+    let lego = Lego::of_version(LegoVersion::Debian491, &stage.pebble, "rfc2136", stage.unbound.addr());
+    gets_a_wildcard_by_rfc2136(&stage, lego.rfc2136(stage.server.dns, &key));
 }

@@ -5,8 +5,11 @@
 mod support;
 
 mod certbot;
+mod checks;
 mod crowd;
+mod export;
 mod golang;
+mod host;
 mod httpreq;
 mod lego;
 mod multi;

@@ -13,8 +13,13 @@ pub const LABEL: &str = "customer";
 /// A zone of ours that the customer has delegated.
 pub const DELEGATED: &str = "_acme-challenge.example.test";
 
+/// The name of a key that was made by command.
+const MADE_KEY: &str = "client.example.test";
+/// The grant of a key for the challenge name of the customer's domain.
+pub const DOMAIN: [&str; 2] = ["--domain", "example.test"];
+
 /// The customer's zone before anything is delegated.
-const PARENT: &str = "$TTL 1\n@ SOA ns hostmaster 1 3600 600 86400 1\n@ NS ns\nns A 127.0.0.1\n";
+const PARENT: &str = "$TTL 1\n@ SOA ns hostmaster 1 3600 600 86400 1\n@ NS ns\nns A 127.0.0.3\n";
 
 pub struct Stage {
     pub server: Acmezone,
@@ -34,6 +39,20 @@ impl Stage {
         stubs.extend(delegation.contains(" NS ").then_some((DELEGATED, port)));
         let unbound = Unbound::start(&stubs);
         // Its keys are made at the start: those of this kind at once.
+        let pebble = Pebble::builder(version, unbound.addr()).config("keyAlgorithm", json!("ecdsa")).start();
+        Stage { server, nsd, unbound, pebble }
+    }
+
+    /// All name servers on port 53, found by delegations alone. Only on a host of its own; the server is made with
+    /// `server_on_port_53`.
+    #[track_caller]
+    pub fn on_port_53(server: Acmezone, version: PebbleVersion, delegation: &str) -> Stage {
+        let above = format!("{PARENT}ns1 A {}\nauth NS ns1\n", server.dns.ip());
+        let zones = [("example.test", format!("{PARENT}{delegation}\n")), ("acme.test", above)];
+        let zones = zones.each_ref().map(|(origin, text)| (*origin, text.as_str()));
+        let nsd = Nsd::start_with("    ip-address: 127.0.0.3@53", &zones);
+        let stubs = [("example.test", nsd.port()), ("acme.test", nsd.port())];
+        let unbound = Unbound::start_with(&stubs, &["interface: 127.0.0.1@53"]);
         let pebble = Pebble::builder(version, unbound.addr()).config("keyAlgorithm", json!("ecdsa")).start();
         Stage { server, nsd, unbound, pebble }
     }
@@ -83,11 +102,15 @@ pub fn labelled() -> String {
     format!("{LABEL}.auth.acme.test")
 }
 
+/// The table of a key for the configuration that may change the values of `LABEL`.
+pub fn key_for_label(key: &TsigKey) -> String {
+    key.table(&format!("labels = [\"{LABEL}\"]"))
+}
+
 /// A server where the account of `LABEL` exists and the key may change its values.
 #[track_caller]
 pub fn server_with_label(key: &TsigKey) -> Acmezone {
-    let key = key.table(&format!("labels = [\"{LABEL}\"]"));
-    let server = Acmezone::start(&(OURS.to_owned() + &key));
+    let server = Acmezone::start(&(OURS.to_owned() + &key_for_label(key)));
     server.cli(&["account", "create", "--label", LABEL]).expect_success();
     server
 }
@@ -99,11 +122,46 @@ pub fn server_with_zone(key: &TsigKey) -> Acmezone {
     Acmezone::start(&(OURS.to_owned() + &zone + &key.table(&format!("below = [\"{DELEGATED}\"]"))))
 }
 
-/// A server with a label, where the customer's challenge name is a zone of its own too: for clients that follow no
-/// CNAME.
+/// A server where the account of `LABEL` exists, and a key made by command with that grant: `["--label", LABEL]`.
+///
+/// With an alias the customer's challenge name is a zone of its own too, for clients that follow no CNAME.
 #[track_caller]
-pub fn server_with_alias(key: &TsigKey) -> Acmezone {
-    let server = server_with_label(key);
-    server.cli(&["alias", "add", "example.test", LABEL]).expect_success();
+pub fn server_with_made_key(alias: bool, grant: [&str; 2]) -> Acmezone {
+    let server = Acmezone::start(OURS);
+    server.cli(&["account", "create", "--label", LABEL]).expect_success();
+    if alias {
+        add_alias(&server);
+    }
+    make_key(&server, grant);
     server
+}
+
+/// Has the server have the customer's challenge name as a zone.
+#[track_caller]
+pub fn add_alias(server: &Acmezone) {
+    server.cli(&["alias", "add", "example.test", LABEL]).expect_success();
+}
+
+/// Makes the key that `printed` shows.
+#[track_caller]
+pub fn make_key(server: &Acmezone, grant: [&str; 2]) {
+    server.cli(&["tsig", "create", MADE_KEY, grant[0], grant[1]]).expect_success();
+}
+
+/// A server at an address of its own, on port 53, with these tables beside our zone; the account of `LABEL` exists.
+#[track_caller]
+pub fn server_on_port_53(tables: &str) -> Acmezone {
+    let mut server = Acmezone::prepare("");
+    server.dns = ([127, 0, 0, 2], 53).into();
+    server.configure(&(OURS.to_owned() + tables));
+    server.restart();
+    server.cli(&["account", "create", "--label", LABEL]).expect_success();
+    server
+}
+
+/// The key made by command as the server prints it for the configuration of a client.
+#[track_caller]
+pub fn printed(server: &Acmezone, client: &str) -> String {
+    let address = server.dns.to_string();
+    server.cli(&["tsig", "show", MADE_KEY, "--for", client, "--server", &address]).expect_success().stdout
 }

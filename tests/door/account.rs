@@ -6,12 +6,13 @@ use acmezone::account::AllowFrom;
 use acmezone::api::{AccountState, CreatedAccount};
 use acmezone::config::Registration;
 use acmezone::door::acmedns;
+use acmezone::store::Sqlite;
 use acmezone::zone::{Change, Label};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use crate::acmedns::{BAD_TXT, FORBIDDEN, TXT, assert_json, body, register, update, with_account};
-use crate::house::{FullDisk, name, serve, writer};
+use crate::house::{FullDisk, name, serve, writer, writer_with_lifetime};
 use crate::wire::{Answer, request, send};
 
 async fn ask(address: SocketAddr, line: &str, user: &str, key: &str, body: &str) -> Answer {
@@ -135,6 +136,17 @@ async fn an_account_reads_back_its_state() {
     // the house keeps values for an hour
     assert!(label.values.iter().all(|held| (now + 3590..=now + 3600).contains(&held.expires.as_second())));
     assert_eq!((&after.labels[1].subdomain, after.labels[1].values.len()), (&second.label, 0));
+}
+
+#[tokio::test]
+async fn expired_values_are_no_part_of_the_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Sqlite::open(&folder.path().join("acmezone.db")).unwrap();
+    let address = serve(acmedns::router(writer_with_lifetime(store, 0), Registration::Open)).await;
+    let account: CreatedAccount = register(address, "").await.json();
+    assert_eq!(update(address, &account, &body(&account, TXT)).await.status, 200);
+    let state = state(address, &account).await;
+    assert!(state.updated.is_some() && state.labels[0].values.is_empty(), "{state:?}");
 }
 
 #[tokio::test]

@@ -1,9 +1,13 @@
 //! The known clients of acme-dns, each with the octets that it really sends and what it needs of the answers.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use acmezone::api::CreatedAccount;
 use acmezone::config::Registration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::house::House;
 use crate::wire::{Answer, send};
@@ -99,6 +103,8 @@ async fn acme_dns_certbot_joohoi() {
     let account = stage.register(&["POST /register", "Accept: */*"], asked).await;
     let asked = format!(r#"{{"subdomain": "{}", "txt": "{TXT}"}}"#, account.subdomain);
     stage.update(&account, &["POST /update", "Accept: */*"], &asked).await;
+    // Without networks it has no body.
+    stage.register(&["POST /register", "Accept: */*"], "").await;
 }
 
 #[tokio::test]
@@ -133,6 +139,10 @@ async fn posh_acme() {
     let account = stage.register(&["POST /register", JSON, basic], "{}").await;
     stage.register(&["POST /register", JSON], r#"{"allowfrom":[]}"#).await;
     stage.update(&account, &["POST /update", JSON, basic], &body(&account)).await;
+    // Releases before had PowerShell choose the type, which chooses this for any POST; its tables have no order.
+    let form = "Content-Type: application/x-www-form-urlencoded";
+    let turned = format!(r#"{{"txt":"{TXT}","subdomain":"{}"}}"#, account.subdomain);
+    stage.update(&account, &["POST /update", form], &turned).await;
 }
 
 #[tokio::test]
@@ -149,6 +159,37 @@ async fn certify_the_web() {
     let stage = Stage::open().await;
     let unpadded = "Authorization: Basic dTpw_-8";
     let text = "Content-Type: text/plain; charset=utf-8";
-    let account = stage.register(&["POST /register", text, unpadded], "{}").await;
-    stage.update(&account, &["POST /update", text, unpadded], &body(&account)).await;
+    let agent = "User-Agent: Certify/DnsProviderAcmeDns";
+    let account = stage.register(&["POST /register", agent, text, unpadded], "{}").await;
+    stage.update(&account, &["POST /update", agent, text, unpadded], &body(&account)).await;
+    let asked = r#"{"allowfrom":["192.168.100.1/24","2002:c0a8:2a00::0/40"]}"#;
+    let limited = stage.register(&["POST /register", agent, text], asked).await;
+    assert_eq!(limited.allowfrom.len(), 2);
+}
+
+/// .NET Framework, and so Windows PowerShell and Certify on it, sends the head of a POST alone and the body when it is
+/// told to go on (RFC 9110 section 10.1.1).
+#[tokio::test]
+async fn dotnet_framework_waits_for_100_before_its_body() {
+    let stage = Stage::open().await;
+    let account = stage.register(&["POST /register", JSON], "{}").await;
+    let body = body(&account);
+    let head = format!(
+        "POST /update HTTP/1.1\r\nHost: {}\r\n{JSON}\r\nX-Api-User: {}\r\nX-Api-Key: {}\r\n\
+         Expect: 100-continue\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        stage.address,
+        account.username,
+        account.password,
+        body.len()
+    );
+    let mut stream = TcpStream::connect(stage.address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    const GO_ON: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+    let mut told = [0; GO_ON.len()];
+    timeout(Duration::from_secs(5), stream.read_exact(&mut told)).await.expect("an answer to the head").unwrap();
+    assert_eq!(told, GO_ON);
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains(TXT), "{answer}");
 }

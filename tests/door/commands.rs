@@ -9,13 +9,13 @@ use acmezone::api::{Account, CreatedAccount, Storage, Token, TxtName};
 use crate::admin::serve_admin;
 use crate::house::House;
 
-struct Desk {
-    house: House,
-    config: PathBuf,
+pub struct Desk {
+    pub house: House,
+    pub config: PathBuf,
 }
 
 impl Desk {
-    async fn open() -> Desk {
+    pub async fn open() -> Desk {
         let house = House::new();
         let (address, _) = serve_admin(&house.folder, house.writer.clone()).await;
         let config = house.folder.path().join("acmezone.toml");
@@ -27,28 +27,28 @@ impl Desk {
         Desk { house, config }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_acmezone"));
         command.args(arguments).arg("--config").arg(&self.config).stdin(Stdio::null());
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
-    fn stdout(&self, arguments: &[&str]) -> String {
+    pub fn stdout(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn json<T: serde::de::DeserializeOwned>(&self, arguments: &[&str]) -> T {
+    pub fn json<T: serde::de::DeserializeOwned>(&self, arguments: &[&str]) -> T {
         serde_json::from_str(&self.stdout(&[arguments, &["--json"]].concat())).unwrap()
     }
 
     /// The exit code, with nothing on stdout and this in the text on stderr.
-    fn fails(&self, arguments: &[&str], said: &str) -> Option<i32> {
+    pub fn fails(&self, arguments: &[&str], said: &str) -> Option<i32> {
         let output = self.run(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(stderr.contains(said), "{arguments:?}: {stderr}");

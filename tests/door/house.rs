@@ -46,10 +46,15 @@ impl House {
 }
 
 pub fn writer(store: impl Store) -> Writer {
+    writer_with_lifetime(store, 3600)
+}
+
+/// `lifetime`: of values, seconds.
+pub fn writer_with_lifetime(store: impl Store, lifetime: u64) -> Writer {
     let zone = |origin: &str| Zone::from_nameservers(name(origin), &[name("ns1.example.org")]).unwrap();
     let live = Live::new(Zones::new([zone("auth.example.org"), zone("_acme-challenge.example.net")]));
     let policy = Policy {
-        value_lifetime: 3600,
+        value_lifetime: lifetime,
         zone: Some(name("auth.example.org")),
         reserved: Vec::new(),
         tsig_keys: Vec::new(),
@@ -71,7 +76,8 @@ pub async fn serve_behind(api: &Api, router: Router) -> SocketAddr {
     let router = Front::new(api).before(router);
     let listener = listen::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(listen::serve_http(listener, router, None, CancellationToken::new()));
+    let entrance = listen::Entrance::of_api(api);
+    tokio::spawn(listen::serve_http(listener, router, None, entrance, CancellationToken::new()));
     address
 }
 

@@ -4,10 +4,13 @@
 mod support;
 
 mod account;
+mod account_commands;
 mod acmedns;
 mod admin;
 mod clients;
 mod commands;
+mod connections;
+mod export;
 mod front;
 mod house;
 mod httpreq;

@@ -1,5 +1,6 @@
 //! The contract of `trait Store`, one battery for every store, and the writer on top of it.
 
+mod accounts;
 mod keys;
 
 use std::os::unix::fs::PermissionsExt;

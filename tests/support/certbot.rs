@@ -81,7 +81,7 @@ impl Certbot {
         names.iter().for_each(|name| {
             command.args(["-d", name]);
         });
-        run("certbot", command, Duration::from_secs(90))
+        run("certbot", command, Duration::from_secs(120))
     }
 
     /// Leaf and intermediates of the certificate whose first name this is.

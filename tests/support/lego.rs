@@ -39,17 +39,26 @@ impl Lego {
     }
 
     pub fn of_version(version: LegoVersion, pebble: &Pebble, provider: &str, resolver: SocketAddr) -> Lego {
+        let no_check = match version {
+            LegoVersion::Debian491 => "--dns.disable-cp",
+            LegoVersion::V4_35_2 => "--dns.propagation-disable-ans",
+        };
+        let lego = Lego::with_checks(version, pebble, provider);
+        lego.arguments(&["--dns.resolvers", &resolver.to_string(), no_check])
+    }
+
+    /// With the system's resolver and the propagation check.
+    pub fn with_checks(version: LegoVersion, pebble: &Pebble, provider: &str) -> Lego {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (program, no_check) = match version {
-            LegoVersion::Debian491 => (debian("/usr/bin/lego"), "--dns.disable-cp"),
-            LegoVersion::V4_35_2 => (tool("lego"), "--dns.propagation-disable-ans"),
+        let program = match version {
+            LegoVersion::Debian491 => debian("/usr/bin/lego"),
+            LegoVersion::V4_35_2 => tool("lego"),
         };
         let lego = Lego { program, folder, global: Vec::new(), environment: BTreeMap::new() };
         let path = lego.folder.path().display().to_string();
         let root = pebble.root_pem_path().display().to_string();
         lego.arguments(&["--server", &pebble.directory_url(), "--path", &path])
-            .arguments(&["--accept-tos", "--email", "someone@example.test"])
-            .arguments(&["--dns", provider, "--dns.resolvers", &resolver.to_string(), no_check])
+            .arguments(&["--accept-tos", "--email", "someone@example.test", "--dns", provider])
             .env("LEGO_CA_CERTIFICATES", &root)
     }
 
@@ -95,7 +104,7 @@ impl Lego {
     pub fn run(&self, command_and_arguments: &[&str]) -> Finished {
         let mut command = Command::new(&self.program);
         command.args(&self.global).args(command_and_arguments).envs(&self.environment);
-        run("lego", command, Duration::from_secs(60))
+        run("lego", command, Duration::from_secs(120))
     }
 
     /// Leaf and intermediates of the certificate whose first name this is.

@@ -1,10 +1,12 @@
 //! Each program starts, does its part, and stops.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::support::{
-    Nsd, Pebble, PebbleVersion, Query, RawDns, Rcode, Reply, Rtype, Unbound, dig, run, tool, verify_chain,
+    Nsd, Pebble, PebbleVersion, Query, RawDns, Rcode, Reply, Rtype, Unbound, debian, dig, python_tool, run, tool,
+    verify_chain,
 };
 
 const ZONE: &str = "\
@@ -61,12 +63,32 @@ fn pebble_serves_its_directory_in_both_versions() {
     }
 }
 
+/// What a program says with these arguments.
+fn said(program: PathBuf, arguments: &[&str]) -> String {
+    let mut command = Command::new(&program);
+    command.args(arguments);
+    run(&program.display().to_string(), command, Duration::from_secs(20)).expect_success().output()
+}
+
 #[test]
-fn lego_tells_its_version() {
-    let mut command = Command::new(tool("lego"));
-    command.arg("--version");
-    let version = run("lego", command, Duration::from_secs(10)).expect_success().stdout;
-    assert!(version.contains("v4.35.2"), "{version}");
+fn clients_tell_their_versions() {
+    for (program, version) in
+        [(tool("lego"), "v4.35.2"), (debian("/usr/bin/lego"), "lego version dev"), (python_tool("certbot"), "5.8.0")]
+    {
+        let said = said(program, &["--version"]);
+        assert!(said.contains(version), "{said}");
+    }
+}
+
+#[test]
+fn certbot_knows_its_plugins() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().display().to_string();
+    let folders = ["--config-dir", &path, "--work-dir", &path, "--logs-dir", &path];
+    let said = said(python_tool("certbot"), &[&["plugins"], &folders[..]].concat());
+    for plugin in ["dns-acmedns", "dns-httpreq", "dns-multi", "dns-rfc2136"] {
+        assert!(said.contains(&format!("* {plugin}\n")), "{plugin}: {said}");
+    }
 }
 
 #[test]

@@ -112,8 +112,8 @@ pub(super) async fn remove_label(
 ) -> Result<Json<Account>, Failure> {
     let (account, grant) = holder(&state.writer, &label.to_ascii_lowercase()).await?;
     let account = state.writer.remove_label(account.username, grant.label.clone()).await?;
-    let Grant { label, zone } = grant;
-    tracing::info!(username = %account.username, %label, %zone, "label taken away by the administrator");
+    let name = grant.name().map_err(|error| Failure::bad_request(error.to_string()))?;
+    tracing::info!(username = %account.username, %name, "label taken away by the administrator");
     Ok(Json(described(account)))
 }
 

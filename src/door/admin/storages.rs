@@ -109,9 +109,9 @@ fn described(storage: HttpStorage) -> Result<Storage, Failure> {
             domain: stored.domain.clone(),
             username: stored.account,
             fulldomain: stored.grant.name().map_err(damaged)?,
-            credentials: stored.minted(),
         })
     });
     let domains = domains.collect::<Result<_, Failure>>()?;
-    Ok(Storage { id: storage.id, note: storage.note, created: time(storage.created), domains })
+    let credentials = storage.minted();
+    Ok(Storage { id: storage.id, note: storage.note, created: time(storage.created), domains, credentials })
 }

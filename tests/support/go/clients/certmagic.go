@@ -64,7 +64,7 @@ func (order order) withCertmagic(ctx context.Context, dns certmagic.DNSProvider,
 		Logger:       logger,
 		DNS01Solver: &certmagic.DNS01Solver{DNSManager: certmagic.DNSManager{
 			DNSProvider:    dns,
-			Resolvers:      []string{order.resolver},
+			Resolvers:      order.resolvers,
 			OverrideDomain: override,
 			Logger:         logger,
 		}},

@@ -31,7 +31,7 @@ func certManagerACMEDNS(ctx context.Context, order order, config []byte) ([]byte
 	if err := json.Unmarshal(config, &issuer); err != nil {
 		return nil, err
 	}
-	resolvers := []string{order.resolver}
+	resolvers, ofServers := order.checks()
 	provider, err := acmedns.NewDNSProviderHostBytes(issuer.Host, issuer.Accounts, resolvers)
 	if err != nil {
 		return nil, err
@@ -46,7 +46,7 @@ func certManagerACMEDNS(ctx context.Context, order order, config []byte) ([]byte
 			if err := provider.Present(ctx, domain, fqdn, value); err != nil {
 				return err
 			}
-			return checkPropagation(ctx, domain, value, resolvers)
+			return checkPropagation(ctx, domain, value, resolvers, ofServers)
 		},
 		cleanUp: func(ctx context.Context, challenge acme.Challenge) error {
 			return provider.CleanUp(ctx, challenge.Identifier.Value, "", challenge.DNS01KeyAuthorization())
@@ -64,7 +64,7 @@ func certManagerRFC2136(ctx context.Context, order order, config []byte) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	resolvers := []string{order.resolver}
+	resolvers, ofServers := order.checks()
 	// As pkg/issuer/acme/dns/dns.go makes the arguments.
 	change := func(ctx context.Context, challenge acme.Challenge, how func(_, fqdn, zone, value string) error) error {
 		domain, value := challenge.Identifier.Value, challenge.DNS01KeyAuthorization()
@@ -83,7 +83,8 @@ func certManagerRFC2136(ctx context.Context, order order, config []byte) ([]byte
 			if err := change(ctx, challenge, provider.Present); err != nil {
 				return err
 			}
-			return checkPropagation(ctx, challenge.Identifier.Value, challenge.DNS01KeyAuthorization(), resolvers)
+			domain, value := challenge.Identifier.Value, challenge.DNS01KeyAuthorization()
+			return checkPropagation(ctx, domain, value, resolvers, ofServers)
 		},
 		cleanUp: func(ctx context.Context, challenge acme.Challenge) error {
 			return change(ctx, challenge, provider.CleanUp)
@@ -91,14 +92,21 @@ func certManagerRFC2136(ctx context.Context, order order, config []byte) ([]byte
 	})
 }
 
-// cert-manager's self check, as it is with --dns01-recursive-nameservers-only: the servers themselves would be asked on
-// port 53. A value has to be there when the provider returns, so there is no second look.
-func checkPropagation(ctx context.Context, domain, value string, resolvers []string) error {
+// Where the self check looks: as by default, or as it is with --dns01-recursive-nameservers and -only.
+func (order order) checks() (resolvers []string, ofServers bool) {
+	if len(order.resolvers) == 0 {
+		return util.RecursiveNameservers, true
+	}
+	return order.resolvers, false
+}
+
+// cert-manager's self check. A value has to be there when the provider returns, so there is no second look.
+func checkPropagation(ctx context.Context, domain, value string, resolvers []string, ofServers bool) error {
 	fqdn, err := util.DNS01LookupFQDN(ctx, domain, false, resolvers...)
 	if err != nil {
 		return err
 	}
-	seen, err := util.PreCheckDNS(ctx, fqdn, value, resolvers, false)
+	seen, err := util.PreCheckDNS(ctx, fqdn, value, resolvers, ofServers)
 	if err == nil && !seen {
 		err = fmt.Errorf("the value is not at %s yet", fqdn)
 	}

@@ -3,8 +3,10 @@
 // adds nothing to what they send.
 //
 //	clients register cpu|nrdcg URL [CIDR...]     registers and prints the account as JSON
-//	clients obtain -directory URL -root FILE -resolver ADDRESS -client NAME -config JSON DOMAIN...
+//	clients obtain -directory URL -root FILE [-resolver ADDRESS] -client NAME -config JSON DOMAIN...
 //	                                             one order for all the names, prints the chain
+//
+// Without a resolver those that check for their values use the system's, and ask the name servers on port 53.
 package main
 
 import (
@@ -22,7 +24,7 @@ import (
 type order struct {
 	directory string         // URL of the CA's directory
 	roots     *x509.CertPool // the root of the CA's HTTPS
-	resolver  string         // recursive resolver, with its port
+	resolvers []string       // recursive resolver, with its port; none: the system's, and the name servers themselves
 	names     []string
 }
 
@@ -65,7 +67,7 @@ func runObtain(ctx context.Context, arguments []string) error {
 	flags := flag.NewFlagSet("obtain", flag.ContinueOnError)
 	directory := flags.String("directory", "", "URL of the CA's directory")
 	root := flags.String("root", "", "PEM file with the root of the CA's HTTPS")
-	resolver := flags.String("resolver", "", "recursive resolver, with its port")
+	resolver := flags.String("resolver", "", "recursive resolver, with its port (default: the system's)")
 	name := flags.String("client", "", "which client")
 	config := flags.String("config", "{}", "its settings, as JSON")
 	if err := flags.Parse(arguments); err != nil {
@@ -83,7 +85,11 @@ func runObtain(ctx context.Context, arguments []string) error {
 	if !known {
 		return fmt.Errorf("no client %q", *name)
 	}
-	chain, err := obtain(ctx, order{*directory, roots, *resolver, flags.Args()}, []byte(*config))
+	order := order{directory: *directory, roots: roots, names: flags.Args()}
+	if *resolver != "" {
+		order.resolvers = []string{*resolver}
+	}
+	chain, err := obtain(ctx, order, []byte(*config))
 	if err != nil {
 		return fmt.Errorf("%s: %w", *name, err)
 	}
