@@ -61,6 +61,7 @@ const DOCUMENT: openapi::Completion = openapi::Completion {
     path: "/openapi.json",
     refusal: "Refusal",
     always: &[
+        (400, "The request is malformed."),
         (408, "The body did not come in time."),
         (429, "Too many requests of this source or account."),
         (500, "A bug."),

@@ -94,7 +94,6 @@ fn complete(operation: &mut Operation, completion: &Completion) {
     let is_in_path = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Path);
     let (mut parameters, has_body) = (operation.parameters.iter().flatten(), operation.request_body.is_some());
     let rules = [
-        (400, "The body or a parameter is malformed.", has_body || parameters.clone().count() > 0),
         (401, "No credentials, wrong ones, or not from this address.", operation.security.is_some()),
         (404, "There is nothing of this name.", parameters.any(is_in_path)),
         (413, "The body is too long.", has_body),

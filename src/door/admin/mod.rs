@@ -118,6 +118,7 @@ const DOCUMENT: openapi::Completion = openapi::Completion {
     path: "/v1/openapi.json",
     refusal: "ApiError",
     always: &[
+        (400, "The request is malformed."),
         (403, "The host of the request is not the machine itself."),
         (408, "The body did not come in time."),
         (500, "A bug."),
