@@ -5,7 +5,7 @@
 //! error that repeats what was sent.
 //!
 //! What acme-dns does not have is `DELETE /update`, with the credentials and the body of the POST: it takes the value
-//! away and answers as the POST does, also when the value was not there; and [`GET /account`](super::account).
+//! away and answers as the POST does, also when the value was not there; and `GET /account`.
 
 pub mod storage;
 mod tokens;
