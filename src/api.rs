@@ -2,29 +2,36 @@
 //!
 //! Times are RFC 3339 in UTC. A failed request has an [`ApiError`] as its body.
 
+mod schema;
 mod tsig_keys;
 
+pub(crate) use schema::{CertifiedName, Cidr, DomainName, NOTE_LIMIT, Note, ValueText, pattern};
 pub use tsig_keys::{NewTsigKey, Secret, TsigKey, TsigKeySource};
 
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::zone::{Label, Name};
 
 /// `GET /v1/status`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     pub version: String,
     /// The configuration file in use.
     pub config: String,
     pub data_dir: String,
     pub started: jiff::Timestamp,
+    #[schema(value_type = Vec<String>)]
     pub dns: Vec<SocketAddr>,
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub dns_tls: Vec<SocketAddr>,
+    #[schema(value_type = Vec<String>)]
     pub api: Vec<SocketAddr>,
+    #[schema(value_type = String)]
     pub admin: SocketAddr,
     pub zones: usize,
     /// Registered labels, those reserved by the ACME client included.
@@ -38,7 +45,7 @@ pub struct Status {
 }
 
 /// What the DNS listeners count; since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DnsCounters {
     /// Answers over UDP that the rate limit made an empty TC, or would have with `dry_run`.
     pub limited: u64,
@@ -47,7 +54,7 @@ pub struct DnsCounters {
 }
 
 /// An account, without its credentials.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Account {
     pub username: Uuid,
     /// `<label>.<zone>`, the targets for CNAME records.
@@ -61,18 +68,19 @@ pub struct Account {
 }
 
 /// Body of `POST /v1/accounts`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAccount {
     /// A random one if left out.
     #[serde(default)]
     pub label: Option<Label>,
     #[serde(default)]
+    #[schema(value_type = Vec<Cidr>)]
     pub allowfrom: Vec<String>,
 }
 
 /// Answer of `POST /v1/accounts`: the same five keys as acme-dns's `/register`. The password is shown only here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CreatedAccount {
     pub username: Uuid,
     pub password: String,
@@ -82,7 +90,7 @@ pub struct CreatedAccount {
 }
 
 /// A domain whose challenge name has the values of a label; `GET /v1/aliases`, answer of `POST /v1/aliases`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Alias {
     pub domain: Name,
     pub label: Label,
@@ -93,17 +101,18 @@ pub struct Alias {
 }
 
 /// Body of `POST /v1/aliases`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAlias {
     /// With or without `_acme-challenge.` or `*.` in front.
+    #[schema(value_type = CertifiedName)]
     pub domain: Name,
     /// A label that an account owns, alone or as a full domain name.
     pub label: String,
 }
 
 /// Body of `POST /v1/accounts/{id}/labels`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewLabel {
     /// A random one if left out.
@@ -112,7 +121,7 @@ pub struct NewLabel {
 }
 
 /// Answer of `POST /v1/accounts/{id}/labels`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct AddedLabel {
     pub username: Uuid,
     pub subdomain: Label,
@@ -120,16 +129,17 @@ pub struct AddedLabel {
 }
 
 /// Body of `PUT /v1/accounts/{id}/allowfrom`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAllowFrom {
     /// None: from anywhere.
+    #[schema(value_type = Vec<Cidr>)]
     pub allowfrom: Vec<String>,
 }
 
 /// Answer of `POST /v1/accounts/{id}/credentials`, which makes one more credential, and of `…/rotate`, which puts one in
 /// the place of all. The password is shown only here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NewCredential {
     /// With the label that `id` named, else the first one.
     #[serde(flatten)]
@@ -141,7 +151,7 @@ pub struct NewCredential {
 }
 
 /// `GET /account` on the API of acme-dns: what an account may know of itself.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct AccountState {
     pub username: Uuid,
     pub labels: Vec<LabelState>,
@@ -151,7 +161,7 @@ pub struct AccountState {
     pub updated: Option<jiff::Timestamp>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LabelState {
     pub subdomain: Label,
     pub fulldomain: Name,
@@ -160,21 +170,23 @@ pub struct LabelState {
 }
 
 /// Body of `POST /v1/tokens`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// How many accounts can be made with it; any number if left out.
     #[serde(default)]
+    #[schema(minimum = 1)]
     pub uses: Option<u64>,
     /// For ever if left out.
     #[serde(default)]
     pub expires: Option<jiff::Timestamp>,
     #[serde(default)]
+    #[schema(value_type = Note)]
     pub note: String,
 }
 
 /// A registration token, without its text; `GET /v1/tokens`, `DELETE /v1/tokens/{id}`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Token {
     /// The first twelve digits of the token's SHA-256.
     pub id: String,
@@ -188,7 +200,7 @@ pub struct Token {
     pub state: TokenState,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TokenState {
     Valid,
@@ -198,7 +210,7 @@ pub enum TokenState {
 }
 
 /// Answer of `POST /v1/tokens`. The token itself is shown only here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CreatedToken {
     pub token: String,
     #[serde(flatten)]
@@ -206,42 +218,44 @@ pub struct CreatedToken {
 }
 
 /// Body of `POST /v1/storages`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewStorage {
     /// `*.` in front changes nothing.
+    #[schema(value_type = Vec<CertifiedName>, min_items = 1, max_items = 100)]
     pub domains: Vec<String>,
     /// User name, label or full domain name of the account whose label all domains are bound to. If left out, each is
     /// bound to a random label of a new account.
     #[serde(default)]
     pub account: Option<String>,
     #[serde(default)]
+    #[schema(value_type = Note)]
     pub note: String,
 }
 
 /// An HTTP storage of lego, without its secret; `GET /v1/storages`, `DELETE /v1/storages/{id}`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Storage {
     /// The first twelve digits of the secret's SHA-256.
     pub id: String,
     pub note: String,
     pub created: jiff::Timestamp,
     pub domains: Vec<StoredDomain>,
+    /// How many that were got from it are valid.
+    pub credentials: usize,
 }
 
 /// A domain of an HTTP storage.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct StoredDomain {
     pub domain: Name,
     pub username: Uuid,
     /// `<label>.<zone>`, the target for the CNAME of the domain's challenge name.
     pub fulldomain: Name,
-    /// How many that were got from the storage are valid.
-    pub credentials: usize,
 }
 
 /// Answer of `POST /v1/storages`. The secret is shown only here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CreatedStorage {
     pub secret: String,
     #[serde(flatten)]
@@ -249,14 +263,14 @@ pub struct CreatedStorage {
 }
 
 /// One name and its values; `GET /v1/txt`, `GET /v1/txt/{name}`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TxtName {
     pub name: Name,
     /// Oldest first.
     pub values: Vec<TxtValue>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TxtValue {
     /// Octets outside printable ASCII as `\DDD`.
     pub value: String,
@@ -265,15 +279,16 @@ pub struct TxtValue {
 }
 
 /// Body of `POST /v1/txt/{name}` (adds) and `PUT /v1/txt/{name}` (replaces all).
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Values {
     /// In the form of [`TxtValue::value`].
+    #[schema(value_type = Vec<ValueText>, max_items = 64)]
     pub values: Vec<String>,
 }
 
 /// `GET /v1/zones`, `GET /v1/zones/{origin}`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Zone {
     pub origin: Name,
     /// Path of the master file; absent for a zone made from `nameservers`.
@@ -293,7 +308,7 @@ pub struct Zone {
 }
 
 /// `GET /v1/certificates`, `GET /v1/certificates/{name}`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CertificateStatus {
     pub name: String,
     pub names: Vec<String>,
@@ -315,7 +330,7 @@ pub struct CertificateStatus {
     pub missing_records: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CertificateState {
     /// None yet, and no attempt has failed.
@@ -334,7 +349,7 @@ pub enum CertificateState {
     Expired,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LastError {
     pub at: jiff::Timestamp,
     /// The step that failed.
@@ -346,7 +361,7 @@ pub struct LastError {
 
 /// One line of `POST /v1/certificates/{name}/issue` and `…/renew` (newline-delimited JSON), as it happens. The last
 /// one is `done` or `failed`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Progress {
     Step { message: String },
@@ -355,7 +370,7 @@ pub enum Progress {
 }
 
 /// Body of every failed request.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ApiError {
     /// For programs: `not_found`, `bad_request`, `conflict`, `unauthorized`, `unavailable`, …
     pub error: String,

@@ -18,7 +18,7 @@ use crate::config::{Config, CookieSecret, RateLimit};
 use crate::door::acmedns::storage::{self, Storages};
 use crate::door::admin::{self, AdminState, AdminToken, Counters, ZoneFacts};
 use crate::door::{Front, acmedns};
-use crate::listen::{self, Answerer, Caps, DnsSockets, Dot, Limiter, LimiterSettings, Rare, Updates};
+use crate::listen::{self, Answerer, Caps, DnsSockets, Dot, Entrance, Limiter, LimiterSettings, Rare, Updates};
 use crate::resolve::Resolver;
 use crate::store::{Policy, Sqlite, StoreError, Writer, WriterHandle};
 use crate::zone::{Live, Name, Zones};
@@ -125,10 +125,11 @@ impl Server {
         let counters = Counters(Arc::new(count));
         let admin_router =
             admin::router(AdminState { token, writer: writer.clone(), issuer: issuing, facts, counters });
+        let entrance = Entrance::of_api(&config.api);
         for listener in sockets.api {
-            serve_http(listener, api_router.clone(), api_tls.clone(), &tasks, &stop);
+            serve_http(listener, api_router.clone(), api_tls.clone(), entrance.clone(), &tasks, &stop);
         }
-        serve_http(sockets.admin, admin_router, None, &tasks, &stop);
+        serve_http(sockets.admin, admin_router, None, Entrance::of_admin(), &tasks, &stop);
         tasks.spawn(sweep(writer, front, stop.clone()));
         tasks.spawn(issuer.run(stop.clone()));
         tracing::info!(
@@ -347,12 +348,13 @@ fn serve_http(
     listener: TcpListener,
     router: axum::Router,
     tls: Option<axum_server::tls_rustls::RustlsConfig>,
+    entrance: Entrance,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) {
     let stop = stop.clone();
     tasks.spawn(async move {
-        if let Err(error) = listen::serve_http(listener, router, tls, stop).await {
+        if let Err(error) = listen::serve_http(listener, router, tls, entrance, stop).await {
             tracing::error!(%error, "an HTTP listener ended");
         }
     });

@@ -17,9 +17,9 @@ impl AllowFrom {
     pub fn parse<S: AsRef<str>>(entries: &[S]) -> Result<AllowFrom, AllowFromError> {
         let parse = |entry: &S| {
             let text: String = entry.as_ref().chars().filter(|c| !matches!(c, '[' | ']')).collect();
-            match text.parse::<IpNet>() {
-                Ok(net) => Ok((text, net)),
-                Err(_) => Err(AllowFromError(entry.as_ref().chars().take(80).collect())),
+            match network(&text) {
+                Some(net) => Ok((text, net)),
+                None => Err(AllowFromError(entry.as_ref().chars().take(80).collect())),
             }
         };
         entries.iter().map(parse).collect::<Result<_, _>>().map(AllowFrom)
@@ -37,6 +37,13 @@ impl AllowFrom {
     }
 }
 
+/// Reads the address as the standard library does: `010.0.0.0`, which is another address to those who take it for octal,
+/// is none.
+fn network(text: &str) -> Option<IpNet> {
+    let (address, length) = text.split_once('/').filter(|(_, length)| !length.starts_with('+'))?;
+    IpNet::new(address.parse().ok()?, length.parse().ok()?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,9 +56,16 @@ mod tests {
 
     #[test]
     fn a_bare_address_is_refused() {
-        for bad in ["10.0.0.1", "10.0.0.0/33", "", "all"] {
+        for bad in
+            ["10.0.0.1", "10.0.0.0/33", "", "all", "/8", "10.0.0.0/", "10.0.0.0/8/8", "10.0.0.0/256", "10.0.0.0/+8"]
+        {
             assert!(AllowFrom::parse(&[bad]).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_address_that_could_be_octal_is_refused() {
+        assert!(AllowFrom::parse(&["010.0.0.0/8"]).is_err());
     }
 
     #[test]

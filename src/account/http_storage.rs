@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Account, CredentialHash, Grant, secret_key};
+use super::{Account, CredentialHash, Grant, MAX_CREDENTIALS, secret_key};
 use crate::zone::{Name, Timestamp};
 
-/// How many of the credentials that were made for a domain stay valid, the newest: clients keep none, so each of several
-/// that are at work at a time has one of its own.
+/// How many of the credentials that a storage made for one account stay valid, the newest: clients keep none, so each of
+/// several that are at work at a time has one of its own.
 pub const MINTED_KEPT: usize = 8;
 
 /// What is kept of a storage. Its secret, in the form of a [`Credential`](super::Credential), is nowhere.
@@ -20,6 +20,8 @@ pub struct HttpStorage {
     pub created: Timestamp,
     /// No domain is there twice.
     pub domains: Vec<StoredDomain>,
+    /// Oldest first.
+    minted: Vec<Minted>,
 }
 
 /// A domain and the label that its challenges go to, as the administrator decided.
@@ -29,31 +31,44 @@ pub struct StoredDomain {
     pub domain: Name,
     pub account: Uuid,
     pub grant: Grant,
-    /// Hashes of the credentials that were made for it, oldest first.
-    minted: Vec<String>,
 }
 
-impl StoredDomain {
-    pub fn new(domain: Name, account: Uuid, grant: Grant) -> StoredDomain {
-        StoredDomain { domain, account, grant, minted: Vec::new() }
+/// A credential that was got from a storage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Minted {
+    account: Uuid,
+    /// Its hash, see [`secret_key`].
+    key: String,
+}
+
+impl HttpStorage {
+    pub fn new(id: String, note: String, created: Timestamp, domains: Vec<StoredDomain>) -> HttpStorage {
+        HttpStorage { id, note, created, domains, minted: Vec::new() }
     }
 
-    /// Gives the account one more credential, and takes away the oldest of those made here if there are too many.
-    pub fn mint(&mut self, account: &mut Account, credential: CredentialHash) {
-        self.minted.push(secret_key(&credential));
+    /// Gives the account one more credential, in the place of the oldest from here if there are too many. False, and
+    /// nothing is changed for good, if the account is full of credentials from elsewhere.
+    pub fn mint(&mut self, account: &mut Account, credential: CredentialHash) -> bool {
+        let username = account.username;
+        let of_account = |minted: &Minted| minted.account == username;
+        while self.minted.iter().filter(|minted| of_account(minted)).count() >= MINTED_KEPT
+            || account.credentials.len() >= MAX_CREDENTIALS
+        {
+            let Some(oldest) = self.minted.iter().position(of_account) else { return false };
+            let old = self.minted.remove(oldest);
+            account.credentials.retain(|hash| secret_key(hash) != old.key);
+        }
+        self.minted.push(Minted { account: username, key: secret_key(&credential) });
         account.credentials.push(credential);
-        let surplus = self.minted.len().saturating_sub(MINTED_KEPT);
-        let old: Vec<String> = self.minted.drain(..surplus).collect();
-        account.credentials.retain(|hash| !old.contains(&secret_key(hash)));
+        true
     }
 
-    /// Takes away every credential that was made here.
-    pub fn take_back(&mut self, account: &mut Account) {
-        let minted = std::mem::take(&mut self.minted);
-        account.credentials.retain(|hash| !minted.contains(&secret_key(hash)));
+    /// Takes away from the account every credential that it got from here.
+    pub fn take_back(&self, account: &mut Account) {
+        account.credentials.retain(|hash| !self.minted.iter().any(|minted| minted.key == secret_key(hash)));
     }
 
-    /// How many credentials were made and not taken back.
+    /// How many credentials were got from here and not replaced.
     pub fn minted(&self) -> usize {
         self.minted.len()
     }
@@ -78,14 +93,25 @@ mod tests {
             created: 0,
             updated: None,
         };
-        let mut stored = StoredDomain::new(Name::parse("example.com").unwrap(), account.username, grant);
+        let mut storage = HttpStorage::new(String::new(), String::new(), 0, Vec::new());
         let minted: Vec<CredentialHash> = (0..MINTED_KEPT + 2).map(|_| hash()).collect();
         for hash in &minted {
-            stored.mint(&mut account, hash.clone());
+            assert!(storage.mint(&mut account, hash.clone()));
         }
-        assert_eq!(stored.minted(), MINTED_KEPT);
+        assert_eq!(storage.minted(), MINTED_KEPT);
         assert_eq!(account.credentials, [vec![own.clone()], minted[2..].to_vec()].concat());
-        stored.take_back(&mut account);
-        assert_eq!((stored.minted(), account.credentials), (0, vec![own]));
+        storage.take_back(&mut account);
+        assert_eq!(account.credentials, [own]);
+
+        let others: Vec<CredentialHash> = (0..MAX_CREDENTIALS - 1).map(|_| hash()).collect();
+        account.credentials = others.clone();
+        let mut storage = HttpStorage::new(String::new(), String::new(), 0, Vec::new());
+        assert!(storage.mint(&mut account, hash()) && storage.mint(&mut account, hash()));
+        assert_eq!((account.credentials.len(), storage.minted()), (MAX_CREDENTIALS, 1));
+        account.credentials.push(hash());
+        storage.take_back(&mut account);
+        assert_eq!(account.credentials[..others.len()], others);
+        let mut another = HttpStorage::new(String::new(), String::new(), 0, Vec::new());
+        assert!(!another.mint(&mut account, hash()), "there is no room, and nothing of its own to take away");
     }
 }

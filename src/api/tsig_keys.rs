@@ -3,12 +3,14 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
+use super::DomainName;
 use crate::zone::{Label, Name};
 
 /// `GET /v1/tsig-keys`, `GET /v1/tsig-keys/{name}`, and what `POST` and `DELETE` answer.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TsigKey {
     pub name: Name,
     /// `hmac-sha256`, `hmac-sha512`, `hmac-sha384` or `hmac-sha1`.
@@ -29,10 +31,11 @@ pub struct TsigKey {
     pub created: Option<jiff::Timestamp>,
     /// In base64; in the answer of `POST`, and of `GET /v1/tsig-keys/{name}?secret=true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub secret: Option<Secret>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TsigKeySource {
     /// `[[tsig_key]]` of the configuration file.
@@ -41,22 +44,27 @@ pub enum TsigKeySource {
 }
 
 /// Body of `POST /v1/tsig-keys`. At least one of `labels`, `below` and `domains` says something.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTsigKey {
+    #[schema(value_type = DomainName)]
     pub name: Name,
     /// `hmac-sha256` if left out.
     #[serde(default)]
+    #[schema(pattern = "^[Hh][Mm][Aa][Cc]-[Ss][Hh][Aa](1|256|384|512)[.]?$")]
     pub algorithm: Option<String>,
     /// Registered ones.
     #[serde(default)]
     pub labels: Vec<Label>,
     #[serde(default)]
+    #[schema(value_type = Vec<DomainName>)]
     pub below: Vec<Name>,
     #[serde(default)]
+    #[schema(value_type = Vec<DomainName>)]
     pub domains: Vec<Name>,
     /// `keep-recent` if left out.
     #[serde(default)]
+    #[schema(pattern = "^(keep-recent|rfc)$")]
     pub replace: Option<String>,
 }
 

@@ -59,8 +59,8 @@ impl Command {
                 if out.json {
                     return Ok(out.pretty_json(&storage)?);
                 }
-                let ended: usize = storage.domains.iter().map(|stored| stored.credentials).sum();
-                Ok(out.line(format_args!("revoked {} and the credentials got from it: {ended}", storage.id))?)
+                let Storage { id, credentials, .. } = storage;
+                Ok(out.line(format_args!("revoked {id} and the credentials got from it: {credentials}"))?)
             }
         }
     }
@@ -90,7 +90,7 @@ fn show_all(storages: &[Storage], out: &mut Output) -> Result<(), Failure> {
                 storage.id.clone(),
                 stored.domain.to_string(),
                 stored.fulldomain.to_string(),
-                stored.credentials.to_string(),
+                storage.credentials.to_string(),
                 output::date(storage.created),
                 storage.note.clone(),
             ]);

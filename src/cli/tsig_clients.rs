@@ -108,7 +108,7 @@ impl Snippet<'_> {
             "# /etc/letsencrypt/acmezone.ini, with mode 0600:\n\
              #   certbot certonly --dns-rfc2136 --dns-rfc2136-credentials /etc/letsencrypt/acmezone.ini \
              -d {domain} -d '*.{domain}'\n\
-             # certbot follows no CNAME: each domain needs an alias, see `acmezone alias`.\n\
+             # certbot follows no CNAME: each domain needs an alias, `acmezone alias add {domain} LABEL`.\n\
              dns_rfc2136_server = {ip}\n\
              dns_rfc2136_port = {port}\n\
              dns_rfc2136_name = {name}.\n\
@@ -206,7 +206,8 @@ impl Snippet<'_> {
              #   RNDC_KEY_NSUPDATE=/etc/uacme/acmezone.key\n\
              # and leave RNDC_KEY_DIG empty: dig asks the resolver of the system, which has no such key. The script sends\n\
              # updates to the name server that the SOA record of the zone names, port 53, and follows no CNAME: each domain\n\
-             # needs an alias, see `acmezone alias`.\n{}",
+             # needs an alias, `acmezone alias add {} LABEL`.\n{}",
+            self.domain,
             self.key_file()
         )
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::file::{Listening, listen};
+use super::file::{Listening, connections, listen};
 use super::rate_limit::api_rate_limit;
 use super::read::{Complaint, Reader, Table, nearest, values};
 use super::value::{
@@ -28,10 +28,22 @@ pub(super) fn api(top: &mut Table, base: &Path, reader: &mut Reader) -> Listenin
     let plaintext_written = table.has("allow_plaintext");
     let plaintext = table.boolean("allow_plaintext", reader).map(|at| at.value);
     api.allow_plaintext = plaintext.unwrap_or(false);
-    if let Some(proxies) = table.strings("trusted_proxies", reader, proxy_network) {
+    let proxies = table.strings("trusted_proxies", reader, proxy_network);
+    if let Some(proxies) = &proxies {
         reader.distinct(&proxies.items, |network| format!("the network {network}"));
         api.trusted_proxies = values(&proxies.items);
     }
+    if let Some(at) = table.boolean("proxy_protocol", reader) {
+        api.proxy_protocol = at.value;
+        if at.value && proxies.is_none_or(|proxies| proxies.written == 0) {
+            let complaint =
+                Complaint::new("the PROXY protocol is believed from trusted proxies alone, and there are none");
+            reader.refuse(&at.span, complaint.help("name them, such as `trusted_proxies = [\"192.0.2.1/32\"]`"));
+        }
+    }
+    let mut connections = |key, default| connections(key, default, &mut table, reader);
+    api.connections = connections("connections", api.connections);
+    api.connections_per_prefix = connections("connections_per_prefix", api.connections_per_prefix);
     api.rate_limit = api_rate_limit(&mut table, reader);
     table.finish(reader);
 

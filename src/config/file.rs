@@ -124,6 +124,19 @@ pub(super) fn listen(key: &'static str, table: &mut Table, reader: &mut Reader) 
     Some(listen)
 }
 
+/// How many connections there may be.
+pub(super) fn connections(key: &'static str, default: usize, table: &mut Table, reader: &mut Reader) -> usize {
+    let Some(At { value, span }) = table.integer(key, reader) else { return default };
+    match usize::try_from(value) {
+        Ok(number @ 1..=MAX_CONNECTIONS) => number,
+        _ => {
+            let complaint = format!("`{key}` is from 1 to {MAX_CONNECTIONS}, not {value}");
+            reader.refuse(&span, Complaint::new(complaint));
+            default
+        }
+    }
+}
+
 fn dns(top: &mut Table, reader: &mut Reader) -> Listening<Dns> {
     let mut dns = Dns::default();
     let defaults = dns.listen.clone();
@@ -137,17 +150,7 @@ fn dns(top: &mut Table, reader: &mut Reader) -> Listening<Dns> {
     }
     let tls = self::listen("tls_listen", &mut table, reader).map(|listen| listen.items).unwrap_or_default();
     dns.tls_listen = values(&tls);
-    let mut connections = |key, default| {
-        let Some(At { value, span }) = table.integer(key, reader) else { return default };
-        match usize::try_from(value) {
-            Ok(number @ 1..=MAX_CONNECTIONS) => number,
-            _ => {
-                let complaint = format!("`{key}` is from 1 to {MAX_CONNECTIONS}, not {value}");
-                reader.refuse(&span, Complaint::new(complaint));
-                default
-            }
-        }
-    };
+    let mut connections = |key, default| connections(key, default, &mut table, reader);
     dns.tcp_connections = connections("tcp_connections", dns.tcp_connections);
     dns.tcp_connections_per_prefix = connections("tcp_connections_per_prefix", dns.tcp_connections_per_prefix);
     let mut between = |key, least: u64, most: u64| {

@@ -111,6 +111,12 @@ pub struct Api {
     pub allow_plaintext: bool,
     /// Proxies that are believed about who their client is. Default: none.
     pub trusted_proxies: Vec<IpNet>,
+    /// Every connection begins with a header of the PROXY protocol, version 2, of a trusted proxy.
+    pub proxy_protocol: bool,
+    /// Connections at a time. Default 1024.
+    pub connections: usize,
+    /// Of these, from one network: /24 of IPv4, /56 of IPv6. Default 128.
+    pub connections_per_prefix: usize,
     pub rate_limit: ApiRateLimit,
 }
 
@@ -252,6 +258,9 @@ impl Default for Api {
             tls: None,
             allow_plaintext: false,
             trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            connections: 1024,
+            connections_per_prefix: 128,
             rate_limit: ApiRateLimit::default(),
         }
     }

@@ -17,6 +17,12 @@ use crate::api::{AccountState, LabelState};
 use crate::store::{UpdateError, now};
 use crate::zone::Live;
 
+/// What an account may know of itself.
+#[utoipa::path(
+    get, path = "/account", tag = "account", operation_id = "account",
+    responses((status = 200, description = "The account.", body = AccountState)),
+    security(("user" = [], "key" = []), ("account" = [])),
+)]
 pub(super) async fn show(
     State(door): State<Door>,
     ClientAddress(source): ClientAddress,

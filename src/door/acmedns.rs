@@ -16,18 +16,22 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use tower::ServiceExt;
+use utoipa::{OpenApi, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::account;
 use super::guard::{DEADLINE, guarded};
-use super::httpreq;
 use super::json::{
-    self, FORBIDDEN, Failed, INTERNAL, JSON, MALFORMED, Object, REGISTRATION_CLOSED, Refused, key_digest, shown,
+    self, AnyLabel, FORBIDDEN, Failed, INTERNAL, JSON, KeyDigest, MALFORMED, Object, REGISTRATION_CLOSED, Refusal,
+    Refused, key_digest, shown,
 };
 use super::{ClientAddress, Limits};
+use super::{httpreq, openapi};
 use crate::account::{AllowFrom, Credential};
+use crate::api::{Cidr, CreatedAccount};
 use crate::config::Registration;
 use crate::store::{Actor, RegisterLabel, Writer};
 use crate::zone::{Edit, Label, Name, TxtValue, Update};
@@ -38,16 +42,31 @@ const INVALID_ALLOWFROM: Refused = Refused(StatusCode::BAD_REQUEST, "invalid_all
 /// Serves `/register`, `/update`, `/account` and `/health`, and beside them `httpreq`. Behind the
 /// [`Front`](super::Front).
 pub fn router(writer: Writer, registration: Registration) -> Router {
-    let routes = Router::new()
-        .route("/register", post(register))
-        .route("/update", post(put).delete(remove))
-        .route("/account", get(account::show))
-        .route("/health", get(StatusCode::OK))
+    let mut described = openapi::Public::openapi();
+    described.merge(tokens::Described::openapi());
+    described.merge(storage::Described::openapi());
+    let routes = OpenApiRouter::with_openapi(described)
+        .routes(routes!(register))
+        .routes(routes!(put, remove))
+        .routes(routes!(account::show))
+        .routes(routes!(health))
         .with_state(Door { writer: writer.clone(), registration })
         .merge(httpreq::routes(writer));
+    let routes = openapi::documented(routes, &DOCUMENT);
     let routes = guarded(routes, DEADLINE, |status, error, _| Refused(status, error).into_response());
     Router::new().fallback_service(routes.map_request(with_plain_path))
 }
+
+const DOCUMENT: openapi::Completion = openapi::Completion {
+    path: "/openapi.json",
+    refusal: "Refusal",
+    always: &[
+        (408, "The body did not come in time."),
+        (429, "Too many requests of this source or account."),
+        (500, "A bug."),
+        (503, "The store fails."),
+    ],
+};
 
 #[derive(Clone)]
 pub(super) struct Door {
@@ -55,6 +74,16 @@ pub(super) struct Door {
     registration: Registration,
 }
 
+/// Makes an account with one label. The password is shown only here.
+#[utoipa::path(
+    post, path = "/register", tag = "acme-dns", operation_id = "register",
+    request_body = Option<NewAccount>,
+    responses(
+        (status = 201, description = "The account.", body = CreatedAccount),
+        (status = 403, description = "Nobody can register.", body = Refusal),
+    ),
+    security((), ("token" = []), ("bearer" = [])),
+)]
 async fn register(
     State(door): State<Door>,
     ClientAddress(source): ClientAddress,
@@ -85,6 +114,13 @@ async fn register(
     Ok((StatusCode::CREATED, JSON, body).into_response())
 }
 
+/// Adds a value to a label of the account; it is in the DNS when the answer comes.
+#[utoipa::path(
+    post, path = "/update", tag = "acme-dns", operation_id = "update",
+    request_body = NewValue,
+    responses((status = 200, description = "The value.", body = Txt)),
+    security(("user" = [], "key" = [])),
+)]
 async fn put(
     State(door): State<Door>,
     ClientAddress(source): ClientAddress,
@@ -94,6 +130,13 @@ async fn put(
     Ok(update(&door.writer, limits, source, request, Edit::Add).await?.into_response())
 }
 
+/// Removes a value from a label of the account, if it is there.
+#[utoipa::path(
+    delete, path = "/update", tag = "acme-dns", operation_id = "remove",
+    request_body = NewValue,
+    responses((status = 200, description = "The value.", body = Txt)),
+    security(("user" = [], "key" = [])),
+)]
 async fn remove(
     State(door): State<Door>,
     ClientAddress(source): ClientAddress,
@@ -134,6 +177,15 @@ async fn update(
     outcome
 }
 
+/// Says that the server is there.
+#[utoipa::path(
+    get, path = "/health", tag = "acme-dns", operation_id = "health",
+    responses((status = 200, description = "It is.")),
+)]
+async fn health() -> StatusCode {
+    StatusCode::OK
+}
+
 /// Does the edit with the value that `body` names. In the order of acme-dns: everything about who may is checked before
 /// the value.
 async fn change(
@@ -168,8 +220,11 @@ pub(super) fn credentials(headers: &HeaderMap) -> Option<(Uuid, Credential)> {
 }
 
 /// Body of `/register`.
-#[derive(Default)]
+#[derive(Default, ToSchema)]
+#[schema(as = Registration)]
 struct NewAccount {
+    /// Where the account may be used from; everywhere if empty.
+    #[schema(value_type = Option<Vec<Cidr>>)]
     allowfrom: Vec<String>,
 }
 
@@ -189,10 +244,12 @@ impl NewAccount {
 }
 
 /// Body of `/update`.
-#[derive(Default)]
+#[derive(Default, ToSchema)]
 struct NewValue {
+    #[schema(value_type = AnyLabel)]
     subdomain: String,
     /// `None` if it is missing or not a string.
+    #[schema(value_type = KeyDigest)]
     txt: Option<String>,
 }
 
@@ -209,6 +266,14 @@ impl NewValue {
         }
         Some(asked)
     }
+}
+
+/// Answer of `/update`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only described; `update` writes it")]
+pub(super) struct Txt {
+    #[schema(value_type = KeyDigest)]
+    txt: String,
 }
 
 /// Brings `//update`, `/update/` and `/UPDATE` to the form of the routes. acme-dns redirects them, which makes clients

@@ -7,19 +7,24 @@
 
 use std::net::IpAddr;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::json::{self, CHALLENGE, FORBIDDEN, Failed, INTERNAL, JSON, MALFORMED, Object, Refused, key_digest, shown};
+use super::json::{
+    self, CHALLENGE, FORBIDDEN, Failed, INTERNAL, JSON, KeyDigest, MALFORMED, Object, Refusal, Refused, key_digest,
+    shown,
+};
 use super::{ClientAddress, Limits};
+use crate::api::{CertifiedName, DomainName};
 use crate::store::{Actor, UpdateError, Writer};
 use crate::zone::{Edit, Name, TxtValue, Update};
 
@@ -27,10 +32,20 @@ const BAD_VALUE: Refused = Refused(StatusCode::BAD_REQUEST, "bad_value");
 const BAD_NAME: Refused = Refused(StatusCode::BAD_REQUEST, "bad_name");
 const NOT_OWNED: Refused = Refused(StatusCode::FORBIDDEN, "name_not_owned");
 /// `/present` and `/cleanup`, behind the [`Front`](super::Front).
-pub(super) fn routes(writer: Writer) -> Router {
-    Router::new().route("/present", post(present)).route("/cleanup", post(cleanup)).with_state(writer)
+pub(super) fn routes(writer: Writer) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(present)).routes(routes!(cleanup)).with_state(writer)
 }
 
+/// Adds a value; it is in the DNS when the answer comes.
+#[utoipa::path(
+    post, path = "/present", tag = "httpreq", operation_id = "present",
+    request_body(content((Challenge = "application/json"), (Challenge = "application/x-www-form-urlencoded"))),
+    responses(
+        (status = 200, description = "What was posted.", body = Challenge),
+        (status = 403, description = "The name is not the account's.", body = Refusal),
+    ),
+    security(("account" = [])),
+)]
 async fn present(
     State(writer): State<Writer>,
     ClientAddress(source): ClientAddress,
@@ -40,6 +55,16 @@ async fn present(
     answer(&writer, &limits, source, request, Edit::Add).await
 }
 
+/// Removes a value, if it is there.
+#[utoipa::path(
+    post, path = "/cleanup", tag = "httpreq", operation_id = "cleanup",
+    request_body(content((Challenge = "application/json"), (Challenge = "application/x-www-form-urlencoded"))),
+    responses(
+        (status = 200, description = "What was posted.", body = Challenge),
+        (status = 403, description = "The name is not the account's.", body = Refusal),
+    ),
+    security(("account" = [])),
+)]
 async fn cleanup(
     State(writer): State<Writer>,
     ClientAddress(source): ClientAddress,
@@ -102,17 +127,24 @@ async fn change(
 }
 
 /// What is posted, and echoed.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
 enum Challenge {
     /// As it is in the DNS.
-    Record { fqdn: String, value: String },
+    Record {
+        #[schema(value_type = DomainName)]
+        fqdn: String,
+        #[schema(value_type = KeyDigest)]
+        value: String,
+    },
     /// As the CA gave it: lego's mode RAW.
     Raw {
+        #[schema(value_type = CertifiedName)]
         domain: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         token: Option<String>,
         #[serde(rename = "keyAuth")]
+        #[schema(min_length = 1)]
         key_authorization: String,
     },
 }

@@ -10,12 +10,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::RetryAfter;
 use super::guard::{BodyError, read_body, refused};
 use crate::account::Credential;
+use crate::api::pattern;
 use crate::store::UpdateError;
 use crate::zone::TxtValue;
 
@@ -39,6 +42,15 @@ pub(super) const FORBIDDEN: Refused = Refused(StatusCode::UNAUTHORIZED, "forbidd
 pub(super) const MALFORMED: Refused = Refused(StatusCode::BAD_REQUEST, "malformed_json_payload");
 pub(super) const INTERNAL: Refused = Refused(StatusCode::INTERNAL_SERVER_ERROR, "internal");
 pub(super) const REGISTRATION_CLOSED: Refused = Refused(StatusCode::FORBIDDEN, "registration_closed");
+
+/// The body of every refusal.
+#[derive(ToSchema)]
+#[schema(as = Refusal)]
+#[expect(dead_code, reason = "only described; `refused` writes it")]
+pub(super) struct Refusal {
+    /// For programs.
+    error: String,
+}
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
@@ -179,6 +191,26 @@ pub(super) fn basic(headers: &HeaderMap) -> Option<(Uuid, Credential)> {
 pub(super) fn key_digest(text: &str) -> Option<TxtValue> {
     let good = text.len() == 43 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     good.then(|| TxtValue::new(text.as_bytes()).ok())?
+}
+
+/// A label in any letter case, as the documents describe it.
+pub(super) struct AnyLabel;
+
+impl ToSchema for AnyLabel {}
+impl PartialSchema for AnyLabel {
+    fn schema() -> RefOr<Schema> {
+        pattern("^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")
+    }
+}
+
+/// What [`key_digest`] takes, as the documents describe it.
+pub(super) struct KeyDigest;
+
+impl ToSchema for KeyDigest {}
+impl PartialSchema for KeyDigest {
+    fn schema() -> RefOr<Schema> {
+        pattern("^[A-Za-z0-9_-]{43}$")
+    }
 }
 
 /// What a stranger sent, safe for a log line.

@@ -9,6 +9,7 @@
 //! - [`Front`]: what stands in front of all doors of the API's listener: whose request it is, and whether it is one
 //!   too many; with `client.rs` and `limits.rs`.
 //! - `json`: what the doors of the API's listener share.
+//! - `openapi`: the documents of both APIs.
 //! - `guard`: what stands in front of every HTTP door: deadline, size limit, panics turned into answers.
 //!
 //! What a refusal of the writer means in each protocol stands side by side in [`refusal`].
@@ -22,6 +23,7 @@ mod guard;
 mod httpreq;
 mod json;
 mod limits;
+mod openapi;
 pub mod rfc2136;
 
 use axum::http::StatusCode;

@@ -11,12 +11,14 @@ mod limit;
 mod mmsg;
 mod places;
 mod prompt;
+mod proxy;
 mod signed;
 mod stream;
 mod tcp;
 mod throttle;
 mod tls;
 mod udp;
+mod watched;
 
 use std::net::{IpAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,7 +27,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use bind::{BindError, DnsSockets, bind_tcp};
 pub use handler::Rare;
-pub use http::{serve as serve_http, tls};
+pub use http::{Entrance, serve as serve_http, tls};
 pub use limit::{Limiter, Settings as LimiterSettings};
 use mmsg::{Batch, Peer};
 pub use places::Caps;

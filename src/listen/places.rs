@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,21 @@ pub struct Caps {
     pub connections: usize,
     /// From one network: /24 of IPv4, /56 of IPv6. Loopback has no bound of its own.
     pub per_prefix: usize,
+}
+
+impl Caps {
+    /// Fewer connections if they could be more than this share of the files that the process may have open.
+    pub fn within(self, files: Option<u64>, one_of: u64, what: &str) -> Caps {
+        let most = files.map_or(usize::MAX, |files| usize::try_from(files / one_of).unwrap_or(usize::MAX)).max(1);
+        if most < self.connections {
+            tracing::warn!(
+                asked = self.connections,
+                given = most,
+                "fewer {what} connections than configured: the limit of open files (RLIMIT_NOFILE) is low"
+            );
+        }
+        Caps { connections: self.connections.min(most), ..self }
+    }
 }
 
 /// Connections that were told to leave and are still about, at most; more newcomers than that are turned away.
@@ -41,10 +57,14 @@ impl Prefix {
     }
 }
 
-/// All places of the process's DNS streams. A connection holds one as long as its [`Place`] lives.
+/// All places of one kind of connections. A connection holds one as long as its [`Place`] lives.
 #[derive(Debug)]
 pub struct Places {
     caps: Caps,
+    /// What it is that connects, for the log.
+    what: &'static str,
+    /// Networks that have no bound of their own, as loopback.
+    unbounded: Vec<IpNet>,
     began: Instant,
     taken: Mutex<Taken>,
 }
@@ -78,8 +98,9 @@ pub struct Place {
 }
 
 impl Places {
-    pub fn new(caps: Caps) -> Arc<Places> {
-        Arc::new(Places { caps, began: Instant::now(), taken: Mutex::default() })
+    /// `what` connects, for the log; the networks in `unbounded` have no bound of their own.
+    pub fn new(caps: Caps, what: &'static str, unbounded: Vec<IpNet>) -> Arc<Places> {
+        Arc::new(Places { caps, what, unbounded, began: Instant::now(), taken: Mutex::default() })
     }
 
     /// A place for a new connection; somebody else may have to leave for it. `None` if too many are leaving already:
@@ -91,10 +112,10 @@ impl Places {
             return None;
         }
         let of_prefix = taken.of_prefix.get(&prefix).copied().unwrap_or(0);
-        if !prefix.0.is_loopback() && of_prefix >= self.caps.per_prefix {
-            taken.push_out(Some(prefix));
+        if of_prefix >= self.caps.per_prefix && !self.is_unbounded(peer) {
+            taken.push_out(Some(prefix), self.what);
         } else if taken.by_id.len() >= self.caps.connections {
-            taken.push_out(None);
+            taken.push_out(None, self.what);
         }
         let id = taken.next;
         taken.next += 1;
@@ -107,7 +128,12 @@ impl Places {
 
     /// Somebody has to leave because the system can give no more.
     pub fn make_room(&self) {
-        self.taken().push_out(None);
+        self.taken().push_out(None, self.what);
+    }
+
+    fn is_unbounded(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        peer.is_loopback() || self.unbounded.iter().any(|network| network.contains(&peer))
     }
 
     fn moment(&self, at: Instant) -> u64 {
@@ -122,7 +148,7 @@ impl Places {
 
 impl Taken {
     /// Tells the longest-idle connection of the network to leave; without a network, of the one that holds the most.
-    fn push_out(&mut self, prefix: Option<Prefix>) {
+    fn push_out(&mut self, prefix: Option<Prefix>, what: &str) {
         let crowd = |guest: &Guest| self.of_prefix.get(&guest.prefix).copied().unwrap_or(0);
         let candidates = self.by_id.iter().filter(|(_, guest)| prefix.is_none_or(|prefix| guest.prefix == prefix));
         let longest_idle = candidates
@@ -136,7 +162,7 @@ impl Taken {
         if self.told.is_none_or(|told| now.saturating_duration_since(told) >= QUIET) {
             self.told = Some(now);
             let network = prefix.map_or("all networks".into(), |prefix| format!("the network of {}", prefix.0));
-            tracing::info!("the DNS connections of {network} are used up: those idle the longest are closed");
+            tracing::info!("the {what} connections of {network} are used up: those idle the longest are closed");
         }
     }
 
@@ -156,6 +182,11 @@ impl Place {
     /// It is of use now: it will not be the next to leave.
     pub fn active(&self, now: Instant) {
         self.guest.active.store(self.places.moment(now), Ordering::Relaxed);
+    }
+
+    /// When it was last of use.
+    pub fn last_active(&self) -> Instant {
+        self.places.began + Duration::from_micros(self.guest.active.load(Ordering::Relaxed))
     }
 
     /// Cancelled when the connection is to leave, or when the server stops.
@@ -178,7 +209,7 @@ mod tests {
     use super::*;
 
     fn places(connections: usize, per_prefix: usize) -> (Arc<Places>, CancellationToken) {
-        (Places::new(Caps { connections, per_prefix }), CancellationToken::new())
+        (Places::new(Caps { connections, per_prefix }, "test", Vec::new()), CancellationToken::new())
     }
 
     fn has_to_leave(place: &Place) -> bool {
@@ -212,11 +243,31 @@ mod tests {
     }
 
     #[test]
+    fn connections_leave_files_for_everything_else() {
+        let caps = Caps { connections: 1024, per_prefix: 64 };
+        assert_eq!(caps.within(None, 2, "test"), caps);
+        assert_eq!(caps.within(Some(65_536), 2, "test"), caps);
+        assert_eq!(caps.within(Some(1024), 2, "test"), Caps { connections: 512, ..caps });
+        assert_eq!(caps.within(Some(0), 2, "test").connections, 1);
+    }
+
+    #[test]
     fn loopback_has_no_bound_of_its_own() {
         let (places, stop) = places(100, 1);
         for peer in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
             let guests: Vec<_> = (0..3).map(|_| places.take(peer.parse().unwrap(), &stop).unwrap()).collect();
             assert!(!guests.iter().any(has_to_leave), "{peer}");
+        }
+    }
+
+    #[test]
+    fn neither_have_the_networks_that_are_named() {
+        let caps = Caps { connections: 100, per_prefix: 1 };
+        let places = Places::new(caps, "test", vec!["192.0.2.0/28".parse().unwrap()]);
+        for (peer, leaving) in [("192.0.2.15", 0), ("::ffff:192.0.2.1", 0), ("192.0.2.16", 2), ("198.51.100.1", 2)] {
+            let stop = CancellationToken::new();
+            let guests: Vec<_> = (0..3).map(|_| places.take(peer.parse().unwrap(), &stop).unwrap()).collect();
+            assert_eq!(guests.iter().filter(|guest| has_to_leave(guest)).count(), leaving, "{peer}");
         }
     }
 

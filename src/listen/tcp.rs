@@ -45,9 +45,9 @@ impl Streams {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Streams {
-        let caps = within(caps, files);
+        let caps = caps.within(files, OF_FILES, "DNS");
         let (tasks, stop) = (tasks.clone(), stop.clone());
-        Streams { rare, limits: Limits::default(), places: Places::new(caps), tasks, stop }
+        Streams { rare, limits: Limits::default(), places: Places::new(caps, "DNS", Vec::new()), tasks, stop }
     }
 
     /// Accepts connections until the server stops; with TLS if there is a configuration for it.
@@ -124,31 +124,9 @@ fn is_exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
-/// Fewer connections if the process could not have that many files open.
-fn within(caps: Caps, files: Option<u64>) -> Caps {
-    let most = files.map_or(usize::MAX, |files| usize::try_from(files / OF_FILES).unwrap_or(usize::MAX)).max(1);
-    if most < caps.connections {
-        tracing::warn!(
-            asked = caps.connections,
-            given = most,
-            "fewer TCP connections than configured: the limit of open files (RLIMIT_NOFILE) is low"
-        );
-    }
-    Caps { connections: caps.connections.min(most), ..caps }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn connections_leave_files_for_everything_else() {
-        let caps = Caps { connections: 1024, per_prefix: 64 };
-        assert_eq!(within(caps, None), caps);
-        assert_eq!(within(caps, Some(65_536)), caps);
-        assert_eq!(within(caps, Some(1024)), Caps { connections: 512, ..caps });
-        assert_eq!(within(caps, Some(0)).connections, 1);
-    }
 
     #[test]
     fn only_a_lack_of_something_makes_the_listener_pause() {

@@ -58,7 +58,7 @@ impl Writer {
         let storage = self.submit(move |records, changes| {
             if let Some((username, grant)) = &holder {
                 let account = records.account(*username)?.ok_or(UpdateError::UnknownAccount(*username))?;
-                account.grants.iter().find(|held| *held == grant).ok_or(UpdateError::Forbidden)?;
+                account.grants.iter().find(|held| *held == grant).ok_or(UpdateError::UnknownAccount(*username))?;
             }
             let mut domains = Vec::new();
             for (domain, new) in bound {
@@ -72,9 +72,9 @@ impl Writer {
                     (None, Some((username, grant))) => (*username, grant.clone()),
                     (None, None) => continue,
                 };
-                domains.push(StoredDomain::new(domain, username, grant));
+                domains.push(StoredDomain { domain, account: username, grant });
             }
-            let storage = HttpStorage { id, note, created: now(), domains };
+            let storage = HttpStorage::new(id, note, now(), domains);
             records.write(KIND, &key, &storage)?;
             Ok(storage)
         });
@@ -96,9 +96,9 @@ impl Writer {
             let all = records.read_all::<HttpStorage>(KIND)?;
             let found = all.into_iter().find(|(_, storage)| storage.id == id);
             let (key, storage) = found.ok_or(UpdateError::UnknownId { what: "storage", id })?;
-            for mut stored in storage.domains.iter().cloned() {
+            for stored in &storage.domains {
                 if let Some(mut account) = records.account(stored.account)? {
-                    stored.take_back(&mut account);
+                    storage.take_back(&mut account);
                     records.put_account(&account)?;
                 }
             }
@@ -122,9 +122,12 @@ impl Writer {
                 Ok(found) => found,
                 Err(refused) => return Ok(Err(refused)),
             };
-            let Some(stored) = storage.domains.get_mut(at) else { return Ok(Err(StorageRefused::UnknownSecret)) };
-            stored.mint(&mut account, credential.hash());
-            let grant = stored.grant.clone();
+            let Some(grant) = storage.domains.get(at).map(|stored| stored.grant.clone()) else {
+                return Ok(Err(StorageRefused::UnknownSecret));
+            };
+            if !storage.mint(&mut account, credential.hash()) {
+                return Err(UpdateError::TooManyCredentials);
+            }
             records.put_account(&account)?;
             records.write(KIND, &key, &storage)?;
             Ok(Ok((storage, Registration { account, credential, grant })))

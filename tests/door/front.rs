@@ -98,7 +98,7 @@ fn assert_limited(answer: &Answer, at_most: u64) {
 
 /// The first answer with 429, soon: a second adds one request.
 async fn limited_at_last<F: Future<Output = Answer>>(ask: impl Fn(usize) -> F) -> Answer {
-    for number in 0..20 {
+    for number in 0..10 {
         let answer = ask(number).await;
         if answer.status == 429 {
             return answer;
@@ -115,18 +115,22 @@ async fn get(address: SocketAddr, path: &str, from: &str) -> Answer {
 
 #[tokio::test]
 async fn a_source_that_asks_too_much_is_answered_429_rfc6585_4() {
-    let (_house, address) = limited(&["127.0.0.0/8"], ApiRateLimit { burst: 5, ..slow() }).await;
+    let (_house, address) = limited(&["127.0.0.0/8"], ApiRateLimit { burst: 30, ..slow() }).await;
     let sources =
         [["192.0.2.1", "192.0.2.1:80"], ["2001:db8::1", "2001:db8::ffff:0:0:1"], ["192.0.2.2", "::ffff:192.0.2.2"]];
     for source in sources {
         // Whatever is asked, it counts: also what is no route.
-        for (number, path) in ["/health", "/nothing", "/update", "/health", "/health"].iter().enumerate() {
-            assert_ne!(get(address, path, source[number % 2]).await.status, 429, "{source:?} {number}");
+        for number in 0..30 {
+            assert_ne!(
+                get(address, PATHS[number / 2 % 2], source[number % 2]).await.status,
+                429,
+                "{source:?} {number}"
+            );
         }
         assert_limited(&limited_at_last(|number| get(address, PATHS[number % 2], source[0])).await, 1);
     }
     assert_eq!(get(address, "/health", "2001:db8:0:1::1").await.status, 200);
-    for _ in 0..20 {
+    for _ in 0..50 {
         assert_eq!(get(address, "/health", "127.0.0.1").await.status, 200, "loopback is exempt");
     }
 }
@@ -189,4 +193,52 @@ async fn an_update_that_is_limited_changes_nothing() {
     }
     assert!((1..5).contains(&kept.len()), "{kept:?}");
     assert_eq!(house.values(&account.fulldomain.to_string()), kept);
+}
+
+/// What acme.sh would take for success is any body with the value in quotes.
+#[tokio::test]
+async fn errors_are_one_line_of_json_without_the_value_whatever_makes_them() {
+    let (_house, address) = behind(&["127.0.0.0/8"]).await;
+    let value = format!("\"{TXT}\"");
+    let long = format!("X: {value}\r\n").repeat(200);
+    let huge = format!("X: {}{value}\r\n", "x".repeat(500_000));
+    let host = "Host: localhost\r\n";
+    let close = "Connection: close\r\n";
+    let ours = [
+        (404, format!("GET /{TXT} HTTP/1.1\r\n{host}{close}\r\n")),
+        (404, format!("GET /?{TXT} HTTP/1.0\r\n\r\n")),
+        (404, format!("OPTIONS * HTTP/1.1\r\n{host}{close}\r\n")),
+        (404, format!("CONNECT {TXT}:1 HTTP/1.1\r\n{host}{close}\r\n")),
+        (404, format!("GET http://localhost/%ff%00{TXT} HTTP/1.1\r\n{host}{close}\r\n")),
+        (405, format!("{} /update HTTP/1.1\r\n{host}{close}\r\n", TXT.replace('_', "X"))),
+        (405, format!("GET /update?{TXT} HTTP/1.1\r\n{host}{close}\r\n")),
+        (401, format!("POST /update HTTP/1.1\r\n{host}{close}X-Api-User: {value}\r\nX-Api-Key: {value}\r\n\r\n")),
+        (401, format!("POST /update HTTP/1.1\r\n{host}{close}X-Forwarded-For: {value}, \u{ff}\r\n\r\n")),
+        (400, format!("POST /register HTTP/1.1\r\n{host}{close}Content-Length: 45\r\n\r\n{value}")),
+        (400, format!("POST /register HTTP/1.1\r\n{host}{close}Transfer-Encoding: chunked\r\n\r\n{value}\r\n")),
+        (413, format!("POST /update HTTP/1.1\r\n{host}{close}Content-Length: 9000\r\n\r\n{value}")),
+    ];
+    // A head that is none never gets to us: hyper answers with nothing in the body.
+    let of_hyper = [
+        (400, format!("{value}\r\n\r\n")),
+        (400, format!("GET /update HTTP/1.1\r\n{value}\r\n\r\n")),
+        (400, format!("POST /update HTTP/1.1\r\n{host}Content-Length: {value}\r\n\r\n")),
+        (431, format!("GET /update HTTP/1.1\r\n{long}\r\n")),
+        (431, format!("GET /update HTTP/1.1\r\n{huge}\r\n")),
+        (414, format!("GET /{}{TXT} HTTP/1.1\r\n{host}\r\n", "x".repeat(66_000))),
+    ];
+    for (status, request) in ours {
+        let shown: String = request.chars().take(60).collect();
+        let answer = send(address, request).await;
+        assert_eq!(answer.status, status, "{shown}");
+        assert_eq!(answer.header("content-type"), Some("application/json"), "{shown}");
+        let is_error = answer.body.starts_with("{\"error\": \"") && answer.body.ends_with("\"}");
+        assert!(is_error && !answer.body.contains('\n') && !answer.body.contains(TXT), "{shown}: {}", answer.body);
+        assert!(status != 405 || answer.header("allow").is_some(), "{shown}");
+    }
+    for (status, request) in of_hyper {
+        let shown: String = request.chars().take(60).collect();
+        let answer = send(address, request).await;
+        assert_eq!((answer.status, answer.body.as_str()), (status, ""), "{shown}");
+    }
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use acmezone::config::{Api, Registration};
 use acmezone::door::acmedns::storage::{self, Storages};
 use acmezone::door::{Front, acmedns};
+use acmezone::listen;
 use acmezone::resolve::Resolver;
 use acmezone::store::{Document, Job, Policy, Revision, Sqlite, Store, StoreError, Writer};
 use acmezone::zone::{Change, Live, Name, TxtValue, Zone, Zones};
 use axum::Router;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 pub struct House {
     pub writer: Writer,
@@ -73,10 +74,9 @@ pub async fn serve(router: Router) -> SocketAddr {
 /// Serves a door with the front of this API before it.
 pub async fn serve_behind(api: &Api, router: Router) -> SocketAddr {
     let router = Front::new(api).before(router);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = listen::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+    tokio::spawn(listen::serve_http(listener, router, None, CancellationToken::new()));
     address
 }
 

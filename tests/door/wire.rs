@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// An answer, its body without chunk framing.
@@ -29,14 +29,36 @@ impl Answer {
 pub async fn send(address: SocketAddr, request: impl AsRef<[u8]>) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_ref()).await.unwrap();
+    read(&mut stream)
+        .await
+        .unwrap_or_else(|octets| panic!("the answer broke off: {:?}", String::from_utf8_lossy(&octets)))
+}
+
+/// The same for what is no request: the server may hang up before it has read all of it, or without an answer. With
+/// `cut` the client hangs up first.
+pub async fn exchange(address: SocketAddr, octets: &[u8], cut: bool) -> Option<Answer> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let (mut from, mut to) = stream.split();
+    let send = async {
+        let _ = to.write_all(octets).await;
+        if cut {
+            let _ = to.shutdown().await;
+        }
+    };
+    let ((), answer) = tokio::join!(send, read(&mut from));
+    answer.map_err(|octets| assert!(octets.is_empty(), "the answer broke off")).ok()
+}
+
+/// Reads an answer; what there was of it if it is not whole.
+async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Answer, Vec<u8>> {
     let mut answer = Vec::new();
     let mut octets = [0; 4096];
     loop {
         if let Some(answer) = complete(&answer) {
-            return answer;
+            return Ok(answer);
         }
         match stream.read(&mut octets).await {
-            Ok(0) | Err(_) => panic!("the answer broke off: {:?}", String::from_utf8_lossy(&answer)),
+            Ok(0) | Err(_) => return Err(answer),
             Ok(length) => answer.extend_from_slice(&octets[..length]),
         }
     }

@@ -38,6 +38,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli/"]),
     ("reqwest", &["client"]),
     ("axum", &["door/", "listen/http.rs", "server.rs"]),
+    ("governor", &["door/limits.rs"]),
     ("libc", &["listen/"]),
     ("crossbeam_epoch", &["zone/names.rs", "zone/live.rs"]),
 ];

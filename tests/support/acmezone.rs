@@ -100,6 +100,11 @@ impl Acmezone {
         self.process.as_mut().expect("the server was started")
     }
 
+    /// Takes a process that was started differently and answers already, to be killed with this server.
+    pub fn hold(&mut self, process: Subprocess) {
+        self.process = Some(process);
+    }
+
     /// Takes a process that was started differently, to be killed with this server; returns when it answers.
     #[track_caller]
     pub fn run_as(&mut self, mut process: Subprocess) {

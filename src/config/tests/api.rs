@@ -134,3 +134,62 @@ error: `127.0.0.1` is not a network: it has no length of a prefix
 "#
     );
 }
+
+#[test]
+fn proxy_protocol_and_connections_as_written() {
+    let text = r#"[api]
+trusted_proxies = ["192.0.2.1/32"]
+proxy_protocol = true
+connections = 7
+connections_per_prefix = 65536
+"#;
+    let api = read(&after_a_zone(text)).unwrap().api;
+    assert_eq!((api.proxy_protocol, api.connections, api.connections_per_prefix), (true, 7, 65_536));
+}
+
+#[test]
+fn the_proxy_protocol_needs_proxies_that_are_trusted() {
+    for none in ["", "trusted_proxies = []"] {
+        assert_eq!(
+            refused(&after_a_zone(&format!("[api]\nproxy_protocol = true\n{none}\n"))),
+            r#"
+error: the PROXY protocol is believed from trusted proxies alone, and there are none
+ --> acmezone.toml:7:18
+  |
+7 | proxy_protocol = true
+  |                  ^^^^
+  = help: name them, such as `trusted_proxies = ["192.0.2.1/32"]`
+"#
+        );
+    }
+    assert_eq!(
+        refused(&after_a_zone(
+            r#"[api]
+trusted_proxies = ["here"]
+proxy_protocol = true
+connections = 0
+connections_per_prefix = "64"
+"#
+        )),
+        r#"
+error: `here` is not a network
+ --> acmezone.toml:7:20
+  |
+7 | trusted_proxies = ["here"]
+  |                    ^^^^^^
+  = help: write "192.0.2.0/24" or "2001:db8::/56"
+
+error: `connections` is from 1 to 65536, not 0
+ --> acmezone.toml:9:15
+  |
+9 | connections = 0
+  |               ^
+
+error: `connections_per_prefix` is a whole number, not a string
+  --> acmezone.toml:10:26
+   |
+10 | connections_per_prefix = "64"
+   |                          ^^^^
+"#
+    );
+}

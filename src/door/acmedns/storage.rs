@@ -20,9 +20,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::{OpenApi, ToSchema};
 
 use crate::account::Credential;
-use crate::api::CreatedAccount;
+use crate::api::{CreatedAccount, DomainName};
 use crate::door::ClientAddress;
 use crate::door::guard::{DEADLINE, guarded};
 use crate::door::json::{self, INTERNAL, JSON, MALFORMED, Refused};
@@ -59,8 +60,13 @@ pub fn router(storages: Storages) -> Router {
     guarded(routes, DEADLINE, |status, error, _| Refused(status, error).into_response())
 }
 
+/// What these paths are, for the document of the listener.
+#[derive(OpenApi)]
+#[openapi(paths(fetch, put))]
+pub(in crate::door) struct Described;
+
 /// An account object as goacmedns reads it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Stored {
     #[serde(flatten)]
     account: CreatedAccount,
@@ -68,6 +74,15 @@ struct Stored {
     server_url: Option<String>,
 }
 
+/// An account for the domain, with a credential made for this answer.
+#[utoipa::path(
+    get, path = "/storage/{secret}/{domain}", tag = "storage", operation_id = "fetch",
+    params(
+        ("secret" = String, Path, description = "Of the storage.", pattern = "^[A-Za-z0-9_-]{40}$"),
+        ("domain" = DomainName, Path, description = "One that the storage was made for."),
+    ),
+    responses((status = 200, description = "The account.", body = Stored)),
+)]
 async fn fetch(
     State(storages): State<Storages>,
     ClientAddress(client): ClientAddress,
@@ -86,6 +101,19 @@ async fn fetch(
     Ok((StatusCode::OK, JSON, NO_STORE, body).into_response())
 }
 
+/// Says whether the CNAME of the domain leads to the account.
+#[utoipa::path(
+    post, path = "/storage/{secret}/{domain}", tag = "storage", operation_id = "store",
+    params(
+        ("secret" = String, Path, description = "Of the storage.", pattern = "^[A-Za-z0-9_-]{40}$"),
+        ("domain" = DomainName, Path, description = "One that the storage was made for."),
+    ),
+    request_body = Object,
+    responses(
+        (status = 200, description = "The CNAME has to be made.", body = Object),
+        (status = 201, description = "It does.", body = Object),
+    ),
+)]
 async fn put(
     State(storages): State<Storages>,
     ClientAddress(client): ClientAddress,

@@ -7,10 +7,13 @@ use std::net::IpAddr;
 
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
+use utoipa::OpenApi;
 
+use super::{NewAccount, NewValue, Txt};
 use crate::account::{AllowFrom, Credential, RegistrationToken, TokenState};
+use crate::api::CreatedAccount;
 use crate::door::admin::bearer;
-use crate::door::json::{Failed, Refused};
+use crate::door::json::{Failed, Refusal, Refused};
 use crate::store::{RegisterLabel, Registration, TokenRefused, Writer};
 
 const REQUIRED: Refused = Refused(StatusCode::UNAUTHORIZED, "token_required");
@@ -80,3 +83,44 @@ fn unknown(client: IpAddr) -> Refused {
     tracing::warn!(%client, "registration refused: unknown token");
     UNKNOWN
 }
+
+/// What the paths with a token are, for the document of the listener: their requests go to the plain ones.
+#[derive(OpenApi)]
+#[openapi(paths(register_at_token, update_at_token, remove_at_token))]
+pub(super) struct Described;
+
+/// As `/register`, for clients that can send no header of their own.
+#[utoipa::path(
+    post, path = "/{token}/register", tag = "acme-dns", operation_id = "register_at_token",
+    params(("token" = String, Path, description = "A registration token.", pattern = "^[A-Za-z0-9_-]{40}$")),
+    request_body = Option<NewAccount>,
+    responses(
+        (status = 201, description = "The account.", body = CreatedAccount),
+        (status = 401, description = "The token is not good.", body = Refusal),
+        (status = 403, description = "Nobody can register.", body = Refusal),
+    ),
+)]
+#[expect(dead_code, reason = "only described")]
+fn register_at_token() {}
+
+/// As `/update`, whatever the token is.
+#[utoipa::path(
+    post, path = "/{token}/update", tag = "acme-dns", operation_id = "update_at_token",
+    params(("token" = String, Path, description = "Means nothing here.", pattern = "^[A-Za-z0-9_-]{40}$")),
+    request_body = NewValue,
+    responses((status = 200, description = "The value.", body = Txt)),
+    security(("user" = [], "key" = [])),
+)]
+#[expect(dead_code, reason = "only described")]
+fn update_at_token() {}
+
+/// As `DELETE /update`, whatever the token is.
+#[utoipa::path(
+    delete, path = "/{token}/update", tag = "acme-dns", operation_id = "remove_at_token",
+    params(("token" = String, Path, description = "Means nothing here.", pattern = "^[A-Za-z0-9_-]{40}$")),
+    request_body = NewValue,
+    responses((status = 200, description = "The value.", body = Txt)),
+    security(("user" = [], "key" = [])),
+)]
+#[expect(dead_code, reason = "only described")]
+fn remove_at_token() {}

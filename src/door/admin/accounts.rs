@@ -8,16 +8,32 @@ use uuid::Uuid;
 use super::AdminState;
 use super::failure::{Body, Failure, Segment};
 use crate::account::{AllowFrom, Credential, Grant};
-use crate::api::{Account, AddedLabel, CreatedAccount, NewAccount, NewAllowFrom, NewCredential, NewLabel};
+use crate::api::{Account, AddedLabel, ApiError, CreatedAccount, NewAccount, NewAllowFrom, NewCredential, NewLabel};
 use crate::door::time;
 use crate::store::{Holder, RegisterLabel, Registration, UpdateError, Writer};
 use crate::zone::{Label, Name};
 use crate::{account, door};
 
+/// All accounts, oldest first.
+#[utoipa::path(
+    get, path = "/v1/accounts", tag = "accounts", operation_id = "list_accounts",
+    responses((status = 200, description = "The accounts.", body = Vec<Account>)),
+    security(("administrator" = [])),
+)]
 pub(super) async fn list(State(state): State<AdminState>) -> Result<Json<Vec<Account>>, Failure> {
     Ok(Json(state.writer.accounts().await?.into_iter().map(described).collect()))
 }
 
+/// Makes an account with one label. The password is shown only here.
+#[utoipa::path(
+    post, path = "/v1/accounts", tag = "accounts", operation_id = "create_account",
+    request_body = Option<NewAccount>,
+    responses(
+        (status = 201, description = "The account.", body = CreatedAccount),
+        (status = 409, description = "The label cannot be had.", body = ApiError),
+    ),
+    security(("administrator" = [])),
+)]
 pub(super) async fn create(
     State(state): State<AdminState>,
     Body(wanted): Body<Option<NewAccount>>,
@@ -31,10 +47,24 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(created)))
 }
 
+/// One account.
+#[utoipa::path(
+    get, path = "/v1/accounts/{id}", tag = "accounts", operation_id = "show_account",
+    params(("id" = String, Path, description = "A user name, a label or `<label>.<zone>`.", min_length = 1)),
+    responses((status = 200, description = "The account.", body = Account)),
+    security(("administrator" = [])),
+)]
 pub(super) async fn show(State(state): State<AdminState>, Segment(id): Segment) -> Result<Json<Account>, Failure> {
     Ok(Json(described(find(&state.writer, &id).await?)))
 }
 
+/// Deletes an account. Its labels can never be registered again.
+#[utoipa::path(
+    delete, path = "/v1/accounts/{id}", tag = "accounts", operation_id = "delete_account",
+    params(("id" = String, Path, description = "A user name, a label or `<label>.<zone>`.", min_length = 1)),
+    responses((status = 200, description = "The account as it was.", body = Account)),
+    security(("administrator" = [])),
+)]
 pub(super) async fn delete(State(state): State<AdminState>, Segment(id): Segment) -> Result<Json<Account>, Failure> {
     let account = find(&state.writer, &id).await?;
     let deleted = described(state.writer.delete_account(account.username).await?);
@@ -42,6 +72,17 @@ pub(super) async fn delete(State(state): State<AdminState>, Segment(id): Segment
     Ok(Json(deleted))
 }
 
+/// Gives an account one more label.
+#[utoipa::path(
+    post, path = "/v1/accounts/{id}/labels", tag = "accounts", operation_id = "add_label",
+    params(("id" = String, Path, description = "A user name, a label or `<label>.<zone>`.", min_length = 1)),
+    request_body = Option<NewLabel>,
+    responses(
+        (status = 201, description = "The label.", body = AddedLabel),
+        (status = 409, description = "The label cannot be had.", body = ApiError),
+    ),
+    security(("administrator" = [])),
+)]
 pub(super) async fn add_label(
     State(state): State<AdminState>,
     Segment(id): Segment,
@@ -55,6 +96,16 @@ pub(super) async fn add_label(
     Ok((StatusCode::CREATED, Json(AddedLabel { username, subdomain: grant.label, fulldomain })))
 }
 
+/// Takes a label away from its account. It can never be registered again.
+#[utoipa::path(
+    delete, path = "/v1/labels/{label}", tag = "accounts", operation_id = "remove_label",
+    params(("label" = String, Path, description = "A label or `<label>.<zone>`.", min_length = 1)),
+    responses(
+        (status = 200, description = "The account as it is now.", body = Account),
+        (status = 409, description = "It is the only one.", body = ApiError),
+    ),
+    security(("administrator" = [])),
+)]
 pub(super) async fn remove_label(
     State(state): State<AdminState>,
     Segment(label): Segment,
@@ -66,6 +117,14 @@ pub(super) async fn remove_label(
     Ok(Json(described(account)))
 }
 
+/// Changes where an account may be used from.
+#[utoipa::path(
+    put, path = "/v1/accounts/{id}/allowfrom", tag = "accounts", operation_id = "allow_from",
+    params(("id" = String, Path, description = "A user name, a label or `<label>.<zone>`.", min_length = 1)),
+    request_body = NewAllowFrom,
+    responses((status = 200, description = "The account as it is now.", body = Account)),
+    security(("administrator" = [])),
+)]
 pub(super) async fn allow_from(
     State(state): State<AdminState>,
     Segment(id): Segment,
@@ -79,6 +138,16 @@ pub(super) async fn allow_from(
     Ok(Json(account))
 }
 
+/// Gives an account one more credential. The password is shown only here.
+#[utoipa::path(
+    post, path = "/v1/accounts/{id}/credentials", tag = "accounts", operation_id = "mint",
+    params(("id" = String, Path, description = "A user name, a label or `<label>.<zone>`.", min_length = 1)),
+    responses(
+        (status = 201, description = "The credential.", body = NewCredential),
+        (status = 409, description = "It has too many, or no label.", body = ApiError),
+    ),
+    security(("administrator" = [])),
+)]
 pub(super) async fn mint(
     State(state): State<AdminState>,
     Segment(id): Segment,
@@ -90,6 +159,16 @@ pub(super) async fn mint(
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
+/// Puts one credential in the place of all. The password is shown only here.
+#[utoipa::path(
+    post, path = "/v1/accounts/{id}/rotate", tag = "accounts", operation_id = "rotate",
+    params(("id" = String, Path, description = "A user name, a label or `<label>.<zone>`.", min_length = 1)),
+    responses(
+        (status = 200, description = "The credential.", body = NewCredential),
+        (status = 409, description = "The account has no label.", body = ApiError),
+    ),
+    security(("administrator" = [])),
+)]
 pub(super) async fn rotate(
     State(state): State<AdminState>,
     Segment(id): Segment,

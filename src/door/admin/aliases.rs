@@ -7,15 +7,32 @@ use axum::http::StatusCode;
 use super::AdminState;
 use super::failure::{Body, Failure, Segment};
 use crate::account;
-use crate::api::{Alias, NewAlias};
+use crate::api::{Alias, ApiError, DomainName, NewAlias};
 use crate::store::Writer;
 use crate::zone::{ACME_CHALLENGE, Label, Name};
 
+/// All aliases.
+#[utoipa::path(
+    get, path = "/v1/aliases", tag = "aliases", operation_id = "list_aliases",
+    responses((status = 200, description = "The aliases.", body = Vec<Alias>)),
+    security(("administrator" = [])),
+)]
 pub(super) async fn list(State(state): State<AdminState>) -> Result<Json<Vec<Alias>>, Failure> {
     let aliases = state.writer.aliases().await?;
     Ok(Json(aliases.into_iter().map(described).collect::<Result<_, _>>()?))
 }
 
+/// Makes `_acme-challenge.<domain>` have the values of a label.
+#[utoipa::path(
+    post, path = "/v1/aliases", tag = "aliases", operation_id = "add_alias",
+    request_body = NewAlias,
+    responses(
+        (status = 201, description = "The alias.", body = Alias),
+        (status = 404, description = "There is no such label.", body = ApiError),
+        (status = 409, description = "The domain cannot have an alias.", body = ApiError),
+    ),
+    security(("administrator" = [])),
+)]
 pub(super) async fn add(
     State(state): State<AdminState>,
     Body(wanted): Body<NewAlias>,
@@ -26,6 +43,13 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, Json(alias)))
 }
 
+/// Takes an alias away.
+#[utoipa::path(
+    delete, path = "/v1/aliases/{domain}", tag = "aliases", operation_id = "remove_alias",
+    params(("domain" = DomainName, Path, description = "The domain, or its challenge name.")),
+    responses((status = 200, description = "The alias as it was.", body = Alias)),
+    security(("administrator" = [])),
+)]
 pub(super) async fn remove(State(state): State<AdminState>, Segment(domain): Segment) -> Result<Json<Alias>, Failure> {
     let name = Name::parse(&domain).map_err(|_| Failure::not_found(format!("`{domain}` is no domain name")))?;
     let alias = described(state.writer.remove_alias(domain_of(name)).await?)?;

@@ -12,10 +12,23 @@ use super::AdminState;
 use super::failure::{Failure, Segment};
 use crate::api::{CertificateStatus, Progress};
 
+/// All certificates, in the order of the configuration.
+#[utoipa::path(
+    get, path = "/v1/certificates", tag = "certificates", operation_id = "list_certificates",
+    responses((status = 200, description = "The certificates.", body = Vec<CertificateStatus>)),
+    security(("administrator" = [])),
+)]
 pub(super) async fn list(State(state): State<AdminState>) -> Result<Json<Vec<CertificateStatus>>, Failure> {
     Ok(Json(state.issuer.list().await?))
 }
 
+/// One certificate.
+#[utoipa::path(
+    get, path = "/v1/certificates/{name}", tag = "certificates", operation_id = "show_certificate",
+    params(("name" = String, Path, description = "Of a [[certificate]] in the configuration.", min_length = 1)),
+    responses((status = 200, description = "The certificate.", body = CertificateStatus)),
+    security(("administrator" = [])),
+)]
 pub(super) async fn show(
     State(state): State<AdminState>,
     Segment(name): Segment,
@@ -23,10 +36,24 @@ pub(super) async fn show(
     Ok(Json(state.issuer.show(&name).await?.ok_or_else(|| unknown(&name))?))
 }
 
+/// Orders a certificate unless there is a valid one.
+#[utoipa::path(
+    post, path = "/v1/certificates/{name}/issue", tag = "certificates", operation_id = "issue_certificate",
+    params(("name" = String, Path, description = "Of a [[certificate]] in the configuration.", min_length = 1)),
+    responses((status = 200, description = "A line for each step, as it happens.", body = Progress, content_type = "application/x-ndjson")),
+    security(("administrator" = [])),
+)]
 pub(super) async fn issue(State(state): State<AdminState>, Segment(name): Segment) -> Result<Response, Failure> {
     Ok(lines(state.issuer.issue(&name, false).ok_or_else(|| unknown(&name))?))
 }
 
+/// Orders a certificate, due or not.
+#[utoipa::path(
+    post, path = "/v1/certificates/{name}/renew", tag = "certificates", operation_id = "renew_certificate",
+    params(("name" = String, Path, description = "Of a [[certificate]] in the configuration.", min_length = 1)),
+    responses((status = 200, description = "A line for each step, as it happens.", body = Progress, content_type = "application/x-ndjson")),
+    security(("administrator" = [])),
+)]
 pub(super) async fn renew(State(state): State<AdminState>, Segment(name): Segment) -> Result<Response, Failure> {
     Ok(lines(state.issuer.issue(&name, true).ok_or_else(|| unknown(&name))?))
 }

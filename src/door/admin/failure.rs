@@ -8,14 +8,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 
-use crate::api::ApiError;
+use crate::api::{ApiError, NOTE_LIMIT};
 use crate::door::guard::{BodyError, read_body};
 use crate::store::UpdateError;
 
 /// Longest body: the values of a full name, escaped, and room to spare.
 const BODY_LIMIT: usize = 128 * 1024;
-/// Longest note, characters.
-const NOTE_LIMIT: usize = 200;
 
 /// A failed request; its body is an [`ApiError`].
 #[derive(Debug)]

@@ -32,11 +32,14 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use self::failure::Failure;
 use super::guard::{DEADLINE, guarded};
+use super::openapi;
 use crate::acme::Issuer;
 use crate::api::{DnsCounters, Status};
 use crate::store::Writer;
@@ -79,36 +82,48 @@ pub struct Facts {
 
 /// Serves `/v1/…`.
 pub fn router(state: AdminState) -> Router {
-    let routes = Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/accounts", get(accounts::list).post(accounts::create))
-        .route("/v1/accounts/{id}", get(accounts::show).delete(accounts::delete))
-        .route("/v1/accounts/{id}/labels", post(accounts::add_label))
-        .route("/v1/accounts/{id}/allowfrom", put(accounts::allow_from))
-        .route("/v1/accounts/{id}/credentials", post(accounts::mint))
-        .route("/v1/accounts/{id}/rotate", post(accounts::rotate))
-        .route("/v1/labels/{label}", delete(accounts::remove_label))
-        .route("/v1/aliases", get(aliases::list).post(aliases::add))
-        .route("/v1/aliases/{domain}", delete(aliases::remove))
-        .route("/v1/tokens", get(tokens::list).post(tokens::create))
-        .route("/v1/tokens/{id}", delete(tokens::revoke))
-        .route("/v1/storages", get(storages::list).post(storages::create))
-        .route("/v1/storages/{id}", delete(storages::revoke))
-        .route("/v1/txt", get(txt::list))
-        .route("/v1/txt/{name}", get(txt::show).post(txt::add).put(txt::replace).delete(txt::remove))
-        .route("/v1/tsig-keys", get(tsig_keys::list).post(tsig_keys::create))
-        .route("/v1/tsig-keys/{name}", get(tsig_keys::show).delete(tsig_keys::revoke))
-        .route("/v1/zones", get(zones::list))
-        .route("/v1/zones/{origin}", get(zones::show))
-        .route("/v1/certificates", get(certificates::list))
-        .route("/v1/certificates/{name}", get(certificates::show))
-        .route("/v1/certificates/{name}/issue", post(certificates::issue))
-        .route("/v1/certificates/{name}/renew", post(certificates::renew))
+    let routes = OpenApiRouter::with_openapi(openapi::Administration::openapi())
+        .routes(routes!(status))
+        .routes(routes!(accounts::list, accounts::create))
+        .routes(routes!(accounts::show, accounts::delete))
+        .routes(routes!(accounts::add_label))
+        .routes(routes!(accounts::allow_from))
+        .routes(routes!(accounts::mint))
+        .routes(routes!(accounts::rotate))
+        .routes(routes!(accounts::remove_label))
+        .routes(routes!(aliases::list, aliases::add))
+        .routes(routes!(aliases::remove))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(storages::list, storages::create))
+        .routes(routes!(storages::revoke))
+        .routes(routes!(txt::list))
+        .routes(routes!(txt::show, txt::add, txt::replace, txt::remove))
+        .routes(routes!(tsig_keys::list, tsig_keys::create))
+        .routes(routes!(tsig_keys::show, tsig_keys::revoke))
+        .routes(routes!(zones::list))
+        .routes(routes!(zones::show))
+        .routes(routes!(certificates::list))
+        .routes(routes!(certificates::show))
+        .routes(routes!(certificates::issue))
+        .routes(routes!(certificates::renew))
         .with_state(state.clone());
+    let routes = openapi::documented(routes, &DOCUMENT);
     let routes =
         guarded(routes, DEADLINE, |status, error, message| Failure::new(status, error, message).into_response());
     routes.layer(from_fn_with_state(state.token, admit))
 }
+
+const DOCUMENT: openapi::Completion = openapi::Completion {
+    path: "/v1/openapi.json",
+    refusal: "ApiError",
+    always: &[
+        (403, "The host of the request is not the machine itself."),
+        (408, "The body did not come in time."),
+        (500, "A bug."),
+        (503, "The store fails."),
+    ],
+};
 
 /// Lets only the holder of the token pass, and no web page: a browser that was led here by a name of its attacker's
 /// (DNS rebinding) sends that name as the host.
@@ -140,6 +155,12 @@ pub(super) fn bearer(authorization: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
+/// How the server is set up and how it does.
+#[utoipa::path(
+    get, path = "/v1/status", tag = "status", operation_id = "status",
+    responses((status = 200, description = "The status.", body = Status)),
+    security(("administrator" = [])),
+)]
 async fn status(State(state): State<AdminState>) -> Result<Json<Status>, Failure> {
     let AdminState { writer, issuer, facts, counters, .. } = state;
     Ok(Json(Status {

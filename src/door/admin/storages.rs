@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::failure::{Body, Failure, Segment, checked_note};
 use super::{AdminState, accounts};
 use crate::account::{Grant, HttpStorage};
-use crate::api::{CreatedStorage, NewStorage, Storage, StoredDomain};
+use crate::api::{ApiError, CreatedStorage, NewStorage, Storage, StoredDomain};
 use crate::door::time;
 use crate::store::Writer;
 use crate::zone::{ACME_CHALLENGE, Name};
@@ -16,10 +16,27 @@ use crate::zone::{ACME_CHALLENGE, Name};
 /// Most domains of one storage, as of one certificate.
 const DOMAINS: usize = 100;
 
+/// All HTTP storages for lego, without their secrets.
+#[utoipa::path(
+    get, path = "/v1/storages", tag = "storages", operation_id = "list_storages",
+    responses((status = 200, description = "What there is.", body = Vec<Storage>)),
+    security(("administrator" = [])),
+)]
 pub(super) async fn list(State(state): State<AdminState>) -> Result<Json<Vec<Storage>>, Failure> {
     state.writer.storages().await?.into_iter().map(described).collect::<Result<_, _>>().map(Json)
 }
 
+/// Makes one. Its secret is shown only here.
+#[utoipa::path(
+    post, path = "/v1/storages", tag = "storages", operation_id = "create_storage",
+    request_body = NewStorage,
+    responses(
+        (status = 201, description = "It and its secret.", body = CreatedStorage),
+        (status = 404, description = "There is no such account.", body = ApiError),
+        (status = 409, description = "It cannot be bound to the domains.", body = ApiError),
+    ),
+    security(("administrator" = [])),
+)]
 pub(super) async fn create(
     State(state): State<AdminState>,
     Body(wanted): Body<NewStorage>,
@@ -36,6 +53,13 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(CreatedStorage { secret: secret.reveal().to_owned(), facts: described(storage)? })))
 }
 
+/// Ends one. The accounts that came of it stay.
+#[utoipa::path(
+    delete, path = "/v1/storages/{id}", tag = "storages", operation_id = "revoke_storage",
+    params(("id" = String, Path, description = "Twelve digits.", min_length = 1)),
+    responses((status = 200, description = "What it was.", body = Storage)),
+    security(("administrator" = [])),
+)]
 pub(super) async fn revoke(State(state): State<AdminState>, Segment(id): Segment) -> Result<Json<Storage>, Failure> {
     let storage = state.writer.revoke_storage(id).await?;
     tracing::info!(storage = storage.id, note = storage.note, "storage revoked by the administrator");
@@ -85,9 +109,9 @@ fn described(storage: HttpStorage) -> Result<Storage, Failure> {
             domain: stored.domain.clone(),
             username: stored.account,
             fulldomain: stored.grant.name().map_err(damaged)?,
-            credentials: stored.minted(),
         })
     });
     let domains = domains.collect::<Result<_, Failure>>()?;
-    Ok(Storage { id: storage.id, note: storage.note, created: time(storage.created), domains })
+    let credentials = storage.minted();
+    Ok(Storage { id: storage.id, note: storage.note, created: time(storage.created), domains, credentials })
 }

@@ -11,10 +11,25 @@ use crate::api::{CreatedToken, NewToken, Token};
 use crate::door::time;
 use crate::store::now;
 
+/// All registration tokens, without their tokens.
+#[utoipa::path(
+    get, path = "/v1/tokens", tag = "tokens", operation_id = "list_tokens",
+    responses((status = 200, description = "What there is.", body = Vec<Token>)),
+    security(("administrator" = [])),
+)]
 pub(super) async fn list(State(state): State<AdminState>) -> Result<Json<Vec<Token>>, Failure> {
     Ok(Json(state.writer.tokens().await?.into_iter().map(described).collect()))
 }
 
+/// Makes one. Its token is shown only here.
+#[utoipa::path(
+    post, path = "/v1/tokens", tag = "tokens", operation_id = "create_token",
+    request_body = Option<NewToken>,
+    responses(
+        (status = 201, description = "It and its token.", body = CreatedToken),
+    ),
+    security(("administrator" = [])),
+)]
 pub(super) async fn create(
     State(state): State<AdminState>,
     Body(wanted): Body<Option<NewToken>>,
@@ -33,6 +48,13 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(CreatedToken { token: secret.reveal().to_owned(), facts: described(token) })))
 }
 
+/// Ends one. The accounts that came of it stay.
+#[utoipa::path(
+    delete, path = "/v1/tokens/{id}", tag = "tokens", operation_id = "revoke_token",
+    params(("id" = String, Path, description = "Twelve digits.", min_length = 1)),
+    responses((status = 200, description = "What it was.", body = Token)),
+    security(("administrator" = [])),
+)]
 pub(super) async fn revoke(State(state): State<AdminState>, Segment(id): Segment) -> Result<Json<Token>, Failure> {
     let token = state.writer.revoke_token(id).await?;
     tracing::info!(token = token.id, note = token.note, "registration token revoked by the administrator");

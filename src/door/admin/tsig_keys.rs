@@ -9,15 +9,31 @@ use serde::Deserialize;
 use super::AdminState;
 use super::failure::{Body, Failure, Segment};
 use crate::account::{Replace, TsigAlgorithm, TsigGrant};
-use crate::api::{NewTsigKey, TsigKey, TsigKeySource};
+use crate::api::{ApiError, DomainName, NewTsigKey, TsigKey, TsigKeySource};
 use crate::door::time;
 use crate::store::{self, Origin, TsigKeyEntry};
 use crate::zone::Name;
 
+/// All keys: those of the configuration, then those of the store.
+#[utoipa::path(
+    get, path = "/v1/tsig-keys", tag = "tsig-keys", operation_id = "list_tsig_keys",
+    responses((status = 200, description = "The keys, without their secrets.", body = Vec<TsigKey>)),
+    security(("administrator" = [])),
+)]
 pub(super) async fn list(State(state): State<AdminState>) -> Result<Json<Vec<TsigKey>>, Failure> {
     Ok(Json(state.writer.tsig_keys().await?.iter().map(described).collect()))
 }
 
+/// Makes a key.
+#[utoipa::path(
+    post, path = "/v1/tsig-keys", tag = "tsig-keys", operation_id = "create_tsig_key",
+    request_body = NewTsigKey,
+    responses(
+        (status = 201, description = "The key with its secret.", body = TsigKey),
+        (status = 409, description = "There is no such key to be had.", body = ApiError),
+    ),
+    security(("administrator" = [])),
+)]
 pub(super) async fn create(
     State(state): State<AdminState>,
     Body(wanted): Body<NewTsigKey>,
@@ -50,6 +66,17 @@ pub(super) struct Which {
     secret: bool,
 }
 
+/// One key.
+#[utoipa::path(
+    get, path = "/v1/tsig-keys/{name}", tag = "tsig-keys", operation_id = "show_tsig_key",
+    params(("name" = DomainName, Path, description = "Of the key."),
+        ("secret" = Option<bool>, Query, description = "Whether the secret is to be told.")),
+    responses(
+        (status = 200, description = "The key.", body = TsigKey),
+        (status = 400, description = "The query is malformed.", body = ApiError),
+    ),
+    security(("administrator" = [])),
+)]
 pub(super) async fn show(
     State(state): State<AdminState>,
     Segment(name): Segment,
@@ -65,6 +92,16 @@ pub(super) async fn show(
     Ok(Json(with_secret(&found, shown)))
 }
 
+/// Takes a key out of the store.
+#[utoipa::path(
+    delete, path = "/v1/tsig-keys/{name}", tag = "tsig-keys", operation_id = "revoke_tsig_key",
+    params(("name" = DomainName, Path, description = "Of the key.")),
+    responses(
+        (status = 200, description = "The key as it was.", body = TsigKey),
+        (status = 409, description = "The configuration has it.", body = ApiError),
+    ),
+    security(("administrator" = [])),
+)]
 pub(super) async fn revoke(State(state): State<AdminState>, Segment(name): Segment) -> Result<Json<TsigKey>, Failure> {
     let revoked = described(&state.writer.revoke_tsig_key(parsed(&name)?).await?);
     tracing::info!(key = %revoked.name, "TSIG key revoked by the administrator");

@@ -7,19 +7,46 @@ use serde::Deserialize;
 
 use super::AdminState;
 use super::failure::{Body, Failure, Segment};
-use crate::api::{TxtName, Values};
+use crate::api::{ApiError, DomainName, TxtName, ValueText, Values};
 use crate::door::values;
 use crate::store::{Actor, Writer, now};
 use crate::zone::{Edit, Live, MAX_SET_OCTETS, MAX_VALUES, Name, TxtValue, Update};
 
+/// All names that have values now.
+#[utoipa::path(
+    get, path = "/v1/txt", tag = "txt", operation_id = "list_txt",
+    responses((status = 200, description = "Names and values.", body = Vec<TxtName>)),
+    security(("administrator" = [])),
+)]
 pub(super) async fn list(State(state): State<AdminState>) -> Json<Vec<TxtName>> {
     Json(served(state.writer.live()))
 }
 
+/// The values of a name.
+#[utoipa::path(
+    get, path = "/v1/txt/{name}", tag = "txt", operation_id = "show_txt",
+    params(("name" = DomainName, Path, description = "A registered label, a challenge zone or an `_acme-challenge` name.")),
+    responses(
+        (status = 200, description = "What is there now.", body = TxtName),
+        (status = 404, description = "No values can be put there.", body = ApiError),
+    ),
+    security(("administrator" = [])),
+)]
 pub(super) async fn show(State(state): State<AdminState>, Segment(name): Segment) -> Result<Json<TxtName>, Failure> {
     Ok(Json(described(state.writer.live(), challenge_name(&state.writer, &name)?)))
 }
 
+/// Adds values.
+#[utoipa::path(
+    post, path = "/v1/txt/{name}", tag = "txt", operation_id = "add_txt",
+    request_body = Values,
+    params(("name" = DomainName, Path, description = "A registered label, a challenge zone or an `_acme-challenge` name.")),
+    responses(
+        (status = 200, description = "What is there now.", body = TxtName),
+        (status = 404, description = "No values can be put there.", body = ApiError),
+    ),
+    security(("administrator" = [])),
+)]
 pub(super) async fn add(
     State(state): State<AdminState>,
     Segment(name): Segment,
@@ -31,6 +58,17 @@ pub(super) async fn add(
     change(&state.writer, &name, parsed(&values)?.into_iter().map(Edit::Add).collect()).await
 }
 
+/// Replaces all values.
+#[utoipa::path(
+    put, path = "/v1/txt/{name}", tag = "txt", operation_id = "replace_txt",
+    request_body = Values,
+    params(("name" = DomainName, Path, description = "A registered label, a challenge zone or an `_acme-challenge` name.")),
+    responses(
+        (status = 200, description = "What is there now.", body = TxtName),
+        (status = 404, description = "No values can be put there.", body = ApiError),
+    ),
+    security(("administrator" = [])),
+)]
 pub(super) async fn replace(
     State(state): State<AdminState>,
     Segment(name): Segment,
@@ -47,6 +85,18 @@ pub(super) struct Which {
     value: Option<String>,
 }
 
+/// Removes one value, or all.
+#[utoipa::path(
+    delete, path = "/v1/txt/{name}", tag = "txt", operation_id = "remove_txt",
+    params(("name" = DomainName, Path, description = "A registered label, a challenge zone or an `_acme-challenge` name."),
+        ("value" = Option<ValueText>, Query, description = "All values if left out.")),
+    responses(
+        (status = 200, description = "What is there now.", body = TxtName),
+        (status = 400, description = "The query is malformed.", body = ApiError),
+        (status = 404, description = "No values can be put there.", body = ApiError),
+    ),
+    security(("administrator" = [])),
+)]
 pub(super) async fn remove(
     State(state): State<AdminState>,
     Segment(name): Segment,

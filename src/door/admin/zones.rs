@@ -6,6 +6,7 @@ use axum::extract::State;
 use super::failure::{Failure, Segment};
 use super::{AdminState, txt};
 use crate::api;
+use crate::api::DomainName;
 use crate::config::{ZoneConfig, ZoneSource};
 use crate::store::Writer;
 use crate::zone::master::RecordLine;
@@ -29,12 +30,25 @@ impl ZoneFacts {
     }
 }
 
+/// All zones, in the order of the configuration.
+#[utoipa::path(
+    get, path = "/v1/zones", tag = "zones", operation_id = "list_zones",
+    responses((status = 200, description = "The zones.", body = Vec<api::Zone>)),
+    security(("administrator" = [])),
+)]
 pub(super) async fn list(State(state): State<AdminState>) -> Json<Vec<api::Zone>> {
     let live = state.writer.live();
     let holders = holders(live);
     Json(state.facts.zones.iter().filter_map(|facts| described(&state.writer, facts, &holders)).collect())
 }
 
+/// One zone with its records.
+#[utoipa::path(
+    get, path = "/v1/zones/{origin}", tag = "zones", operation_id = "show_zone",
+    params(("origin" = DomainName, Path, description = "Where the zone begins.")),
+    responses((status = 200, description = "The zone.", body = api::Zone)),
+    security(("administrator" = [])),
+)]
 pub(super) async fn show(
     State(state): State<AdminState>,
     Segment(origin): Segment,

@@ -57,7 +57,7 @@ impl Client {
     fn with(limits: Limits) -> Client {
         let (stream, server) = duplex(PIPE);
         let (answers, stop) = (Shouting::default(), CancellationToken::new());
-        let places = Places::new(Caps { connections: 1, per_prefix: 1 });
+        let places = Places::new(Caps { connections: 1, per_prefix: 1 }, "test", Vec::new());
         let place = places.take([192, 0, 2, 1].into(), &stop).unwrap();
         let served = {
             let (answers, stop) = (answers.clone(), stop.clone());
