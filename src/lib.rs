@@ -8,7 +8,7 @@
 //! ```text
 //! write   door ──Update──▶ Writer ──commit──▶ Store (SQLite)
 //!         acme-dns API        │                  │
-//!         RFC 2136            │               Change (what was decided)
+//!         httpreq, RFC 2136   │               Change (what was decided)
 //!         admin API           │                  │
 //!         own ACME client     │                  ▼
 //!                             └───publish──▶ zone::Live (static zones: one atomic pointer; TXT: a table without locks)
@@ -28,7 +28,7 @@
 //! | room | what lives there | may use |
 //! |---|---|---|
 //! | `zone/` | the vocabulary of the DNS, pure: [`zone::Name`], [`zone::TxtSet`], [`zone::Zone`], [`zone::Live`], `Update` (asked for) and `Change` (decided), master files | – |
-//! | `account/` | who may change what: accounts, grants, credentials, `allowfrom` | zone |
+//! | `account/` | who may change what: accounts, grants, credentials, `allowfrom`, tokens, storages, TSIG keys and those that count now | zone |
 //! | `config/` | the TOML as written, every problem with its place; [`config::Config`], resolved and typed | zone, account |
 //! | `store/` | [`store::Store`], whose comments are the contract; [`store::Writer`]: authorise, check, commit, publish; `sqlite.rs` | zone, account |
 //! | `tsig/` | who has signed a message, and the signature of its reply (RFC 8945) | zone, account |

@@ -76,7 +76,8 @@ pub async fn serve_behind(api: &Api, router: Router) -> SocketAddr {
     let router = Front::new(api).before(router);
     let listener = listen::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(listen::serve_http(listener, router, None, CancellationToken::new()));
+    let entrance = listen::Entrance::of_api(api);
+    tokio::spawn(listen::serve_http(listener, router, None, entrance, CancellationToken::new()));
     address
 }
 
