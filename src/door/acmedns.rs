@@ -42,7 +42,7 @@ const INVALID_ALLOWFROM: Refused = Refused(StatusCode::BAD_REQUEST, "invalid_all
 /// Serves `/register`, `/update`, `/account` and `/health`, and beside them `httpreq`. Behind the
 /// [`Front`](super::Front).
 pub fn router(writer: Writer, registration: Registration) -> Router {
-    let mut described = openapi::Public::openapi();
+    let mut described = openapi::public();
     described.merge(tokens::Described::openapi());
     described.merge(storage::Described::openapi());
     let routes = OpenApiRouter::with_openapi(described)
@@ -61,6 +61,7 @@ const DOCUMENT: openapi::Completion = openapi::Completion {
     path: "/openapi.json",
     refusal: "Refusal",
     always: &[
+        (400, "The request is malformed."),
         (408, "The body did not come in time."),
         (429, "Too many requests of this source or account."),
         (500, "A bug."),

@@ -10,7 +10,7 @@ use acmezone::zone::{Label, Live, Name, Zone, Zones};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
-use axum::http::{HeaderMap, Request};
+use axum::http::{HeaderMap, HeaderValue, Request};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -61,6 +61,7 @@ impl House {
     pub fn post(&self, path: &str, headers: HeaderMap, body: &[u8]) -> (u16, String) {
         let mut request = Request::post(path).body(Body::from(body.to_vec())).expect("a request");
         *request.headers_mut() = headers;
+        request.headers_mut().insert("host", HeaderValue::from_static("localhost"));
         request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 4711))));
         let (status, body) = self.runtime.block_on(async {
             let response = self.router.clone().oneshot(request).await.expect("an answer");
