@@ -7,6 +7,7 @@
 //! What acme-dns does not have is `DELETE /update`, with the credentials and the body of the POST: it takes the value
 //! away and answers as the POST does, also when the value was not there; and `GET /account`.
 
+mod account;
 pub mod storage;
 mod tokens;
 
@@ -22,7 +23,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::account;
 use super::guard::{DEADLINE, guarded};
 use super::json::{
     self, AnyLabel, FORBIDDEN, Failed, INTERNAL, JSON, KeyDigest, MALFORMED, Object, REGISTRATION_CLOSED, Refusal,
@@ -70,8 +70,8 @@ const DOCUMENT: openapi::Completion = openapi::Completion {
 };
 
 #[derive(Clone)]
-pub(super) struct Door {
-    pub(super) writer: Writer,
+struct Door {
+    writer: Writer,
     registration: Registration,
 }
 
@@ -215,7 +215,7 @@ async fn change(
 }
 
 /// `X-Api-User` and `X-Api-Key`.
-pub(super) fn credentials(headers: &HeaderMap) -> Option<(Uuid, Credential)> {
+fn credentials(headers: &HeaderMap) -> Option<(Uuid, Credential)> {
     let text = |name| headers.get(name)?.to_str().ok();
     json::credentials(text("x-api-user")?, text("x-api-key")?)
 }
