@@ -80,6 +80,9 @@ pub fn refusal(error: &UpdateError) -> Refusal {
         | UpdateError::UnknownTsigKey(_) => (StatusCode::NOT_FOUND, "not_found", Rcode::Refused),
         UpdateError::LastLabel(_) => (StatusCode::CONFLICT, "last_label", Rcode::Refused),
         UpdateError::TooManyCredentials => (StatusCode::CONFLICT, "too_many_credentials", Rcode::Refused),
+        UpdateError::ManyLabels(_) | UpdateError::AccountOfStorage(_) => {
+            (StatusCode::CONFLICT, "storage_refused", Rcode::Refused)
+        }
         UpdateError::TsigKeyRefused(..) | UpdateError::ConfiguredTsigKey(_) => {
             (StatusCode::CONFLICT, "key_refused", Rcode::Refused)
         }
