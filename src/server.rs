@@ -307,10 +307,10 @@ async fn load(store: Sqlite, live: Arc<Live>, policy: Policy) -> Result<(Writer,
 }
 
 /// A zone file that takes the place of a registered label would silently break a delegation; and who holds the label of
-/// the API's host could get a certificate for it.
+/// the API's host, or one above it, could get a certificate for it.
 fn check_labels(live: &Live, hostname: Option<&Name>) -> Result<(), StartError> {
-    let own = hostname.filter(|name| live.is_registered(name));
-    let own = own.map(|name| (name.clone(), "it is the `hostname` of [api]"));
+    let names = std::iter::successors(hostname.cloned(), Name::parent).filter(|name| live.is_registered(name));
+    let own = names.map(|name| (name, "the `hostname` of [api] is this name or lies below it"));
     let problems: Vec<String> = live
         .conflicts()
         .into_iter()

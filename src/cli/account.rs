@@ -92,7 +92,8 @@ Examples:
     },
     /// Replace all credentials of an account by a new one, and show it, this once
     ///
-    /// The old ones stop working at once. The account keeps its user name and its labels, so no CNAME has to change.
+    /// The old ones stop working at once. The account keeps its user name and its labels, so no CNAME has to change. What
+    /// else opens the labels stays: see `tsig list` and `storage list`.
     #[command(after_long_help = "Example:\n  acmezone account rotate www")]
     Rotate {
         /// User name, label or full domain name
@@ -192,7 +193,9 @@ fn show_rotated(rotated: &NewCredential, out: &mut Output) -> Result<(), Failure
     out.line(
         "The password is shown only now. No other credential of the account is valid any more; its names are the",
     )?;
-    out.line("same, so no CNAME has to change.")?;
+    out.line(
+        "same, so no CNAME has to change. TSIG keys and HTTP storages for them stay: see `tsig list`, `storage list`.",
+    )?;
     Ok(())
 }
 

@@ -24,6 +24,8 @@ Examples:
         domains: Vec<String>,
         /// Bind the domains to the label of this account (user name, label or full domain name), instead of a new account
         /// with a random label for each
+        ///
+        /// It must have this label alone, and gets no other one as long as the storage is there.
         #[arg(long)]
         account: Option<String>,
         /// What it is for, shown in the list and in the log

@@ -110,6 +110,7 @@ impl From<UpdateError> for Refused {
             StatusCode::UNAUTHORIZED => FORBIDDEN,
             StatusCode::SERVICE_UNAVAILABLE => Refused(StatusCode::SERVICE_UNAVAILABLE, "db_error"),
             _ if matches!(error, UpdateError::NoZone) => REGISTRATION_CLOSED,
+            status if matches!(error, UpdateError::TooManyCredentials) => Refused(status, "too_many_credentials"),
             _ => {
                 tracing::error!(%error, "no answer of this API fits");
                 INTERNAL

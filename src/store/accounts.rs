@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use uuid::Uuid;
 
+use super::permission::authenticated;
 use super::records::{Holder, LabelRecord, Records, StoreError};
-use super::writer::{authenticated, random_uuid};
-use super::{RegisterLabel, Registration, UpdateError, Writer, aliases, now};
+use super::writer::random_uuid;
+use super::{RegisterLabel, Registration, UpdateError, Writer, aliases, now, storages};
 use crate::account::{Account, AllowFrom, Credential, CredentialHash, Grant, MAX_CREDENTIALS};
 use crate::zone::{Change, Label, TxtSet};
 
@@ -81,12 +82,15 @@ impl Writer {
         .await
     }
 
-    /// Gives an account one more label.
+    /// Gives an account one more label. Not one that credentials are got for from a storage: they would open it too.
     pub async fn add_label(&self, username: Uuid, label: RegisterLabel) -> Result<Grant, UpdateError> {
         let grant = self.new_grant(label)?;
         let writer = self.clone();
         self.submit(move |records, changes| {
             records.account(username)?.ok_or(UpdateError::UnknownAccount(username))?;
+            if storages::has_account(records, username)? {
+                return Err(UpdateError::AccountOfStorage(username));
+            }
             let name = writer.check_new_label(records, &grant)?;
             records.put_label(&LabelRecord { grant: grant.clone(), holder: Holder::Account(username) })?;
             changes.push(Change::Registered { name });

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod aliases;
+mod permission;
 mod records;
 mod sqlite;
 mod state;

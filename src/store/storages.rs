@@ -37,6 +37,8 @@ struct Found {
 impl Writer {
     /// Makes a storage for these domains, each bound to the given label of an account or to a random one of a new account
     /// of its own, and keeps the hash of its secret. The secret itself is to be shown once.
+    ///
+    /// A credential opens all labels of its account, so the account must not have another label than the bound one.
     pub async fn create_storage(
         &self,
         domains: Vec<Name>,
@@ -59,6 +61,9 @@ impl Writer {
             if let Some((username, grant)) = &holder {
                 let account = records.account(*username)?.ok_or(UpdateError::UnknownAccount(*username))?;
                 account.grants.iter().find(|held| *held == grant).ok_or(UpdateError::UnknownAccount(*username))?;
+                if account.grants.len() > 1 {
+                    return Err(UpdateError::ManyLabels(*username));
+                }
             }
             let mut domains = Vec::new();
             for (domain, new) in bound {
@@ -152,6 +157,12 @@ impl Writer {
     }
 }
 
+/// Whether credentials for this account are to be had from a storage.
+pub(super) fn has_account(records: &mut dyn Records, username: Uuid) -> Result<bool, StoreError> {
+    let all = records.read_all::<HttpStorage>(KIND)?;
+    Ok(all.iter().flat_map(|(_, storage)| &storage.domains).any(|stored| stored.account == username))
+}
+
 fn found(
     records: &mut dyn Records,
     key: &str,
@@ -167,6 +178,9 @@ fn found(
     let Some(account) = account.filter(|account| account.grants.contains(&stored.grant)) else {
         return nothing("the account of the domain's label was deleted");
     };
+    if account.grants.len() > 1 {
+        return nothing("the account has other labels too");
+    }
     if !account.allows(source) {
         return nothing("the account may not be used from this address");
     }

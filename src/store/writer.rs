@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::State;
 use super::records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
-use crate::account::{Account, Credential, CredentialHash, Grant, KeyRing, MAX_CREDENTIALS, TsigGrant, TsigKey};
+use crate::account::{Account, Credential, CredentialHash, Grant, KeyRing, MAX_CREDENTIALS, TsigKey};
 use crate::zone::{Change, Edit, Label, LabelError, Live, Name, NotAChallengeName, Timestamp, TxtSet, Update};
 
 /// Most pieces of work that wait for the writer; further callers wait for a place.
@@ -81,6 +81,14 @@ pub enum UpdateError {
          credential in their place"
     )]
     TooManyCredentials,
+    #[error(
+        "the account {0} has other labels too, which the credentials of a storage would open: take one with one label"
+    )]
+    ManyLabels(Uuid),
+    #[error(
+        "the account {0} has an HTTP storage, whose credentials would open the new label too: take another account"
+    )]
+    AccountOfStorage(Uuid),
     #[error("there is no key {0}")]
     UnknownTsigKey(Name),
     #[error("the key {0} cannot be made: {1}")]
@@ -114,7 +122,7 @@ pub struct Policy {
 #[derive(Clone, Debug)]
 pub struct Writer {
     queue: mpsc::Sender<Box<dyn Queued>>,
-    live: Arc<Live>,
+    pub(super) live: Arc<Live>,
     pub(super) keys: Arc<KeyRing>,
     pub(super) policy: Arc<Policy>,
     /// Of the zones of the configuration.
@@ -147,13 +155,15 @@ impl Writer {
             Change::Aliased { .. } => aliases.push(change),
             change => live.publish([change], 0),
         })?;
-        for change in &aliases {
-            if let Change::Aliased { name, .. } = change
-                && live.zones().get(name).is_some()
-            {
-                tracing::warn!(%name, "an alias is not served: the configuration has a zone of its name");
+        let zones = live.zones();
+        aliases.retain(|change| {
+            let Change::Aliased { name, .. } = change else { return true };
+            let zone = zones.find(name.as_wire());
+            if let Some(zone) = zone {
+                tracing::warn!(%name, zone = %zone.origin(), "an alias is not served: it lies in a zone of the configuration");
             }
-        }
+            zone.is_none()
+        });
         let origins = live.zones().iter().map(|zone| zone.origin().clone()).collect();
         live.publish(aliases, revision as u32);
         let keys = Arc::new(KeyRing::new(policy.tsig_keys.iter().cloned()));
@@ -364,13 +374,15 @@ impl Writer {
             });
         }
         let name = grant.name().map_err(|error| taken(&error.to_string()))?;
-        if self.policy.reserved.contains(&name) {
-            return Err(taken("it is the host name of the API"));
+        // A wildcard certificate for the label would be good for what lies below it.
+        let covers = |other: &Name| other.is_at_or_below(&name);
+        if self.policy.reserved.iter().any(covers) {
+            return Err(taken("the host name of the API is this name or lies below it"));
         }
         let zones = self.live.zones();
         let zone = zones.get(&grant.zone).ok_or(UpdateError::NoZone)?;
-        if zones.get(&name).is_some() {
-            return Err(taken("it is the origin of another zone"));
+        if self.origins.iter().any(covers) {
+            return Err(taken("another zone begins at this name or below it"));
         }
         if zone.cut_above(name.as_wire()).is_some() {
             return Err(taken("it is delegated away in the zone file"));
@@ -379,48 +391,6 @@ impl Writer {
             return Err(taken("the zone file has this name"));
         }
         Ok(name)
-    }
-
-    /// The name under which values are kept, if `actor` may change it.
-    fn authorised_name(&self, records: &mut dyn Records, actor: &Actor, name: &Name) -> Result<Name, UpdateError> {
-        let (username, credential, source) = match actor {
-            Actor::Account { username, credential, source } => (username, credential, source),
-            Actor::TsigKey(key) => return self.granted_name(key, name),
-            Actor::Administrator | Actor::AcmeClient => return Ok(self.live.challenge_name(name)?),
-        };
-        let account = authenticated(records, *username, credential, *source)?;
-        // Whether the name exists is nothing that a stranger learns.
-        let name = self.live.challenge_name(name).map_err(|_| UpdateError::Forbidden)?;
-        let granted = account.grants.iter().any(|grant| grant.name().is_ok_and(|granted| granted == name));
-        if granted { Ok(name) } else { Err(UpdateError::Forbidden) }
-    }
-
-    /// The same for the holder of a key.
-    fn granted_name(&self, key: &Arc<TsigKey>, name: &Name) -> Result<Name, UpdateError> {
-        // It may have been revoked while the update was waiting.
-        if !self.keys.holds(key) {
-            return Err(UpdateError::Forbidden);
-        }
-        let name = self.live.challenge_name(name)?;
-        let granted = key.grants.iter().any(|grant| match grant {
-            // The zone that a challenge zone was delegated from may be here as well.
-            TsigGrant::Below(origin) if name == *origin && self.live.zones().get(origin).is_some() => true,
-            grant => grant.covers(&name, &self.live) && !self.is_of_static_host(&name),
-        });
-        if granted { Ok(name) } else { Err(UpdateError::Forbidden) }
-    }
-
-    /// Whether `name`, under which values are kept, is the challenge name of a host of our own: one of a zone file, also
-    /// by a wildcard, or that of the API. A certificate for such a host is for the administrator alone to get.
-    fn is_of_static_host(&self, name: &Name) -> bool {
-        let Some(host) = name.parent().filter(|_| !self.live.is_registered(name)) else { return false };
-        let zones = self.live.zones();
-        let Some(zone) = zones.find(host.as_wire()) else { return false };
-        let is_there = |name: &Name| zone.node(&name.key()).is_some();
-        // RFC 4592 section 3.3.1
-        let closest = std::iter::successors(host.parent(), Name::parent).find(is_there);
-        let wildcard = closest.and_then(|closest| closest.child(b"*").ok());
-        self.policy.reserved.contains(&host) || is_there(&host) || wildcard.is_some_and(|wildcard| is_there(&wildcard))
     }
 
     /// Queues a piece of work and waits until it is committed and published, or refused.
@@ -444,21 +414,6 @@ impl Writer {
         self.queue.send(Box::new(task)).await.map_err(|_| UpdateError::Stopping)?;
         answer.await.map_err(|_| UpdateError::Stopping)?
     }
-}
-
-/// The account, if its user has shown one of its credentials and comes from where it may be used.
-pub(super) fn authenticated(
-    records: &mut dyn Records,
-    username: Uuid,
-    credential: &CredentialHash,
-    source: IpAddr,
-) -> Result<Account, UpdateError> {
-    let account = records.account(username)?;
-    let known = match &account {
-        Some(account) => account.accepts(credential),
-        None => CredentialHash::of_nobody().matches(credential),
-    };
-    account.filter(|account| known && account.allows(source)).ok_or(UpdateError::Forbidden)
 }
 
 /// `lifetime`: of a value from when it was last put in, seconds.

@@ -45,10 +45,9 @@ impl Zones {
         match change {
             Change::Aliased { name, target } if self.get(&name).is_none_or(|zone| zone.target().is_some()) => {
                 let nameservers = self.find(target.as_wire()).map(|zone| zone.nameservers()).unwrap_or_default();
-                match Zone::shadow(name, &nameservers, target) {
-                    Ok(zone) => self.insert(zone),
-                    // No zone is without a name server.
-                    Err(problems) => debug_assert!(false, "{problems:?}"),
+                // Without a name server the label's own zone is not there, and the server does not start.
+                if let Ok(zone) = Zone::shadow(name, &nameservers, target) {
+                    self.insert(zone);
                 }
             }
             Change::Unaliased { name } => {
@@ -192,7 +191,12 @@ impl Live {
             }
         };
         let registered = view.names().filter(Existing::is_registered);
-        registered.filter_map(|held| reason(held.name()).and_then(|reason| Some((name_of(held)?, reason)))).collect()
+        let taken = registered.filter_map(|held| reason(held.name()).and_then(|reason| Some((name_of(held)?, reason))));
+        // A wildcard certificate for the label would be good for names of that zone.
+        let above = |zone: &Arc<Zone>| std::iter::successors(zone.origin().parent(), Name::parent);
+        let configured = view.zones.iter().filter(|zone| zone.target().is_none());
+        let above = configured.flat_map(above).filter(|name| self.is_registered(name));
+        taken.chain(above.map(|name| (name, "another zone begins below it"))).collect()
     }
 
     /// The values at a name, expired ones included; `None` if the name does not exist.

@@ -99,6 +99,23 @@ fn an_alias_outlives_a_restart_and_ends_with_its_removal() {
     assert_eq!(ask(&server, Via::Udp, &Query::new(SHADOW, Rtype::SOA)).header_rcode(), Rcode::REFUSED);
 }
 
+/// Else the holder of the label could prove control of a host of that zone.
+#[test]
+fn an_alias_gives_way_to_a_zone_of_the_configuration_around_it() {
+    let (mut server, key, _) = served();
+    let before = std::fs::read_to_string(server.config()).unwrap();
+    let around = "[[zone]]\norigin = \"customer.test\"\nnameservers = [\"ns1.auth.example.org\"]\n";
+    std::fs::write(server.config(), format!("{before}\n{around}")).unwrap();
+    server.restart();
+    assert_eq!(ask(&server, Via::Udp, &Query::new(SHADOW, Rtype::SOA)).answer.len(), 0);
+    for zone in [SHADOW, "customer.test"] {
+        assert_ne!(send(&server, &key, &Update::new(zone).add(SHADOW, "stolen")), Rcode::NOERROR);
+    }
+    std::fs::write(server.config(), before).unwrap();
+    server.restart();
+    assert_eq!(ask(&server, Via::Udp, &Query::new(SHADOW, Rtype::SOA)).answer.len(), 1, "nothing was lost");
+}
+
 #[test]
 fn an_alias_ends_with_its_account() {
     let (server, ..) = served();

@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use acmezone::account::{AllowFrom, HttpStorage, MINTED_KEPT};
+use acmezone::account::{AllowFrom, HttpStorage, MAX_CREDENTIALS, MINTED_KEPT};
 use acmezone::api::CreatedAccount;
 use acmezone::resolve::Resolver;
-use acmezone::store::RegisterLabel;
+use acmezone::store::{RegisterLabel, UpdateError};
 use acmezone::zone::Label;
 
 use crate::house::{House, name};
@@ -180,6 +180,35 @@ async fn revoking_a_storage_ends_its_credentials_and_no_others() {
     assert_eq!((stage.update(&minted).await, stage.update(&own).await), (200, 200));
     stage.house.writer.revoke_storage(storage.id).await.unwrap();
     assert_eq!((stage.update(&minted).await, stage.update(&own).await), (401, 200));
+}
+
+#[tokio::test]
+async fn no_credential_of_a_storage_opens_another_label_of_an_account() {
+    let stage = Stage::blind().await;
+    let writer = &stage.house.writer;
+    let label = |text: &str| RegisterLabel::Chosen(Label::parse(text).unwrap());
+    let two = writer.register(AllowFrom::default(), label("two")).await.unwrap();
+    writer.add_label(two.account.username, label("more")).await.unwrap();
+    let holder = Some((two.account.username, two.grant));
+    let refused = writer.create_storage(vec![name("example.com")], holder.clone(), String::new()).await;
+    assert!(matches!(refused, Err(UpdateError::ManyLabels(_))), "{refused:?}");
+    writer.remove_label(two.account.username, Label::parse("more").unwrap()).await.unwrap();
+    let made = writer.create_storage(vec![name("example.com")], holder, String::new()).await.unwrap().1;
+    let refused = writer.add_label(two.account.username, label("later")).await;
+    assert!(matches!(refused, Err(UpdateError::AccountOfStorage(_))), "{refused:?}");
+    writer.revoke_storage(made.id).await.unwrap();
+    writer.add_label(two.account.username, label("later")).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_account_full_of_credentials_from_elsewhere_is_409() {
+    let stage = Stage::blind().await;
+    for _ in 0..MAX_CREDENTIALS {
+        stage.house.writer.mint(stage.storage.domains[0].account).await.unwrap();
+    }
+    let answer = stage.get(&format!("/storage/{}/example.test", stage.secret)).await;
+    assert_eq!((answer.status, answer.body.as_str()), (409, r#"{"error": "too_many_credentials"}"#));
+    assert_eq!(stage.credentials().await, MAX_CREDENTIALS);
 }
 
 #[tokio::test]

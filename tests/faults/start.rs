@@ -145,9 +145,14 @@ fn a_zone_file_in_the_place_of_a_registered_label_is_refused() {
     fs::write(&file, good).unwrap();
     server.configure(&zone_table(&file));
     let text = fs::read_to_string(server.config()).unwrap();
-    let named = text.replace("[api]\n", &format!("[api]\nhostname = \"{}\"\n", account.fulldomain));
-    fs::write(server.config(), named).unwrap();
-    assert_said(&refused(server.command(&["serve"]), 1), &[&account.fulldomain, "`hostname` of [api]"]);
+    for host in [account.fulldomain.clone(), format!("api.{}", account.fulldomain)] {
+        let named = text.replace("[api]\n", &format!("[api]\nhostname = \"{host}\"\n"));
+        fs::write(server.config(), named).unwrap();
+        assert_said(&refused(server.command(&["serve"]), 1), &[&account.fulldomain, "`hostname` of [api]"]);
+    }
+    let below = format!("[[zone]]\norigin = \"sub.{}\"\nnameservers = [\"ns1.example.net\"]\n", account.fulldomain);
+    fs::write(server.config(), format!("{text}\n{below}")).unwrap();
+    assert_said(&refused(server.command(&["serve"]), 1), &[&account.fulldomain, "another zone begins below it"]);
 
     server.configure(&zone_table(&file));
     server.restart();

@@ -147,8 +147,19 @@ async fn only_administrator_and_acme_client_write_the_challenge_name_of_a_static
     let world = start_with(tempfile::tempdir().unwrap(), vec![tsig_key("key", grants.to_vec())]).unwrap();
     let account = as_account(&world.register("one").await.unwrap());
     let key = as_holder(&world.writer, &name("key"));
-    for host in ["auth", "ns1.auth", "a.auth", "deep.a.auth", "api.auth", "wild.auth", "www.wild.auth", "x.y.wild.auth"]
-    {
+    for host in [
+        "auth",
+        "ns1.auth",
+        "a.auth",
+        "deep.a.auth",
+        "api.auth",
+        "wild.auth",
+        "www.wild.auth",
+        "x.y.wild.auth",
+        // The wildcard of these is good for the API's host, and for a zone.
+        "team.auth",
+        "under.auth",
+    ] {
         let at = format!("_acme-challenge.{host}.example.org");
         for actor in [&account, &key] {
             let refused = world.writer.update(actor.clone(), add(&at, "v")).await;
@@ -159,12 +170,56 @@ async fn only_administrator_and_acme_client_write_the_challenge_name_of_a_static
         }
     }
     world.writer.update(key.clone(), add("_acme-challenge.free.auth.example.org", "v")).await.unwrap();
-    // And no label is such a host: not its name, an empty non-terminal, a cut, or the API's host.
-    for taken in ["ns1", "a", "cut", "api", "wild"] {
+    // And no label is such a host: not its name, an empty non-terminal, a cut, the API's host, or above a zone.
+    for taken in ["ns1", "a", "cut", "api", "wild", "team", "under"] {
         let refused = world.register(taken).await;
         assert!(matches!(refused, Err(UpdateError::LabelTaken { .. })), "{taken}: {refused:?}");
         for actor in [&account, &key, &Actor::Administrator, &Actor::AcmeClient] {
             world.writer.update(actor.clone(), add(&format!("{taken}.auth.example.org"), "v")).await.unwrap_err();
+        }
+    }
+}
+
+/// What is decided for a commit is in the DNS only after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_puts_a_value_at_a_label_that_the_same_commit_takes_away() {
+    let zone = name("auth.example.org");
+    let grants = [TsigGrant::Label(Grant { label: label("one"), zone: zone.clone() }), TsigGrant::Below(zone)];
+    let world = start_with(tempfile::tempdir().unwrap(), vec![tsig_key("key", grants.to_vec())]).unwrap();
+    let key = as_holder(&world.writer, &name("key"));
+    for (text, actor) in [("one", &key), ("two", &key), ("three", &Actor::Administrator), ("four", &Actor::AcmeClient)]
+    {
+        let account = world.register(text).await.unwrap();
+        let at = format!("{text}.auth.example.org");
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let blocking = world.writer.update_if::<UpdateError>(Actor::Administrator, move |_| {
+            wait.recv().unwrap();
+            Ok(Vec::new())
+        });
+        let let_go = async {
+            tokio::task::yield_now().await;
+            go_on.send(()).unwrap();
+        };
+        let deleting = world.writer.delete_account(account.account.username);
+        let updating = world.writer.update(actor.clone(), add(&at, "v"));
+        let (blocked, deleted, updated, ()) = tokio::join!(blocking, deleting, updating, let_go);
+        blocked.and(deleted.map(drop)).unwrap();
+        assert!(matches!(updated, Err(UpdateError::NotAChallengeName(_))), "{text}: {updated:?}");
+        assert_eq!(world.values(&at), [""; 0], "{text}");
+    }
+}
+
+#[tokio::test]
+async fn labels_of_our_own_certificates_are_in_no_hands_but_ours() {
+    let below = vec![TsigGrant::Below(name("auth.example.org"))];
+    let world = start_with(tempfile::tempdir().unwrap(), vec![tsig_key("key", below)]).unwrap();
+    let reserved = world.writer.reserve(name("example.com")).await.unwrap().name().unwrap().to_string();
+    let key = as_holder(&world.writer, &name("key"));
+    for at in [reserved.clone(), format!("_acme-challenge.{reserved}")] {
+        let refused = world.writer.update(key.clone(), add(&at, "v")).await;
+        assert!(matches!(refused, Err(UpdateError::Forbidden)), "{refused:?}");
+        for actor in [Actor::Administrator, Actor::AcmeClient] {
+            world.writer.update(actor, add(&at, "v")).await.unwrap();
         }
     }
 }

@@ -232,9 +232,10 @@ fn start_with(folder: tempfile::TempDir, tsig_keys: Vec<TsigKey>) -> Result<Worl
     let zones = Zones::new([
         Zone::from_records(origin.clone(), records).unwrap(),
         Zone::from_nameservers(name("_acme-challenge.example.net"), &[name("ns1.auth.example.org")]).unwrap(),
+        Zone::from_nameservers(name("zone.under.auth.example.org"), &[name("ns1.auth.example.org")]).unwrap(),
     ]);
     let live = Arc::new(Live::new(zones));
-    let reserved = vec![name("api.auth.example.org")];
+    let reserved = vec![name("api.auth.example.org"), name("api.team.auth.example.org")];
     let policy = Policy { value_lifetime: 600, zone: Some(origin), reserved, tsig_keys };
     let (writer, thread) = Writer::start(open(folder.path()), live.clone(), policy)?;
     Ok(World { folder, live, writer, thread })

@@ -9,6 +9,7 @@
 //! | GET | 200 and an account object with a credential made for this answer |
 //! | POST of an account object | 201 where the domain's CNAME leads to the label of this object, which must be the bound one: lego goes on; else 200: lego stops and tells its user to make the CNAME |
 //! | either, if the secret or the domain is not known | 404: lego registers |
+//! | GET, if the account is full of credentials from elsewhere | 409 |
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::account::Credential;
 use crate::api::{CreatedAccount, DomainName};
 use crate::door::ClientAddress;
 use crate::door::guard::{DEADLINE, guarded};
-use crate::door::json::{self, INTERNAL, JSON, MALFORMED, Refused};
+use crate::door::json::{self, INTERNAL, JSON, MALFORMED, Refusal, Refused};
 use crate::resolve::Resolver;
 use crate::store::{StorageRefused, Writer};
 use crate::zone::{ACME_CHALLENGE, Name};
@@ -81,7 +82,10 @@ struct Stored {
         ("secret" = String, Path, description = "Of the storage.", pattern = "^[A-Za-z0-9_-]{40}$"),
         ("domain" = DomainName, Path, description = "One that the storage was made for."),
     ),
-    responses((status = 200, description = "The account.", body = Stored)),
+    responses(
+        (status = 200, description = "The account.", body = Stored),
+        (status = 409, description = "The account has too many credentials.", body = Refusal),
+    ),
 )]
 async fn fetch(
     State(storages): State<Storages>,

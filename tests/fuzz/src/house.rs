@@ -12,7 +12,7 @@ use acmezone::zone::{Label, Live, Name, Zone, Zones};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
-use axum::http::{HeaderMap, Request, Response};
+use axum::http::{HeaderMap, HeaderValue, Request, Response};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -84,6 +84,7 @@ impl House {
 
     /// The answer to any request, after checks that hold for every answer.
     pub fn ask(&self, mut request: Request<Body>) -> Response<String> {
+        request.headers_mut().entry("host").or_insert(HeaderValue::from_static("localhost"));
         request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 4711))));
         let (head, body) = self.runtime.block_on(async {
             let response = self.router.clone().oneshot(request).await.expect("an answer");
