@@ -11,7 +11,8 @@ pub use tsig_keys::{NewTsigKey, Secret, TsigKey, TsigKeySource};
 use std::fmt;
 use std::net::SocketAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -183,7 +184,7 @@ pub struct LabelState {
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// How many accounts can be made with it; any number if left out.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "integer")]
     #[schema(minimum = 1)]
     pub uses: Option<u64>,
     /// For ever if left out.
@@ -401,6 +402,15 @@ pub struct ApiError {
     pub message: String,
 }
 
+/// Reads an integer as JSON Schema knows it: `2.0` is one.
+fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
+    let whole =
+        |number: f64| (number.fract() == 0.0 && (0.0..u64::MAX as f64).contains(&number)).then_some(number as u64);
+    let integer = number.as_u64().or_else(|| whole(number.as_f64()?));
+    integer.map(Some).ok_or_else(|| D::Error::custom(format!("`{number}` is no integer from 0 on")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -418,5 +428,12 @@ mod tests {
         let storage: CreatedStorage = serde_json::from_str(storage).unwrap();
         let shown = format!("{account:?} {token:?} {storage:?}");
         assert!(shown.contains("a.auth.test") && !shown.contains("hidden"), "{shown}");
+    }
+
+    #[test]
+    fn an_integer_may_have_a_point() {
+        let uses = |text: &str| serde_json::from_str(&format!("{{\"uses\":{text}}}")).map(|token: NewToken| token.uses);
+        assert_eq!([uses("2").unwrap(), uses("2.0").unwrap(), uses("null").unwrap()], [Some(2), Some(2), None]);
+        assert!(["2.5", "-1", "1e30", "\"2\""].iter().all(|text| uses(text).is_err()));
     }
 }

@@ -8,7 +8,7 @@
 //! ```text
 //! write   door ──Update──▶ Writer ──commit──▶ Store (SQLite)
 //!         acme-dns API        │                  │
-//!         RFC 2136            │               Change (what was decided)
+//!         httpreq, RFC 2136   │               Change (what was decided)
 //!         admin API           │                  │
 //!         own ACME client     │                  ▼
 //!                             └───publish──▶ zone::Live (static zones: one atomic pointer; TXT: a table without locks)
@@ -28,7 +28,7 @@
 //! | room | what lives there | may use |
 //! |---|---|---|
 //! | `zone/` | the vocabulary of the DNS, pure: [`zone::Name`], [`zone::TxtSet`], [`zone::Zone`], [`zone::Live`], `Update` (asked for) and `Change` (decided), master files | – |
-//! | `account/` | who may change what: accounts, grants, credentials, `allowfrom` | zone |
+//! | `account/` | who may change what: accounts, grants, credentials, `allowfrom`, tokens, storages, TSIG keys and those that count now | zone |
 //! | `config/` | the TOML as written, every problem with its place; [`config::Config`], resolved and typed | zone, account |
 //! | `store/` | [`store::Store`], whose comments are the contract; [`store::Writer`]: authorise, check, commit, publish; `sqlite.rs` | zone, account |
 //! | `tsig/` | who has signed a message, and the signature of its reply (RFC 8945) | zone, account |
@@ -36,7 +36,7 @@
 //! | `resolve.rs` | following CNAMEs, asking a given server | zone |
 //! | `api.rs` | what the admin API and its client say to each other | zone |
 //! | `acme/` | the embedded ACME client: orders, renewal, export of PEM files | zone, account, config, store, resolve, api |
-//! | `door/` | protocol in, `Update` out: `acmedns.rs` with `account.rs`, `httpreq.rs`, `admin/`, `rfc2136/`; `front.rs` before those of the API | zone, account, config, store, resolve, api, acme |
+//! | `door/` | protocol in, `Update` out: `acmedns/`, `httpreq.rs`, `openapi.rs`, `admin/`, `rfc2136/`; `front.rs` before those of the API | zone, account, config, store, resolve, api, acme |
 //! | `listen/` | sockets, and how much leaves through them: `udp.rs`, `tcp.rs` with `places.rs` and `stream.rs`, `http.rs`, `limit.rs`, `handler.rs` for every message, the rare ones too, with `signed.rs` for UPDATE and what is signed | zone, account, answer, config, store, tsig, door |
 //! | `server.rs` | the composition root: [`server::Server::start`], for the binary and for every test | everything above |
 //! | `client.rs` | typed client of the admin API | zone, config, api |

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::file::{Listening, connections, listen};
+use super::listening::{Listening, connections, listen};
 use super::rate_limit::api_rate_limit;
 use super::read::{Complaint, Reader, Table, nearest, values};
 use super::value::{

@@ -4,6 +4,7 @@
 mod api;
 mod file;
 mod issuance;
+mod listening;
 mod rate_limit;
 mod read;
 mod report;

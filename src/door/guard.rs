@@ -6,7 +6,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
@@ -26,6 +27,9 @@ pub(super) fn guarded(routes: Router, deadline: Duration, refuse: Refuse) -> Rou
             refuse(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take this method")
         })
         .layer(from_fn(move |request: Request, next: Next| async move {
+            if !has_host(&request) {
+                return refuse(StatusCode::BAD_REQUEST, "bad_host", "the request must have one `Host`");
+            }
             let late = |_| refuse(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the request took too long");
             tokio::time::timeout(deadline, next.run(request)).await.unwrap_or_else(late)
         }))
@@ -33,6 +37,14 @@ pub(super) fn guarded(routes: Router, deadline: Duration, refuse: Refuse) -> Rou
             // The panic hook has written the cause.
             refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal", "a bug in acmezone, see the server's log")
         }))
+}
+
+/// Whether a request of HTTP/1.1 names its host once (RFC 9112 section 3.2), which the HTTP library does not look at.
+fn has_host(request: &Request) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (first, second) = (hosts.next(), hosts.next());
+    let named = first.is_some_and(|host| host.is_empty() || Authority::try_from(host.as_bytes()).is_ok());
+    request.version() != Version::HTTP_11 || named && second.is_none()
 }
 
 /// A refusal in the words of the API's doors: `{"error": "…"}`, one line that repeats nothing of the request.
@@ -84,7 +96,7 @@ mod tests {
             .route("/slow", get(std::future::pending::<StatusCode>))
             .route("/post", post(async || "posted"));
         let guarded = guarded(routes, Duration::from_millis(20), refuse);
-        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        let request = Request::builder().uri(path).header(header::HOST, "localhost").body(Body::empty()).unwrap();
         let response = guarded.oneshot(request).await.unwrap();
         (response.status(), axum::body::to_bytes(response.into_body(), 1000).await.unwrap())
     }

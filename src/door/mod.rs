@@ -1,10 +1,10 @@
 //! The doors: a protocol comes in, an [`Update`](crate::zone::Update) goes to the [`Writer`](crate::store::Writer), and
 //! what the writer says goes back in the words of the protocol. A door answers "ok" only after the writer has.
 //!
-//! - [`acmedns`]: the API of acme-dns, byte for byte, for clients that exist.
+//! - [`acmedns`]: the API of acme-dns, byte for byte, for clients that exist; with registration tokens, what an account
+//!   may read of itself, and lego's HTTP storage.
 //! - `httpreq`: the API of lego's `httpreq` and of acmeproxy, beside it on the same listener.
 //! - [`admin`]: the API of the command line, on loopback, with everything an administrator may do.
-//! - `account`: what an account may read of itself, beside the API of acme-dns.
 //! - [`rfc2136`]: UPDATE messages of the DNS, signed with a shared key.
 //! - [`Front`]: what stands in front of all doors of the API's listener: whose request it is, and whether it is one
 //!   too many; with `client.rs` and `limits.rs`.
@@ -14,7 +14,6 @@
 //!
 //! What a refusal of the writer means in each protocol stands side by side in [`refusal`].
 
-mod account;
 pub mod acmedns;
 pub mod admin;
 mod client;

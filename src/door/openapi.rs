@@ -28,9 +28,9 @@ use crate::api::{ApiError, DomainName, ValueText};
     ),
     components(schemas(Refusal))
 )]
-pub(super) struct Public;
+struct Public;
 
-/// The API of the command line and the dashboard.
+/// What an administrator may do.
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -40,20 +40,36 @@ pub(super) struct Public;
     ),
     components(schemas(ApiError, DomainName, ValueText))
 )]
-pub(super) struct Administration;
+struct Administration;
 
-/// The names of the security schemes, for `security(…)` at the handlers.
-pub(super) fn schemes() -> [(&'static str, SecurityScheme); 6] {
+/// The document of the API that clients use, without its operations.
+pub(super) fn public() -> utoipa::openapi::OpenApi {
     let key = |header| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(header)));
-    let http = |scheme| SecurityScheme::Http(HttpBuilder::new().scheme(scheme).build());
-    [
+    let schemes = [
         ("user", key("X-Api-User")),
         ("key", key("X-Api-Key")),
         ("account", http(HttpAuthScheme::Basic)),
         ("token", key("X-Registration-Token")),
         ("bearer", http(HttpAuthScheme::Bearer)),
-        ("administrator", http(HttpAuthScheme::Bearer)),
-    ]
+    ];
+    with_schemes(Public::openapi(), schemes)
+}
+
+/// The document of the API of the command line and the dashboard, without its operations.
+pub(super) fn administration() -> utoipa::openapi::OpenApi {
+    with_schemes(Administration::openapi(), [("administrator", http(HttpAuthScheme::Bearer))])
+}
+
+fn http(scheme: HttpAuthScheme) -> SecurityScheme {
+    SecurityScheme::Http(HttpBuilder::new().scheme(scheme).build())
+}
+
+fn with_schemes<const N: usize>(
+    mut document: utoipa::openapi::OpenApi,
+    schemes: [(&str, SecurityScheme); N],
+) -> utoipa::openapi::OpenApi {
+    document.components.get_or_insert_default().add_security_schemes_from_iter(schemes);
+    document
 }
 
 /// How a document is completed.
@@ -69,20 +85,10 @@ pub(super) struct Completion {
 /// The routes, with their document beside them.
 pub(super) fn documented(routes: OpenApiRouter, completion: &Completion) -> Router {
     let (routes, mut document) = routes.split_for_parts();
-    let mut schemes_in_use = Vec::new();
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
-        for operation in operations.into_iter().flatten() {
-            complete(operation, completion);
-            let security = serde_json::to_string(&operation.security).unwrap_or_default();
-            schemes_in_use.extend(schemes().into_iter().filter(|(name, _)| security.contains(&format!("\"{name}\""))));
-        }
+        operations.into_iter().flatten().for_each(|operation| complete(operation, completion));
     }
-    document
-        .components
-        .get_or_insert_default()
-        .security_schemes
-        .extend(schemes_in_use.into_iter().map(|(name, scheme)| (name.to_owned(), scheme.into())));
     // It is made of string keys and plain values.
     let document = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
     let json = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
@@ -91,14 +97,15 @@ pub(super) fn documented(routes: OpenApiRouter, completion: &Completion) -> Rout
 
 /// Adds the statuses that follow from what an operation takes.
 fn complete(operation: &mut Operation, completion: &Completion) {
-    let parameters = operation.parameters.iter().flatten();
-    let in_path = parameters
-        .filter(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Path));
+    let (parameters, has_body) = (operation.parameters.iter().flatten(), operation.request_body.is_some());
+    let mut places = parameters.filter_map(|parameter| match parameter {
+        RefOr::T(parameter) => Some(&parameter.parameter_in),
+        RefOr::Ref(_) => None,
+    });
     let rules = [
-        (400, "The body or a parameter is malformed.", operation.request_body.is_some()),
         (401, "No credentials, wrong ones, or not from this address.", operation.security.is_some()),
-        (404, "There is nothing of this name.", in_path.count() > 0),
-        (413, "The body is too long.", operation.request_body.is_some()),
+        (404, "There is nothing of this name.", places.any(|place| *place == ParameterIn::Path)),
+        (413, "The body is too long.", has_body),
     ];
     let followed = rules.into_iter().filter(|(_, _, holds)| *holds).map(|(status, meaning, _)| (status, meaning));
     for (status, meaning) in followed.chain(completion.always.iter().copied()) {

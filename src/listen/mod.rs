@@ -11,7 +11,7 @@ mod limit;
 mod mmsg;
 mod places;
 mod prompt;
-mod proxy;
+pub mod proxy;
 mod signed;
 mod stream;
 mod tcp;

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
+use crate::golang;
 use crate::stage::{LABEL, NAMES, OURS, Stage, labelled};
-use crate::support::{Acmezone, Lego, poll};
+use crate::support::{Acmezone, Certbot, Lego, poll};
 
 #[test]
 fn lego_issues_with_an_exported_account_and_registers_none() {
@@ -24,6 +27,42 @@ fn lego_issues_with_an_exported_account_and_registers_none() {
     assert_eq!(std::fs::read(lego.acme_dns_storage()).unwrap(), exported.stdout, "lego kept what it was given");
     let log = server.log();
     assert!(!log.contains(" registered ") && log.contains("credential added by the administrator"), "{log}");
+}
+
+/// A stage with a CNAME to the label, and the files of an exported account for a client, in the order in which they are
+/// to be read.
+fn exported(client: &str) -> (Stage, Vec<String>) {
+    let server = Acmezone::start(OURS);
+    server.cli(&["account", "create", "--label", LABEL]).expect_success();
+    let answer = server.cli(&["account", "export", "--for", client, LABEL, "--domain", "example.test", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&answer.expect_success().stdout).unwrap();
+    let files = answer["files"].as_array().unwrap();
+    let files = files.iter().map(|file| file["content"].as_str().unwrap().to_owned()).collect();
+    (Stage::with_cname(server, &labelled()), files)
+}
+
+#[test]
+fn certbot_gets_a_wildcard_with_the_exported_files_of_dns_acmedns() {
+    let (stage, files) = exported("certbot");
+    let [registration, ini] = &files[..] else { panic!("{files:?}") };
+    let certbot = Certbot::new(&stage.pebble);
+    let place = certbot.file("acmedns-registration.json", 0o600, registration).display().to_string();
+    let ini = ini.replace("/etc/letsencrypt/acmedns-registration.json", &place);
+    assert!(ini.contains(&place), "{ini}");
+    let certbot = certbot.plugin("dns-acmedns", &ini);
+    certbot.certonly(NAMES).expect_success();
+    stage.judge(&certbot.certificate_pem("example.test"));
+}
+
+/// The JSON in the Secret; the host is that of the Issuer.
+#[test]
+fn cert_manager_gets_a_wildcard_with_the_exported_secret() {
+    let (stage, files) = exported("cert-manager");
+    let (rest, accounts) = files[0].split_once("  acmedns.json: |\n").expect("a block of YAML");
+    assert!(rest.contains(&format!("host: \"{}\"", stage.api())), "{rest}");
+    let accounts: serde_json::Value = serde_json::from_str(accounts).unwrap();
+    let config = json!({ "host": stage.api(), "accounts": accounts });
+    golang::gets_a_wildcard(&stage, "cert-manager-acmedns", &config);
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn clients(arguments: &[&str]) -> Finished {
 
 /// With the stage's resolver, which alone is asked whether a value is there.
 #[track_caller]
-fn gets_a_wildcard(stage: &Stage, client: &str, config: &Value) {
+pub fn gets_a_wildcard(stage: &Stage, client: &str, config: &Value) {
     obtain(stage, client, config, &["-resolver", &stage.unbound.addr().to_string()]);
 }
 

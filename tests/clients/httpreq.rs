@@ -2,7 +2,7 @@
 
 use crate::multi;
 use crate::stage::{NAMES, OURS, Stage};
-use crate::support::{Acmezone, Certbot, Lego, LegoVersion, Query, RawDns, Registered, Reply, Rtype};
+use crate::support::{Acmezone, Certbot, Lego, LegoVersion, PebbleVersion, Query, RawDns, Registered, Reply, Rtype};
 
 /// A stage with a CNAME to a new account, which serves the challenge name itself too if the client follows no CNAME.
 fn registered(alias: bool) -> (Stage, Registered) {
@@ -65,6 +65,27 @@ fn lego_fails_through_httpreq_with_a_wrong_password() {
         .env("HTTPREQ_PASSWORD", &"x".repeat(40));
     let said = lego.run(&["run"]).expect_failure().output();
     assert!(said.contains("forbidden"), "lego shows what the server said: {said}");
+    assert_no_value_is_left(&stage, &account);
+}
+
+/// One credential, two labels, and a name of the customer's for each: four values in one order.
+#[test]
+fn lego_gets_names_of_two_labels_through_httpreq_with_one_credential() {
+    let server = Acmezone::start(OURS);
+    let account = server.register();
+    server.cli(&["account", "add-label", &account.subdomain, "--label", "second"]).expect_success();
+    let targets = [("a", account.fulldomain.as_str()), ("b", "second.auth.acme.test")];
+    let lines = targets.map(|(name, target)| format!("_acme-challenge.{name} CNAME {target}."));
+    let stage = Stage::open(server, PebbleVersion::V2_10_1, &lines.join("\n"));
+    let names = ["a.example.test", "*.a.example.test", "b.example.test", "*.b.example.test"];
+    let lego = Lego::new(&stage.pebble, "httpreq", stage.unbound.addr())
+        .domains(&names)
+        .env("HTTPREQ_ENDPOINT", &stage.api())
+        .env("HTTPREQ_USERNAME", &account.username)
+        .env("HTTPREQ_PASSWORD", &account.password)
+        .env("HTTPREQ_POLLING_INTERVAL", "1");
+    lego.run(&["run"]).expect_success();
+    stage.judge_for(&lego.certificate_pem(names[0]), &names);
     assert_no_value_is_left(&stage, &account);
 }
 

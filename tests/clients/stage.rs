@@ -38,8 +38,7 @@ impl Stage {
         // The resolver follows no delegation by itself.
         stubs.extend(delegation.contains(" NS ").then_some((DELEGATED, port)));
         let unbound = Unbound::start(&stubs);
-        // Its keys are made at the start: those of this kind at once.
-        let pebble = Pebble::builder(version, unbound.addr()).config("keyAlgorithm", json!("ecdsa")).start();
+        let pebble = ca(version, &unbound);
         Stage { server, nsd, unbound, pebble }
     }
 
@@ -53,7 +52,7 @@ impl Stage {
         let nsd = Nsd::start_with("    ip-address: 127.0.0.3@53", &zones);
         let stubs = [("example.test", nsd.port()), ("acme.test", nsd.port())];
         let unbound = Unbound::start_with(&stubs, &["interface: 127.0.0.1@53"]);
-        let pebble = Pebble::builder(version, unbound.addr()).config("keyAlgorithm", json!("ecdsa")).start();
+        let pebble = ca(version, &unbound);
         Stage { server, nsd, unbound, pebble }
     }
 
@@ -90,6 +89,13 @@ impl Stage {
     pub fn judge_for(&self, chain_pem: &str, names: &[&str]) {
         verify_chain(chain_pem, &self.pebble.issuance_root_pem(), names);
     }
+}
+
+/// A CA that refuses no good nonce: certbot gives up after two.
+#[track_caller]
+fn ca(version: PebbleVersion, resolver: &Unbound) -> Pebble {
+    // Its keys are made at the start: those of this kind at once.
+    Pebble::builder(version, resolver.addr()).nonce_reject(0).config("keyAlgorithm", json!("ecdsa")).start()
 }
 
 /// The line for the customer's zone.

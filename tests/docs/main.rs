@@ -63,7 +63,8 @@ fn every_command_that_the_readme_mentions_exists() {
         };
         let arguments: Vec<&str> = arguments.iter().copied().take_while(|word| *word != "&&").collect();
         // One or two words before everything else, as in `serve` and `cert show`.
-        let is_noun = |word: &&str| ["account", "cert", "txt", "zone"].contains(word);
+        let is_noun =
+            |word: &&str| ["account", "alias", "cert", "storage", "token", "tsig", "txt", "zone"].contains(word);
         let length = if arguments.first().is_some_and(is_noun) { 2 } else { 1 };
         let name = &arguments[..length.min(arguments.len())];
         let help = acmezone(&[name, &["--help"]].concat()).expect_success().stdout;

@@ -282,7 +282,9 @@ async fn bad_accounts_are_refused() {
     admin.account(r#"{"label":"www"}"#).await;
     let post = "POST /v1/accounts";
     assert_eq!(admin.refused(post, r#"{"label":"www"}"#).await, (409, "label_taken".into()));
-    for body in [r#"{"label":"_a"}"#, r#"{"allowfrom":["10.0.0.1"]}"#, r#"{"lable":"a"}"#, "[", r#"{} x"#] {
+    for body in
+        [r#"{"label":"_a"}"#, r#"{"allowfrom":["10.0.0.1"]}"#, r#"{"lable":"a"}"#, "[", r#"{} x"#, r#" ["a",[]]"#]
+    {
         assert_eq!(admin.refused(post, body).await, (400, "bad_request".into()), "{body}");
     }
 }

@@ -238,6 +238,44 @@ async fn a_name_that_is_not_the_accounts_is_403() {
     assert!(stage.house.writer.live().values().is_empty());
 }
 
+#[tokio::test]
+async fn one_credential_serves_every_label_of_its_account() {
+    let stage = Stage::open().await;
+    let account = account(&stage.house, "first", &[]).await;
+    let label = RegisterLabel::Chosen(Label::parse("second").unwrap());
+    stage.house.writer.add_label(account.account.username, label).await.unwrap();
+    for fqdn in ["first.auth.example.org", "_acme-challenge.second.auth.example.org."] {
+        let answer = stage.post_as("/present", &[&basic(&account)], &record(fqdn, VALUE)).await;
+        assert_eq!(answer.status, 200, "{fqdn}");
+    }
+    for label in ["first", "second"] {
+        assert_eq!(stage.house.values(&format!("{label}.auth.example.org")), [VALUE]);
+    }
+}
+
+#[tokio::test]
+async fn a_domain_with_an_alias_is_the_label_in_both_forms() {
+    let stage = Stage::open().await;
+    let label = Label::parse("customer").unwrap();
+    stage.house.writer.add_alias(name("example.com"), label).await.unwrap();
+    let bodies = [
+        (record("_acme-challenge.example.com.", VALUE), VALUE), // lego that sees no CNAME, certbot-lego-httpreq
+        (json!({ "domain": "example.com", "token": "t", "keyAuth": RAW_KEY }).to_string(), RAW_VALUE),
+        (json!({ "domain": "*.Example.COM", "token": "t", "keyAuth": RAW_KEY }).to_string(), RAW_VALUE),
+    ];
+    for (body, value) in bodies {
+        assert_eq!(stage.post("/present", &body).await.status, 200, "{body}");
+        assert_eq!(stage.values(), [value], "{body}");
+        assert_eq!(stage.post("/cleanup", &body).await.status, 200, "{body}");
+        assert!(stage.values().is_empty(), "{body}");
+    }
+    // the alias is somebody's, but not everybody's
+    let other = account(&stage.house, "other", &[]).await;
+    let body = record("_acme-challenge.example.com.", VALUE);
+    assert_refused(&stage.post_as("/present", &[&basic(&other)], &body).await, 403, "name_not_owned");
+    assert_refused(&stage.post("/present", &record("example.com.", VALUE)).await, 403, "name_not_owned");
+}
+
 // Values
 
 #[tokio::test]

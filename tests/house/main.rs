@@ -39,6 +39,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("reqwest", &["client"]),
     ("axum", &["door/", "listen/http.rs", "server.rs"]),
     ("governor", &["door/limits.rs"]),
+    ("utoipa", &["door/", "api"]),
     ("libc", &["listen/"]),
     ("crossbeam_epoch", &["zone/names.rs", "zone/live.rs"]),
 ];

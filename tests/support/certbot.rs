@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -93,7 +93,6 @@ impl Certbot {
 
     /// Everything certbot has logged, with what it says only there.
     pub fn log(&self) -> String {
-        let path: &Path = &self.folder.path().join("logs/letsencrypt.log");
-        fs::read_to_string(path).unwrap_or_default()
+        fs::read_to_string(self.folder.path().join("logs/letsencrypt.log")).unwrap_or_default()
     }
 }

@@ -44,7 +44,7 @@ pub use ports::free_port;
 pub use raw_dns::{Query, RawDns, TcpConnection, wire_name};
 pub use reply::{Edns, Question, Record, Reply};
 pub use subprocess::{Finished, Subprocess, run};
-pub use tools::{debian, python_tool, tool};
+pub use tools::{debian, python_tool, schemathesis, tool};
 pub use tsig::{Signature, Signed, Stamp, TsigKey, now};
 pub use unbound::Unbound;
 pub use update::{Update, nsupdate};

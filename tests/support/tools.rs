@@ -17,6 +17,11 @@ pub fn python_tool(name: &str) -> PathBuf {
     below_tools(&format!("python/bin/{name}"))
 }
 
+/// The judge of HTTP APIs, in an environment of its own.
+pub fn schemathesis() -> PathBuf {
+    below_tools("schemathesis/bin/schemathesis")
+}
+
 fn below_tools(path: &str) -> PathBuf {
     // Cargo says it to the tests that it runs. What was compiled in can be another copy of the repository, if several
     // share one CARGO_TARGET_DIR.

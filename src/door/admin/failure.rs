@@ -87,6 +87,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             BodyError::Broken => Failure::bad_request("the body broke off"),
         })?;
         let json = if body.is_empty() { b"null".as_slice() } else { &body };
+        if json.trim_ascii_start().starts_with(b"[") {
+            // serde would take the elements for the fields in their order.
+            return Err(Failure::bad_request("the body must be an object"));
+        }
         serde_json::from_slice(json).map(Body).map_err(|error| Failure::bad_request(error.to_string()))
     }
 }

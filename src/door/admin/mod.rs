@@ -33,7 +33,6 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
-use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -82,7 +81,7 @@ pub struct Facts {
 
 /// Serves `/v1/…`.
 pub fn router(state: AdminState) -> Router {
-    let routes = OpenApiRouter::with_openapi(openapi::Administration::openapi())
+    let routes = OpenApiRouter::with_openapi(openapi::administration())
         .routes(routes!(status))
         .routes(routes!(accounts::list, accounts::create))
         .routes(routes!(accounts::show, accounts::delete))
@@ -118,6 +117,7 @@ const DOCUMENT: openapi::Completion = openapi::Completion {
     path: "/v1/openapi.json",
     refusal: "ApiError",
     always: &[
+        (400, "The request is malformed."),
         (403, "The host of the request is not the machine itself."),
         (408, "The body did not come in time."),
         (500, "A bug."),

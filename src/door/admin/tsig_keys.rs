@@ -73,7 +73,6 @@ pub(super) struct Which {
         ("secret" = Option<bool>, Query, description = "Whether the secret is to be told.")),
     responses(
         (status = 200, description = "The key.", body = TsigKey),
-        (status = 400, description = "The query is malformed.", body = ApiError),
     ),
     security(("administrator" = [])),
 )]

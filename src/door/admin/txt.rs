@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::AdminState;
 use super::failure::{Body, Failure, Segment};
@@ -39,7 +40,7 @@ pub(super) async fn show(State(state): State<AdminState>, Segment(name): Segment
 /// Adds values.
 #[utoipa::path(
     post, path = "/v1/txt/{name}", tag = "txt", operation_id = "add_txt",
-    request_body = Values,
+    request_body = SomeValues,
     params(("name" = DomainName, Path, description = "A registered label, a challenge zone or an `_acme-challenge` name.")),
     responses(
         (status = 200, description = "What is there now.", body = TxtName),
@@ -50,7 +51,7 @@ pub(super) async fn show(State(state): State<AdminState>, Segment(name): Segment
 pub(super) async fn add(
     State(state): State<AdminState>,
     Segment(name): Segment,
-    Body(Values { values }): Body<Values>,
+    Body(SomeValues { values }): Body<SomeValues>,
 ) -> Result<Json<TxtName>, Failure> {
     if values.is_empty() {
         return Err(Failure::bad_request("no value to add"));
@@ -77,6 +78,14 @@ pub(super) async fn replace(
     change(&state.writer, &name, vec![Edit::Replace(parsed(&values)?)]).await
 }
 
+/// [`Values`], but not none.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SomeValues {
+    #[schema(value_type = Vec<ValueText>, min_items = 1, max_items = 64)]
+    values: Vec<String>,
+}
+
 /// The query of a deletion.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -92,7 +101,6 @@ pub(super) struct Which {
         ("value" = Option<ValueText>, Query, description = "All values if left out.")),
     responses(
         (status = 200, description = "What is there now.", body = TxtName),
-        (status = 400, description = "The query is malformed.", body = ApiError),
         (status = 404, description = "No values can be put there.", body = ApiError),
     ),
     security(("administrator" = [])),

@@ -198,10 +198,17 @@ fn bodies(account: &CreatedAccount, other: &CreatedAccount, credentials: &str) -
     ];
     let credentials = credentials.trim_end();
     let rows = |kind: &'static str, wanted, bodies: Vec<(&'static str, Vec<u8>)>| {
-        let row = move |(what, body): (&str, Vec<u8>)| {
-            row(format!("{kind}: {what}"), wanted, framed("POST /update", &[credentials], body))
-        };
-        bodies.into_iter().map(row).collect::<Vec<_>>()
+        let methods = ["POST", "DELETE"].map(|method| {
+            let row = |(what, body): &(&str, Vec<u8>)| {
+                row(
+                    format!("{method}: {kind}: {what}"),
+                    wanted,
+                    framed(&format!("{method} /update"), &[credentials], body),
+                )
+            };
+            bodies.iter().map(row).collect::<Vec<_>>()
+        });
+        methods.into_iter().flatten()
     };
     [rows("body", FORBIDDEN, forbidden), rows("txt", BAD_TXT, bad_txt)].into_iter().flatten().collect()
 }

@@ -4,6 +4,7 @@ use super::Wanted::{Cut, Door, HangUp, Hyper};
 use super::{Row, row};
 
 const MALFORMED: super::Wanted = Door(400, "malformed_json_payload");
+const BAD_HOST: super::Wanted = Door(400, "bad_host");
 const NOT_FOUND: super::Wanted = Door(404, "not_found");
 const WRONG_METHOD: super::Wanted = Door(405, "method_not_allowed");
 const TOO_LARGE: super::Wanted = Door(413, "payload_too_large");
@@ -15,6 +16,7 @@ pub fn rows(path: &str, credentials: &str, body: &str) -> Vec<Row> {
     let whole = |head: &str| format!("{start}{head}\r\n{body}");
     let chunked = |chunks: &str| format!("{start}Transfer-Encoding: chunked\r\n\r\n{chunks}");
     let line = |line: &str| format!("{line}\r\nHost: localhost\r\n{credentials}Content-Length: {length}\r\n\r\n{body}");
+    let framed_length = format!("Content-Length: {length}\r\n");
     let long = "x".repeat(70_000);
     let many = "x: y\r\n".repeat(101);
     let upper = path.to_ascii_uppercase();
@@ -59,6 +61,10 @@ pub fn rows(path: &str, credentials: &str, body: &str) -> Vec<Row> {
         row("101 more fields", Hyper(431), whole(&many)),
         row("a field of 1 MB", Hyper(431), whole(&format!("X: {}\r\n", "y".repeat(1 << 20)))),
         row("a head that does not end", Cut(400), &start[..start.len() - 2]),
+        row("no host", BAD_HOST, whole(&framed_length).replacen("Host: localhost\r\n", "", 1)),
+        row("two hosts", BAD_HOST, whole(&format!("Host: localhost\r\n{framed_length}"))),
+        row("a host with a space", BAD_HOST, whole(&framed_length).replacen("localhost", "local host", 1)),
+        row("a host with a path", BAD_HOST, whole(&framed_length).replacen("localhost", "localhost/x", 1)),
         // length and framing of the body
         row("a negative length", Hyper(400), whole("Content-Length: -1\r\n")),
         row("a length with a sign", Hyper(400), whole(&format!("Content-Length: +{length}\r\n"))),

@@ -26,6 +26,11 @@ fuzz_target!(|packet: &[u8]| {
             assert!(udp.len() <= judge::limit(packet, over_udp.opt), "{} octets over UDP", udp.len());
             assert!(!over_tcp.tc && tcp.len() <= usize::from(u16::MAX));
             agree(&over_udp, &over_tcp);
+            if let Some(plain) = unaliased(packet) {
+                let (_, label) = answer(&plain, Transport::Tcp);
+                let records = |message: &[u8], reply: &[u8]| reply[message.len()..].to_vec();
+                assert_eq!(records(&plain, &label.expect("an answer")), records(packet, &tcp));
+            }
         }
         ((Verdict::Rare, Some(udp)), (_, Some(tcp))) => {
             judge::rare(packet, &udp, Transport::Udp);
@@ -34,6 +39,17 @@ fuzz_target!(|packet: &[u8]| {
         ((verdict, reply), _) => assert!(verdict == Verdict::Silence && reply.is_none(), "{verdict:?} {reply:?}"),
     }
 });
+
+/// The question for the values of the label, if this is nothing but the question for those of its alias.
+fn unaliased(packet: &[u8]) -> Option<Vec<u8>> {
+    const ALIAS: &[u8] = b"\x0f_acme-challenge\x07example\x03com\0";
+    const LABEL: &[u8] = b"\x03few\x04auth\x07example\x03org\0";
+    const TXT_IN: [u8; 4] = [0, 16, 0, 1];
+    let (header, question) = packet.split_at_checked(HEADER)?;
+    let (asked, kind) = question.split_at_checked(ALIAS.len())?;
+    let alone = header[4..] == [0, 1, 0, 0, 0, 0, 0, 0] && kind == TXT_IN && asked.eq_ignore_ascii_case(ALIAS);
+    alone.then(|| [header, LABEL, &kind].concat())
+}
 
 /// What the fast path says, and the handler; which is the same.
 fn answer(packet: &[u8], transport: Transport) -> (Verdict, Option<Vec<u8>>) {

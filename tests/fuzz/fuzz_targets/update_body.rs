@@ -29,7 +29,7 @@ fuzz_target!(|body: &[u8]| {
 });
 
 fn open() -> (House, HeaderMap, Name) {
-    let house = House::new();
+    let house = House::default();
     let registration = house.register();
     let mut headers = HeaderMap::new();
     let username = registration.account.username.to_string();

@@ -125,6 +125,10 @@ pub fn world(now: Timestamp) -> Live {
     for (at, set) in others {
         live.publish([Change::Txt { name: name(at), set }], live.revision() + 1);
     }
+    for (at, label) in [("_acme-challenge.example.com", "few"), ("_acme-challenge.idle.example.com", "idle")] {
+        let target = name(&format!("{label}.auth.example.org"));
+        live.publish([Change::Aliased { name: name(at), target }], live.revision() + 1);
+    }
     live
 }
 

@@ -5,8 +5,9 @@
 //! error that repeats what was sent.
 //!
 //! What acme-dns does not have is `DELETE /update`, with the credentials and the body of the POST: it takes the value
-//! away and answers as the POST does, also when the value was not there; and [`GET /account`](super::account).
+//! away and answers as the POST does, also when the value was not there; and `GET /account`.
 
+mod account;
 pub mod storage;
 mod tokens;
 
@@ -22,7 +23,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::account;
 use super::guard::{DEADLINE, guarded};
 use super::json::{
     self, AnyLabel, FORBIDDEN, Failed, INTERNAL, JSON, KeyDigest, MALFORMED, Object, REGISTRATION_CLOSED, Refusal,
@@ -42,7 +42,7 @@ const INVALID_ALLOWFROM: Refused = Refused(StatusCode::BAD_REQUEST, "invalid_all
 /// Serves `/register`, `/update`, `/account` and `/health`, and beside them `httpreq`. Behind the
 /// [`Front`](super::Front).
 pub fn router(writer: Writer, registration: Registration) -> Router {
-    let mut described = openapi::Public::openapi();
+    let mut described = openapi::public();
     described.merge(tokens::Described::openapi());
     described.merge(storage::Described::openapi());
     let routes = OpenApiRouter::with_openapi(described)
@@ -61,6 +61,7 @@ const DOCUMENT: openapi::Completion = openapi::Completion {
     path: "/openapi.json",
     refusal: "Refusal",
     always: &[
+        (400, "The request is malformed."),
         (408, "The body did not come in time."),
         (429, "Too many requests of this source or account."),
         (500, "A bug."),
@@ -69,8 +70,8 @@ const DOCUMENT: openapi::Completion = openapi::Completion {
 };
 
 #[derive(Clone)]
-pub(super) struct Door {
-    pub(super) writer: Writer,
+struct Door {
+    writer: Writer,
     registration: Registration,
 }
 
@@ -214,7 +215,7 @@ async fn change(
 }
 
 /// `X-Api-User` and `X-Api-Key`.
-pub(super) fn credentials(headers: &HeaderMap) -> Option<(Uuid, Credential)> {
+fn credentials(headers: &HeaderMap) -> Option<(Uuid, Credential)> {
     let text = |name| headers.get(name)?.to_str().ok();
     json::credentials(text("x-api-user")?, text("x-api-key")?)
 }

@@ -9,11 +9,11 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
 
-use super::ClientAddress;
-use super::acmedns::{Door, credentials};
-use super::json::{self, CHALLENGE, FORBIDDEN, Refused, shown};
+use super::{Door, credentials};
 use crate::account::{Account, Credential};
 use crate::api::{AccountState, LabelState};
+use crate::door::json::{self, CHALLENGE, FORBIDDEN, Refused, shown};
+use crate::door::{self, ClientAddress};
 use crate::store::{UpdateError, now};
 use crate::zone::Live;
 
@@ -50,15 +50,15 @@ fn state(account: &Account, live: &Live) -> AccountState {
     let now = now();
     let labels = account.grants.iter().filter_map(|grant| {
         let fulldomain = grant.name().ok()?;
-        let values = live.txt_set(&fulldomain).map(|set| super::values(&set, now)).unwrap_or_default();
+        let values = live.txt_set(&fulldomain).map(|set| door::values(&set, now)).unwrap_or_default();
         Some(LabelState { subdomain: grant.label.clone(), fulldomain, values })
     });
     AccountState {
         username: account.username,
         labels: labels.collect(),
-        allowfrom: super::entries(&account.allow_from),
-        created: super::time(account.created),
-        updated: account.updated.map(super::time),
+        allowfrom: door::entries(&account.allow_from),
+        created: door::time(account.created),
+        updated: account.updated.map(door::time),
     }
 }
 
