@@ -14,6 +14,9 @@ use ipnet::IpNet;
 
 use super::guard::refused;
 
+/// The header that proxies add the address of their client to.
+pub(super) const X_FORWARDED_FOR: &str = "x-forwarded-for";
+
 /// The address that a request counts for, in `allowfrom`, in logs and in rate limits. [`Front`](super::Front) finds it
 /// out; a handler takes it as an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,7 @@ impl<S: Sync> FromRequestParts<S> for ClientAddress {
 pub(super) struct TrustedProxies(pub Vec<IpNet>);
 
 impl TrustedProxies {
-    fn contain(&self, address: IpAddr) -> bool {
+    pub fn contain(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 
@@ -42,7 +45,7 @@ impl TrustedProxies {
     /// all are, the left-most; if something there is no address, the last proxy before it.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
-        let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
+        let lines: Vec<_> = headers.get_all(X_FORWARDED_FOR).iter().collect();
         let mut elements = lines.iter().rev().flat_map(|line| line.as_bytes().rsplit(|octet| *octet == b','));
         while self.contain(client) {
             let Some(Some(address)) = elements.next().map(address) else { break };

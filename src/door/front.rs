@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
@@ -9,7 +10,7 @@ use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 
-use super::client::{ClientAddress, TrustedProxies};
+use super::client::{ClientAddress, TrustedProxies, X_FORWARDED_FOR};
 use super::guard::refused;
 use super::limits::Limits;
 use crate::config::Api;
@@ -19,12 +20,14 @@ use crate::config::Api;
 pub struct Front {
     proxies: Arc<TrustedProxies>,
     limits: Limits,
+    /// Whether the log has been told of a proxy that nobody trusts.
+    told: Arc<AtomicBool>,
 }
 
 impl Front {
     pub fn new(api: &Api) -> Front {
         let proxies = Arc::new(TrustedProxies(api.trusted_proxies.clone()));
-        Front { proxies, limits: Limits::new(&api.rate_limit) }
+        Front { proxies, limits: Limits::new(&api.rate_limit), told: Arc::default() }
     }
 
     /// The limits that are counted here and by the doors.
@@ -47,6 +50,14 @@ impl Front {
             return refused(StatusCode::INTERNAL_SERVER_ERROR, "internal");
         };
         let client = self.proxies.client(peer.ip(), request.headers());
+        let unheard = request.headers().contains_key(X_FORWARDED_FOR) && !self.proxies.contain(peer.ip());
+        if unheard && client.is_loopback() && !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %peer,
+                "requests come with X-Forwarded-For from a proxy that is not in `trusted_proxies` of [api]: its clients all \
+                 count as this address, in `allowfrom` and in rate limits"
+            );
+        }
         if let Err(limited) = self.limits.request(client) {
             return limited.into_response();
         }

@@ -1,12 +1,14 @@
 //! What stands in front of the doors of the API: proxies and the addresses that they tell, rate limits.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use acmezone::api::CreatedAccount;
 use acmezone::config::{Api, ApiRateLimit, Registration};
 use acmezone::door::acmedns;
 
 use crate::house::{House, serve_behind};
+use crate::support::{Acmezone, http, poll};
 use crate::wire::{Answer, request, send};
 
 const TXT: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa_-";
@@ -241,4 +243,15 @@ async fn errors_are_one_line_of_json_without_the_value_whatever_makes_them() {
         let answer = send(address, request).await;
         assert_eq!((answer.status, answer.body.as_str()), (status, ""), "{shown}");
     }
+}
+
+#[test]
+fn a_proxy_that_nobody_trusts_is_told_in_the_log_once() {
+    let server = Acmezone::start("[[zone]]\norigin = \"auth.acme.test\"\nnameservers = [\"ns1.acme.test\"]\n");
+    let told = || server.log().matches("not in `trusted_proxies`").count();
+    assert_eq!(told(), 0);
+    for _ in 0..3 {
+        http::request(server.api, "GET", "/health", &[("X-Forwarded-For", "192.0.2.1")], b"");
+    }
+    poll(Duration::from_secs(5), "the line in the log", || (told() == 1).then_some(()));
 }
