@@ -69,16 +69,20 @@ Examples:
     ///
     /// Its values leave the DNS at once, and it is never given to anybody again, because a forgotten CNAME may still
     /// point to it. The last label of an account goes with the account: see `account delete`.
-    #[command(after_long_help = "Example:\n  acmezone account remove-label mail")]
+    #[command(after_long_help = "Example:\n  acmezone account remove-label mail --yes")]
     RemoveLabel {
         /// Label or full domain name
         label: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
     /// Change from where an account may be used
     #[command(after_long_help = "\
 Examples:
   acmezone account allow-from www 192.0.2.0/24 2001:db8::/32
   acmezone account allow-from www --anywhere")]
+    #[command(override_usage = "acmezone account allow-from [OPTIONS] <ACCOUNT> <CIDR>...|--anywhere")]
     #[command(group = ArgGroup::new("where").required(true))]
     AllowFrom {
         /// User name, label or full domain name
@@ -116,7 +120,12 @@ impl Command {
             Command::Show { id } => one(&client.account(&id).await?, out),
             Command::Delete { id, yes } => delete(client, &id, yes, out).await,
             Command::AddLabel { account, label } => add_label(client, &account, label, out).await,
-            Command::RemoveLabel { label } => one(&client.remove_label(&label).await?, out),
+            Command::RemoveLabel { label, yes } => {
+                if !yes && !confirmed(&format!("Take the label {label} away for ever?"))? {
+                    return Err(Failure::Failed("nothing was taken away".to_owned()));
+                }
+                one(&client.remove_label(&label).await?, out)
+            }
             Command::AllowFrom { account, networks, .. } => one(&client.allow_from(&account, networks).await?, out),
             Command::Rotate { account } => show_rotated(&client.rotate(&account).await?, out),
             Command::Export(arguments) => arguments.run(client, config, out).await,
@@ -127,11 +136,9 @@ impl Command {
 async fn delete(client: &Client, id: &str, yes: bool, out: &mut Output) -> Result<(), Failure> {
     let mut id = id.to_owned();
     if !yes {
-        if !io::stdin().is_terminal() {
-            return Err(Failure::Usage("error: nobody is here to be asked: say --yes".to_owned()));
-        }
         let account = client.account(&id).await?;
-        if !confirmed(&account)? {
+        let names = output::list(&account.fulldomains);
+        if !confirmed(&format!("Delete the account {} with {names}?", account.username))? {
             return Err(Failure::Failed("nothing was deleted".to_owned()));
         }
         // Exactly the one that was asked about.
@@ -144,9 +151,12 @@ async fn delete(client: &Client, id: &str, yes: bool, out: &mut Output) -> Resul
     Ok(out.line(format_args!("deleted {} with {}", deleted.username, output::list(&deleted.fulldomains)))?)
 }
 
-fn confirmed(account: &Account) -> io::Result<bool> {
+fn confirmed(question: &str) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::Usage("error: nobody is here to be asked: say --yes".to_owned()));
+    }
     let mut stderr = io::stderr();
-    write!(stderr, "Delete the account {} with {}? [y/N] ", account.username, output::list(&account.fulldomains))?;
+    write!(stderr, "{question} [y/N] ")?;
     stderr.flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

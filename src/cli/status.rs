@@ -22,7 +22,7 @@ pub(super) async fn run(client: &Client, out: &mut Output) -> Result<(), Failure
         ("zones", status.zones.to_string()),
         ("labels", status.labels.to_string()),
         ("names with values", status.names_with_values.to_string()),
-        ("answers limited", status.dns_counters.limited.to_string()),
+        ("DNS answers limited", status.dns_counters.limited.to_string()),
         ("messages dropped", status.dns_counters.dropped.to_string()),
     ])?;
     if !status.certificates.is_empty() {

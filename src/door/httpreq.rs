@@ -52,7 +52,7 @@ async fn present(
     limits: Limits,
     request: Request,
 ) -> Response {
-    answer(&writer, &limits, source, request, Edit::Add).await
+    answer(&writer, &limits, source, request, (Edit::Add, "value put")).await
 }
 
 /// Removes a value, if it is there.
@@ -71,7 +71,7 @@ async fn cleanup(
     limits: Limits,
     request: Request,
 ) -> Response {
-    answer(&writer, &limits, source, request, Edit::Remove).await
+    answer(&writer, &limits, source, request, (Edit::Remove, "value removed")).await
 }
 
 async fn answer(
@@ -79,7 +79,7 @@ async fn answer(
     limits: &Limits,
     source: IpAddr,
     request: Request,
-    edit: fn(TxtValue) -> Edit,
+    edit: (fn(TxtValue) -> Edit, &str),
 ) -> Response {
     let done = change(writer, limits, source, request, edit).await;
     let mut response = done.map(|echo| (StatusCode::OK, JSON, echo)).into_response();
@@ -95,7 +95,7 @@ async fn change(
     limits: &Limits,
     source: IpAddr,
     request: Request,
-    edit: fn(TxtValue) -> Edit,
+    (edit, done): (fn(TxtValue) -> Edit, &str),
 ) -> Result<String, Failed> {
     let path = request.uri().path().to_owned();
     let (head, body) = json::read(request).await?;
@@ -121,8 +121,9 @@ async fn change(
             refused(&user, &format!("{} is no name of this account", shown(name.to_string().as_bytes())));
             return Err(NOT_OWNED.into());
         }
-        done => done?,
+        outcome => outcome?,
     }
+    tracing::info!(username = user, %name, client = %source, "{done}");
     Ok(serde_json::to_string(&challenge).map_err(|_| INTERNAL)?)
 }
 

@@ -100,6 +100,10 @@ impl Limits {
         let Tables { requests, registrations, accounts, .. } = &*self.0;
         requests.iter().chain(registrations).for_each(Table::sweep);
         accounts.iter().for_each(Table::sweep);
+        let limited = self.0.limited.swap(0, Relaxed);
+        if limited > 0 {
+            tracing::warn!(limited, "rate limit of the API: answered with 429 since the last line");
+        }
     }
 
     fn count<K: Hash + Eq + Clone>(
@@ -114,10 +118,10 @@ impl Limits {
             return Ok(());
         }
         table.count(&key).inspect_err(|_| {
-            let limited = self.0.limited.fetch_add(1, Relaxed) + 1;
+            self.0.limited.fetch_add(1, Relaxed);
             if self.0.lines.check().is_ok() {
-                self.0.limited.fetch_sub(limited, Relaxed);
-                tracing::warn!(%client, limited, "rate limit of the API: too many {what}, answered with 429");
+                let limited = self.0.limited.swap(0, Relaxed);
+                tracing::warn!(limited, last = %client, "rate limit of the API: answered with 429, the last for {what}");
             }
         })
     }

@@ -73,7 +73,7 @@ fn every_change_of_an_account_is_logged_with_who_and_what_and_no_secret() {
     let export = format!("--server-url=http://{}", server.api);
     let changes: [(&[&str], &str, &str); 5] = [
         (&["account", "add-label", id, "--label", "mail"], "label added", "name=mail.auth.acme.test"),
-        (&["account", "remove-label", "mail"], "label taken away", "name=mail.auth.acme.test"),
+        (&["account", "remove-label", "mail", "--yes"], "label taken away", "name=mail.auth.acme.test"),
         (&["account", "allow-from", id, "127.0.0.0/8"], "allowfrom changed", "127.0.0.0/8"),
         (&["account", "export", "--for", "lego", id, &export], "credential added", "credentials=2"),
         (&["account", "rotate", id], "credentials rotated", "replaced=2"),

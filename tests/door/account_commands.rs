@@ -15,10 +15,13 @@ async fn labels_are_added_and_taken_away() {
     let random: AddedLabel = desk.json(&["account", "add-label", "mail.auth.example.org"]);
     let shown = desk.stdout(&["account", "show", "www"]);
     assert!(shown.contains("names:         www.auth.example.org, ") && shown.contains(random.subdomain.as_str()));
-    let left: Account = desk.json(&["account", "remove-label", "mail"]);
+    let left: Account = desk.json(&["account", "remove-label", "mail", "--yes"]);
     assert_eq!(left.fulldomains.len(), 2);
-    assert!(desk.stdout(&["account", "remove-label", &random.fulldomain.to_string()]).contains("www.auth.example.org"));
-    assert_eq!(desk.fails(&["account", "remove-label", "www"], "only label"), Some(1));
+    assert!(
+        desk.stdout(&["account", "remove-label", &random.fulldomain.to_string(), "--yes"])
+            .contains("www.auth.example.org")
+    );
+    assert_eq!(desk.fails(&["account", "remove-label", "www", "--yes"], "only label"), Some(1));
     assert_eq!(desk.fails(&["account", "add-label", "www", "--label", "mail"], "used before"), Some(1));
     assert_eq!(desk.fails(&["account", "add-label", "www", "--label", "W_W"], "lower-case"), Some(2));
     assert_eq!(desk.fails(&["account", "add-label", "nobody"], "no user name"), Some(1));

@@ -161,7 +161,7 @@ async fn zones_status_and_certificates_are_shown() {
     let desk = Desk::open().await;
     assert!(desk.stdout(&["zone", "list"]).contains("_acme-challenge.example.net"));
     assert!(desk.stdout(&["zone", "show", "auth.example.org"]).contains("\nauth.example.org. 3600 IN NS ns1."));
-    assert!(desk.stdout(&["status"]).contains("labels:             0\n"));
+    assert!(desk.stdout(&["status"]).contains("labels:               0\n"));
     assert_eq!(desk.stdout(&["cert", "list"]), "No certificates are configured.\n");
     assert_eq!(desk.fails(&["cert", "issue", "x"], "no [[certificate]] with the name `x`"), Some(1));
 }

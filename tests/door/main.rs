@@ -18,5 +18,6 @@ mod labels;
 mod malformed;
 mod storage;
 mod tokens;
+mod told;
 mod tsig_keys;
 mod wire;

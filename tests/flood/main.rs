@@ -87,7 +87,7 @@ fn rare_messages_beyond_the_queue_are_dropped_counted_and_told_once() {
     let server = start("");
     assert_eq!(counters(&server), DnsCounters::default());
     let text = server.cli(&["status"]).expect_success().stdout;
-    assert!(text.contains("answers limited:") && text.contains("messages dropped:"), "{text}");
+    assert!(text.contains("DNS answers limited:") && text.contains("messages dropped:"), "{text}");
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(server.dns).unwrap();
     let notify = Query::new(ZONE, Rtype::SOA).opcode(4).edns(1232).bytes();

@@ -128,7 +128,9 @@ async fn put(
     limits: Limits,
     request: Request,
 ) -> Result<Response, Failed> {
-    Ok(update(&door.writer, limits, source, request, Edit::Add).await?.into_response())
+    let done = update(&door.writer, limits, source, request, Edit::Add).await?;
+    tracing::info!(username = %done.username, name = %done.name, client = %source, "value put");
+    Ok(done.into_response())
 }
 
 /// Removes a value from a label of the account, if it is there.
@@ -170,12 +172,7 @@ async fn update(
     edit: fn(TxtValue) -> Edit,
 ) -> Result<Done, Failed> {
     let (head, body) = json::read(request).await?;
-    let outcome = change(writer, limits, source, &head.headers, &body, edit).await;
-    if let Err(Failed::Refused(FORBIDDEN)) = outcome {
-        let user = head.headers.get("x-api-user").map(HeaderValue::as_bytes).unwrap_or_default();
-        tracing::warn!(client = %source, user = %shown(user), "update refused: credentials, address or label");
-    }
-    outcome
+    change(writer, limits, source, &head.headers, &body, edit).await
 }
 
 /// Says that the server is there.
@@ -197,21 +194,42 @@ async fn change(
     body: &str,
     edit: fn(TxtValue) -> Edit,
 ) -> Result<Done, Failed> {
-    let (username, credential) = credentials(headers).ok_or(FORBIDDEN)?;
-    let asked = NewValue::read(body).ok_or(FORBIDDEN)?;
-    let label = Label::parse(&asked.subdomain.to_ascii_lowercase()).map_err(|_| FORBIDDEN)?;
+    // The client learns only that it is refused, the log why.
+    let forbidden = |why: &str| {
+        let user = headers.get("x-api-user").map(HeaderValue::as_bytes).unwrap_or_default();
+        tracing::warn!(client = %source, user = %shown(user), "update refused: {why}");
+        FORBIDDEN
+    };
+    let no_credentials = || forbidden("no credentials that could be an account's");
+    let (username, credential) = credentials(headers).ok_or_else(no_credentials)?;
+    let asked = NewValue::read(body).ok_or_else(|| forbidden("the body is no JSON object"))?;
+    let label = Label::parse(&asked.subdomain.to_ascii_lowercase());
+    let label = label.map_err(|_| forbidden("the subdomain is no label"))?;
     // Which labels are registered is in the DNS for everybody to see.
-    let name = writer.name_of(&label).ok_or(FORBIDDEN)?;
-    let actor = Actor::Account { username, credential: credential.hash(), source };
-    let Some(value) = asked.txt.as_deref().and_then(key_digest) else {
-        writer.authorise(actor, name).await?;
+    let name = writer.name_of(&label).ok_or_else(|| forbidden(&format!("nobody has the label {label}")))?;
+    let hash = credential.hash();
+    let actor = Actor::Account { username, credential: hash.clone(), source };
+    let value = asked.txt.as_deref().and_then(key_digest);
+    let done = match &value {
+        None => writer.authorise(actor, name.clone()).await.map_err(Failed::from),
+        Some(value) => {
+            let (updates, limits) = (vec![Update { name: name.clone(), edit: edit(value.clone()) }], limits.clone());
+            let admit = move || limits.account(username, source).map_err(Failed::from);
+            writer.update_admitted(actor, updates, admit).await
+        }
+    };
+    if let Err(Failed::Refused(FORBIDDEN)) = done {
+        let known = writer.authenticate(username, hash, source).await.is_ok();
+        let other = format!("{name} is no name of this account");
+        return Err(forbidden(if known { &other } else { "user, key or address" }).into());
+    }
+    done?;
+    let Some(value) = value else {
         limits.account(username, source)?;
+        tracing::warn!(client = %source, %username, %name, "update refused: the value is no digest of 43 characters");
         return Err(BAD_TXT.into());
     };
-    let txt = value.to_string();
-    let admit = move || limits.account(username, source).map_err(Failed::from);
-    writer.update_admitted(actor, vec![Update { name: name.clone(), edit: edit(value) }], admit).await?;
-    Ok(Done { username, name, txt })
+    Ok(Done { username, name, txt: value.to_string() })
 }
 
 /// `X-Api-User` and `X-Api-Key`.

@@ -11,7 +11,7 @@ use super::failure::{Body, Failure, Segment};
 use crate::api::{ApiError, DomainName, TxtName, ValueText, Values};
 use crate::door::values;
 use crate::store::{Actor, Writer, now};
-use crate::zone::{Edit, Live, MAX_SET_OCTETS, MAX_VALUES, Name, TxtValue, Update};
+use crate::zone::{Edit, Label, Live, MAX_SET_OCTETS, MAX_VALUES, Name, TxtValue, Update};
 
 /// All names that have values now.
 #[utoipa::path(
@@ -138,6 +138,10 @@ async fn change(writer: &Writer, name: &str, edits: Vec<Edit>) -> Result<Json<Tx
 }
 
 fn challenge_name(writer: &Writer, text: &str) -> Result<Name, Failure> {
+    let label = Label::parse(&text.to_ascii_lowercase()).ok().and_then(|label| writer.name_of(&label));
+    if let Some(name) = label {
+        return Ok(name);
+    }
     let name = Name::parse(text).map_err(|error| Failure::bad_request(format!("`{text}` is no name: {error}")))?;
     writer.live().challenge_name(&name).map_err(|error| crate::store::UpdateError::from(error).into())
 }

@@ -53,12 +53,21 @@ pub async fn update(by: Option<(&Writer, Arc<TsigKey>)>, packet: &[u8]) -> Rcode
     let Some((writer, key)) = by else { return Rcode::Refused };
     let replace = key.replace;
     let zone = message.zone.clone();
+    // Those of one order; who may change many names does not fill the log.
+    let names: Vec<String> = message.updates.iter().map(|entry| entry.name.to_string()).take(4).collect();
     let done: Result<(), Rcode> =
         writer.update_if(Actor::TsigKey(key.clone()), move |state| decide(state, &message, replace)).await;
     match done {
-        Ok(()) => Rcode::NoError,
+        Ok(()) => {
+            tracing::info!(key = %key.name, %zone, ?names, "values changed by an UPDATE");
+            Rcode::NoError
+        }
+        Err(rcode @ Rcode::Refused) => {
+            tracing::warn!(key = %key.name, %zone, ?names, "UPDATE refused: not the key's names, or not only TXT records");
+            rcode
+        }
         Err(rcode) => {
-            tracing::debug!(key = %key.name, %zone, ?rcode, "refused an update");
+            tracing::info!(key = %key.name, %zone, ?names, ?rcode, "UPDATE refused");
             rcode
         }
     }
