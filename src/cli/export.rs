@@ -308,14 +308,18 @@ fn default_server(config: &Config) -> Result<String, Failure> {
             "error: {reason}: say with --server-url where the client reaches it, or set `hostname` in [api]"
         ))
     };
-    if let Some(host) = &config.api.hostname {
-        return Ok(format!("https://{host}"));
-    }
-    let scheme = if config.api.tls.is_some() { "https" } else { "http" };
-    match config.api.listen.first() {
-        None => Err(unknown("the API has no address in the configuration")),
-        Some(address) if address.ip().is_unspecified() => Err(unknown(&format!("the API listens on {address}"))),
-        Some(address) => Ok(format!("{scheme}://{address}")),
+    match (config.api.base_url(), config.api.listen.first()) {
+        (Some(url), _) => {
+            if config.api.hostname.is_none() {
+                note(format_args!(
+                    "note: the client is told to reach the API at {url}; if it runs elsewhere, say --server-url URL, or \
+                     set `hostname` in [api]"
+                ));
+            }
+            Ok(url)
+        }
+        (None, None) => Err(unknown("the API has no address in the configuration")),
+        (None, Some(address)) => Err(unknown(&format!("the API listens on {address}"))),
     }
 }
 
