@@ -123,7 +123,7 @@ async fn change(
         }
         outcome => outcome?,
     }
-    tracing::info!(username = user, %name, client = %source, "{done}");
+    tracing::debug!(username = user, %name, client = %source, "{done}");
     Ok(serde_json::to_string(&challenge).map_err(|_| INTERNAL)?)
 }
 

@@ -2,10 +2,18 @@
 
 use std::time::Duration;
 
-use crate::support::{Acmezone, Registered, TsigKey, http, nsupdate, poll};
+use crate::support::{Acmezone, Registered, Subprocess, TsigKey, http, nsupdate, poll};
 
 const OURS: &str = "[[zone]]\norigin = \"auth.acme.test\"\nnameservers = [\"ns1.acme.test\"]\n";
 const TXT: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa_-";
+
+/// A server that tells everything.
+fn started(tables: &str) -> Acmezone {
+    let mut server = Acmezone::prepare(tables);
+    let command = server.command(&["serve", "--log-level", "debug"]);
+    server.run_as(Subprocess::start("acmezone", command));
+    server
+}
 
 /// Waits for a line with all of these parts.
 #[track_caller]
@@ -16,14 +24,14 @@ fn told(server: &Acmezone, parts: &[&str]) {
 
 #[test]
 fn every_value_that_is_put_is_told_with_name_and_account() {
-    let server = Acmezone::start(OURS);
+    let server = started(OURS);
     let account = server.register();
     let (user, name) = (format!("username={}", account.username), format!("name={}", account.fulldomain));
     assert_eq!(server.update(&account, TXT).status, 200);
-    told(&server, &[" INFO ", "value put", &user, &name, "client=127.0.0.1"]);
+    told(&server, &["DEBUG ", "value put", &user, &name, "client=127.0.0.1"]);
     let removed = http::request(server.api, "DELETE", "/update", &account.headers(), account.body(TXT).as_bytes());
     assert_eq!(removed.status, 200);
-    told(&server, &[" INFO ", "value removed", &user, &name, "client=127.0.0.1"]);
+    told(&server, &["DEBUG ", "value removed", &user, &name, "client=127.0.0.1"]);
     assert!(!server.log().contains(TXT) && !server.log().contains(&account.password));
 }
 
@@ -55,14 +63,14 @@ fn who_is_refused_hears_one_word_and_the_log_the_reason() {
 #[test]
 fn an_update_message_is_told_with_its_key_and_names() {
     let key = TsigKey::new("told");
-    let server = Acmezone::start(&(OURS.to_owned() + &key.table("labels = [\"mine\"]")));
+    let server = started(&(OURS.to_owned() + &key.table("labels = [\"mine\"]")));
     server.cli(&["account", "create", "--label", "mine"]).expect_success();
     let add = |name: &str| {
         let lines = ["zone auth.acme.test", &format!("update add {name}.auth.acme.test 60 TXT x")];
         nsupdate("nsupdate", server.dns, &["-y", &key.argument()], &lines)
     };
     add("mine").expect_success();
-    told(&server, &[" INFO ", "values changed by an UPDATE", &key.name, "mine.auth.acme.test"]);
+    told(&server, &["DEBUG ", "values changed by an UPDATE", &key.name, "mine.auth.acme.test"]);
     add("yours").expect_failure();
     told(&server, &[" WARN ", "UPDATE refused", &key.name, "yours.auth.acme.test"]);
 }

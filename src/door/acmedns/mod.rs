@@ -129,7 +129,7 @@ async fn put(
     request: Request,
 ) -> Result<Response, Failed> {
     let done = update(&door.writer, limits, source, request, Edit::Add).await?;
-    tracing::info!(username = %done.username, name = %done.name, client = %source, "value put");
+    tracing::debug!(username = %done.username, name = %done.name, client = %source, "value put");
     Ok(done.into_response())
 }
 
@@ -147,7 +147,7 @@ async fn remove(
     request: Request,
 ) -> Result<Response, Failed> {
     let done = update(&door.writer, limits, source, request, Edit::Remove).await?;
-    tracing::info!(username = %done.username, name = %done.name, client = %source, "value removed");
+    tracing::debug!(username = %done.username, name = %done.name, client = %source, "value removed");
     Ok(done.into_response())
 }
 

@@ -59,7 +59,7 @@ pub async fn update(by: Option<(&Writer, Arc<TsigKey>)>, packet: &[u8]) -> Rcode
         writer.update_if(Actor::TsigKey(key.clone()), move |state| decide(state, &message, replace)).await;
     match done {
         Ok(()) => {
-            tracing::info!(key = %key.name, %zone, ?names, "values changed by an UPDATE");
+            tracing::debug!(key = %key.name, %zone, ?names, "values changed by an UPDATE");
             Rcode::NoError
         }
         Err(rcode @ Rcode::Refused) => {
