@@ -63,7 +63,7 @@ pub struct Handle {
     tasks: TaskTracker,
     writer: Option<WriterHandle>,
     /// Held until everything is closed.
-    _lock: File,
+    lock: File,
 }
 
 /// The server, from a checked configuration to a [`Handle`].
@@ -136,7 +136,7 @@ impl Server {
             dns = ?addresses.dns, dns_tls = ?addresses.dns_tls, api = ?addresses.api, admin = %addresses.admin, zones = config.zones.len(),
             certificates = config.certificates.len(), "ready"
         );
-        Ok(Handle { addresses, stop, tasks, writer: Some(writer_thread), _lock: lock })
+        Ok(Handle { addresses, stop, tasks, writer: Some(writer_thread), lock })
     }
 }
 
@@ -163,6 +163,8 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.stop.cancel();
+        // Closing the file is not enough: a child between fork and exec has it open as well.
+        let _ = self.lock.unlock();
     }
 }
 
