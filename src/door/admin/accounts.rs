@@ -210,7 +210,7 @@ pub(super) async fn find(writer: &Writer, id: &str) -> Result<account::Account, 
 }
 
 /// The account that a label belongs to, named by itself or by its full domain name in lower case.
-async fn holder(writer: &Writer, id: &str) -> Result<(account::Account, Grant), Failure> {
+pub(super) async fn holder(writer: &Writer, id: &str) -> Result<(account::Account, Grant), Failure> {
     let nobody = || Failure::not_found(format!("`{id}` is no user name, label or full domain name of an account"));
     let (label, name) = match Label::parse(id) {
         Ok(label) => (label, None),

@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::AdminState;
 use super::failure::{Body, Failure, Segment};
+use super::{AdminState, accounts};
 use crate::account;
 use crate::api::{Alias, ApiError, DomainName, NewAlias};
 use crate::store::Writer;
@@ -60,14 +60,10 @@ pub(super) async fn remove(State(state): State<AdminState>, Segment(domain): Seg
 /// The label of `<label>` or `<label>.<zone>`.
 async fn label_of(writer: &Writer, text: &str) -> Result<Label, Failure> {
     let text = text.to_ascii_lowercase();
-    if let Ok(label) = Label::parse(&text) {
-        return Ok(label);
+    match Label::parse(&text) {
+        Ok(label) => Ok(label),
+        Err(_) => Ok(accounts::holder(writer, &text).await?.1.label),
     }
-    let unknown = || Failure::not_found(format!("`{text}` is no label that an account has"));
-    let name = Name::parse(&text).map_err(|_| unknown())?;
-    let first = name.labels().next().and_then(|first| Label::parse(std::str::from_utf8(first).ok()?).ok());
-    let record = writer.label(first.ok_or_else(unknown)?).await?.ok_or_else(unknown)?;
-    if record.grant.name() == Ok(name) { Ok(record.grant.label) } else { Err(unknown()) }
 }
 
 /// The domain of a challenge name, or of a wildcard.
