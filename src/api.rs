@@ -336,7 +336,8 @@ pub struct Zone {
 pub struct CertificateStatus {
     pub name: String,
     pub names: Vec<String>,
-    pub ca: String,
+    /// In the order in which they are tried.
+    pub cas: Vec<String>,
     pub state: CertificateState,
     /// Of the certificate that is in use.
     pub not_before: Option<jiff::Timestamp>,

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::acme::{Issuer, OwnListeners};
 use crate::answer::{COOKIE_SECRET, Cookies, Ttls};
 use crate::api::DnsCounters;
-use crate::config::{Config, CookieSecret, RateLimit};
+use crate::config::{ApiTls, Config, CookieSecret, RateLimit, TlsFiles};
 use crate::door::acmedns::storage::{self, Storages};
 use crate::door::admin::{self, AdminState, AdminToken, Counters, ZoneFacts};
 use crate::door::{Front, acmedns};
@@ -78,7 +78,7 @@ impl Server {
         let started = jiff::Timestamp::now();
         let (lock, sockets) = claim(&config)?;
         let addresses = sockets.addresses().map_err(StartError::one)?;
-        let api_tls = config.api.tls.as_ref().map(listen::tls).transpose().map_err(StartError::one)?;
+        let api_tls = api_tls_files(&config).map(listen::tls).transpose().map_err(StartError::one)?;
         let dot = dot(&config, sockets.dns_tls)?;
 
         let live = Arc::new(Live::new(Zones::new(config.zones.iter().map(|zone| zone.zone.clone()))));
@@ -187,7 +187,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
 /// certificate.
 pub fn check(config: &Config) -> Result<(), StartError> {
     install_tls_provider();
-    config.api.tls.as_ref().map(listen::tls).transpose().map(|_| ()).map_err(StartError::one)
+    api_tls_files(config).map(listen::tls).transpose().map(|_| ()).map_err(StartError::one)
 }
 
 /// The one TLS provider of the process.
@@ -235,12 +235,20 @@ fn claim(config: &Config) -> Result<(File, Sockets), StartError> {
     }
 }
 
+/// The files of the API's certificate.
+fn api_tls_files(config: &Config) -> Option<&TlsFiles> {
+    match &config.api.tls {
+        Some(ApiTls::Files(files)) => Some(files),
+        _ => None,
+    }
+}
+
 /// DNS over TLS with the certificate of the API, if there is an address for it.
 fn dot(config: &Config, listeners: Vec<TcpListener>) -> Result<Option<Dot>, StartError> {
     if listeners.is_empty() {
         return Ok(None);
     }
-    let files = config.api.tls.as_ref();
+    let files = api_tls_files(config);
     let files = files.ok_or_else(|| StartError::one("DNS over TLS needs a certificate: [api] has no `tls`"))?;
     let config = listen::dot(files).map_err(StartError::one)?.into();
     Ok(Some(Dot { listeners, config }))

@@ -8,13 +8,14 @@ use std::time::Duration;
 use instant_acme::{Identifier, NewOrder, Order, OrderStatus};
 use tokio::time::{Instant, sleep};
 
+use super::authority::Authority;
 use super::ca::{self, CaError, Session, SessionError};
 use super::certificate::{Certificate, new_key, signing_request};
 use super::check::OwnListeners;
 use super::delegation::{Missing, Place, base_domain, locate};
 use super::export::KEPT_VERSIONS;
+use super::problem::Class;
 use super::state::{Issuance, Published, Request, Step};
-use crate::config::Ca;
 use crate::resolve::Resolver;
 use crate::store::{Actor, Document, UpdateError, Writer, now};
 use crate::zone::{Edit, Timestamp, TxtValue, Update};
@@ -43,6 +44,7 @@ pub(super) struct Failure {
     pub(super) retry_at: Option<Timestamp>,
     /// Whether the CA was asked for something, so that the next attempt has to wait longer and longer.
     pub(super) backs_off: bool,
+    pub(super) class: Class,
     unknown_account: bool,
 }
 
@@ -50,9 +52,7 @@ pub(super) struct Failure {
 pub(super) struct Attempt<'a> {
     pub(super) name: &'a str,
     pub(super) request: &'a Request,
-    pub(super) ca: &'a Ca,
-    /// Held while the account is loaded or made.
-    pub(super) ca_turn: &'a tokio::sync::Mutex<()>,
+    pub(super) authority: &'a Authority,
     pub(super) writer: &'a Writer,
     pub(super) resolver: &'a Resolver,
     pub(super) own: &'a OwnListeners,
@@ -66,7 +66,7 @@ impl Attempt<'_> {
         match self.run_with_account().await {
             Err(AttemptError::Failed(failure)) if failure.unknown_account => {
                 self.say("the CA does not know our account any more, making a new one".into());
-                ca::forget(self.ca, self.writer).await.map_err(|error| store_failed(&error))?;
+                ca::forget(&self.authority.ca, self.writer).await.map_err(|error| store_failed(&error))?;
                 self.give_up_order().await?;
                 self.run_with_account().await
             }
@@ -163,8 +163,8 @@ impl Attempt<'_> {
     }
 
     async fn session(&self) -> Result<Session, AttemptError> {
-        let _turn = self.ca_turn.lock().await;
-        Session::open(self.ca, self.writer).await.map_err(|error| match error {
+        let _turn = self.authority.turn.lock().await;
+        Session::open(&self.authority.ca, self.writer).await.map_err(|error| match error {
             SessionError::Ca(error) => ca_failed("account", &error),
             SessionError::Store(error) => store_failed(&error),
         })
@@ -215,7 +215,7 @@ impl Attempt<'_> {
         let url = order.url().to_owned();
         self.state.step = Step::Ordered { request: request.clone(), key, url };
         self.save().await?;
-        self.say(format!("ordered {} at {}", request.names.join(", "), self.ca.name));
+        self.say(format!("ordered {} at {}", request.names.join(", "), self.authority.ca.name));
 
         match &request.profile {
             Some(profile) if order.state().profile.as_ref() != Some(profile) => {
@@ -276,7 +276,7 @@ impl Attempt<'_> {
         };
         let key = self.key()?;
         let version = self.state.current.unwrap_or(0) + 1;
-        let accepted = Certificate::accept(self.request, &self.ca.name, &key, chain, version, now());
+        let accepted = Certificate::accept(self.request, &self.authority.ca.name, &key, chain, version, now());
         let certificate = match accepted {
             Ok(certificate) => certificate,
             Err(error) => {
@@ -387,7 +387,7 @@ fn json(value: &impl serde::Serialize) -> Result<String, AttemptError> {
 }
 
 pub(super) fn failure(step: &'static str, message: String) -> Failure {
-    Failure { step, message, retry_at: None, backs_off: true, unknown_account: false }
+    Failure { step, message, retry_at: None, backs_off: true, class: Class::Later, unknown_account: false }
 }
 
 pub(super) fn failed(step: &'static str, message: String) -> AttemptError {
@@ -401,6 +401,7 @@ fn store_failed(error: &UpdateError) -> AttemptError {
 fn ca_failed(step: &'static str, error: &CaError) -> AttemptError {
     AttemptError::Failed(Failure {
         retry_at: error.retry_at(),
+        class: error.class(),
         unknown_account: error.is_unknown_account(),
         ..failure(step, error.to_string())
     })

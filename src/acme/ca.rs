@@ -4,6 +4,7 @@ use instant_acme::{Account, AccountCredentials, NewAccount, Problem};
 use serde::{Deserialize, Serialize};
 
 use super::http::{Http, HttpError, NoClient};
+use super::problem::Class;
 use crate::config::Ca;
 use crate::store::{Document, UpdateError, Writer, now};
 use crate::zone::Timestamp;
@@ -174,6 +175,14 @@ impl CaError {
     pub(super) fn refused(problem: &Problem, retry_at: Option<Timestamp>) -> CaError {
         let kind = problem.r#type.clone().unwrap_or_default();
         CaError::Refused { kind, status: problem.status, words: words(problem), retry_at }
+    }
+
+    pub(super) fn class(&self) -> Class {
+        match self {
+            CaError::Http { .. } | CaError::Protocol { .. } | CaError::NoClient(_) => Class::Elsewhere,
+            _ if self.is_final() => Class::Elsewhere,
+            _ => Class::Later,
+        }
     }
 
     /// When the CA wants us to come back, if it said.

@@ -7,6 +7,7 @@ use x509_parser::pem::Pem;
 
 use super::secret::Secret;
 use super::state::Request;
+use crate::config::KeyType;
 use crate::zone::Timestamp;
 
 /// How far our clock may be behind the CA's, seconds.
@@ -22,6 +23,8 @@ pub(super) struct Certificate {
     pub(super) ca: String,
     /// URL of the CA's directory.
     pub(super) directory: String,
+    #[serde(default)]
+    pub(super) key_type: KeyType,
     /// PKCS#8 in PEM.
     pub(super) private_key: Secret,
     /// The certificate and the ones that lead to a root, in PEM, as the CA sent them.
@@ -115,6 +118,7 @@ impl Certificate {
                     names: found,
                     ca: ca.to_owned(),
                     directory: request.directory.clone(),
+                    key_type: request.key_type,
                     private_key: key.clone(),
                     serial: leaf.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
                     chain,
@@ -159,6 +163,8 @@ pub(super) mod tests {
             directory: "https://ca.test/dir".into(),
             profile: None,
             names: names.iter().map(|name| name.to_string()).collect(),
+            key_type: KeyType::default(),
+            challenge: crate::config::Challenge::default(),
         }
     }
 

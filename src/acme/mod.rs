@@ -1,8 +1,10 @@
 //! The embedded ACME client (RFC 8555): obtains and renews the configured certificates and exports them as PEM files.
 //!
 //! ```text
-//! schedule ──due──▶ attempt ──▶ delegation   where do the challenges go, is a record missing?
-//!    ▲                 │──────▶ ca           account, order, errors in the CA's words
+//! schedule ──due──▶ issue, at one CA after the other
+//!    ▲                 │
+//!    │              attempt ──▶ delegation   where do the challenges go, is a record missing?
+//!    │                 │──────▶ ca           account, order, errors in the CA's words
 //!    │ plan            │──────▶ proof        publishes values through the writer, like every other caller
 //!    │                 │──────▶ check        are they seen, before the CA looks?
 //!  state (store) ◀─────┴──────▶ certificate  is it what was asked for? ──▶ export
@@ -13,13 +15,16 @@
 //! depends on a CA.
 
 mod attempt;
+mod authority;
 mod ca;
 mod certificate;
 mod check;
 mod delegation;
 mod export;
 mod http;
+mod issue;
 mod plan;
+mod problem;
 mod proof;
 mod schedule;
 mod secret;
@@ -39,6 +44,7 @@ use crate::api::{CertificateStatus, LastError, Progress};
 use crate::config::Config;
 use crate::resolve::Resolver;
 use crate::store::{UpdateError, Writer, now};
+use authority::Authority;
 use slot::Slot;
 
 /// Most orders under way at the same time.
@@ -78,18 +84,20 @@ pub enum IssuerError {
 impl Issuer {
     /// Takes what the configuration says. Nothing happens before [`Issuer::run`] or [`Issuer::issue`].
     pub fn new(config: &Config, writer: Writer, resolver: Resolver, own: OwnListeners) -> Result<Issuer, IssuerError> {
-        let mut turns: HashMap<&String, Arc<tokio::sync::Mutex<()>>> = HashMap::new();
+        let known: HashMap<&String, Arc<Authority>> =
+            config.cas.iter().map(|ca| (&ca.name, Arc::new(Authority::new(ca.clone())))).collect();
         let mut slots = Vec::with_capacity(config.certificates.len());
         for certificate in &config.certificates {
-            let unknown =
-                || IssuerError::UnknownCa { certificate: certificate.name.clone(), ca: certificate.ca.clone() };
-            let ca = config.cas.iter().find(|ca| ca.name == certificate.ca).ok_or_else(unknown)?;
+            let authority = |ca: &String| {
+                let unknown = || IssuerError::UnknownCa { certificate: certificate.name.clone(), ca: ca.clone() };
+                known.get(ca).cloned().ok_or_else(unknown)
+            };
+            let authorities = certificate.cas.iter().map(authority).collect::<Result<Vec<_>, _>>()?;
             let name = &certificate.name;
             if name.is_empty() || name.starts_with('.') || name.contains('/') {
                 return Err(IssuerError::BadName(name.clone()));
             }
-            let turn = turns.entry(&ca.name).or_default();
-            slots.push(Arc::new(Slot::new(certificate.clone(), ca.clone(), turn.clone())));
+            slots.push(Arc::new(Slot::new(certificate.clone(), authorities)));
         }
         let shared = Shared {
             slots,
@@ -146,7 +154,7 @@ impl Issuer {
             let memory = slot.memory();
             (memory.pause, memory.export_error.clone())
         };
-        let due = plan::due(&state, certificate.as_ref(), &slot.request, pause, now());
+        let due = plan::due(&state, certificate.as_ref(), &slot.wanted, pause, now());
         let failure = state.failure.as_ref().map(|failure| LastError {
             at: time(failure.at),
             step: failure.step.clone(),
@@ -156,8 +164,8 @@ impl Issuer {
         Ok(CertificateStatus {
             name: slot.name().to_owned(),
             names: slot.certificate.names.clone(),
-            ca: slot.ca.name.clone(),
-            state: plan::summary(&state, certificate.as_ref(), &slot.request, running, now()),
+            cas: slot.certificate.cas.clone(),
+            state: plan::summary(&state, certificate.as_ref(), &slot.wanted, running, now()),
             not_before: certificate.as_ref().map(|certificate| time(certificate.not_before)),
             not_after: certificate.as_ref().map(|certificate| time(certificate.not_after)),
             serial: certificate.as_ref().map(|certificate| certificate.serial.clone()),

@@ -1,8 +1,9 @@
 //! When to do what, pure: no clock, no randomness.
 
 use super::certificate::Certificate;
-use super::state::{Issuance, Request};
+use super::state::Issuance;
 use crate::api::CertificateState;
+use crate::config::KeyType;
 use crate::zone::Timestamp;
 
 /// How often a missing delegation is looked for again, seconds.
@@ -15,6 +16,16 @@ const SET_BACK: u64 = 60;
 
 /// Certificates that live shorter than this are renewed at half of their life.
 const SHORT_LIFE: u64 = 10 * DAY;
+
+/// What the configuration asks for, whichever CA it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// Sorted.
+    pub(super) names: Vec<String>,
+    /// URLs of the CAs' directories.
+    pub(super) directories: Vec<String>,
+    pub(super) key_type: KeyType,
+}
 
 /// When a certificate is due for renewal: with a third of its life left, or half if it lives less than ten days.
 pub(super) fn renewal_time(not_before: Timestamp, not_after: Timestamp) -> Timestamp {
@@ -61,33 +72,35 @@ pub(super) fn back_off(failures: u32, random: u32) -> u64 {
 }
 
 /// Whether the certificate in use is for what the configuration asks for.
-pub(super) fn serves(certificate: &Certificate, request: &Request) -> bool {
-    certificate.names == request.names && certificate.directory == request.directory
+pub(super) fn serves(certificate: &Certificate, wanted: &Wanted) -> bool {
+    certificate.names == wanted.names
+        && wanted.directories.contains(&certificate.directory)
+        && certificate.key_type == wanted.key_type
 }
 
 /// The moment at which the running server tries next. `pause` is what the process remembers; a failure's is stored.
 pub(super) fn due(
     state: &Issuance,
     certificate: Option<&Certificate>,
-    request: &Request,
+    wanted: &Wanted,
     pause: Option<Pause>,
     now: Timestamp,
 ) -> Timestamp {
-    let wanted = match certificate {
-        Some(certificate) if serves(certificate, request) && !state.is_ordered() => renewal(certificate),
+    let due = match certificate {
+        Some(certificate) if serves(certificate, wanted) && !state.is_ordered() => renewal(certificate),
         _ => 0,
     };
     let stored = state.failure.as_ref().filter(|_| state.missing.is_empty());
     let stored = stored.map(|failure| Pause { from: failure.at, until: failure.next_attempt });
     let allowed = pause.into_iter().chain(stored).map(|pause| pause.end(now)).max();
-    wanted.max(allowed.unwrap_or(0))
+    due.max(allowed.unwrap_or(0))
 }
 
 /// The state in one word.
 pub(super) fn summary(
     state: &Issuance,
     certificate: Option<&Certificate>,
-    request: &Request,
+    wanted: &Wanted,
     running: bool,
     now: Timestamp,
 ) -> CertificateState {
@@ -95,7 +108,7 @@ pub(super) fn summary(
     match (alive, certificate) {
         _ if running => CertificateState::Issuing,
         (None, _) if !state.missing.is_empty() => CertificateState::WaitingForDelegation,
-        (Some(alive), _) if serves(alive, request) && now < renewal(alive) => CertificateState::Valid,
+        (Some(alive), _) if serves(alive, wanted) && now < renewal(alive) => CertificateState::Valid,
         (Some(_), _) => CertificateState::RenewalDue,
         (None, Some(_)) => CertificateState::Expired,
         (None, None) if state.failure.is_some() => CertificateState::Failed,
@@ -106,11 +119,13 @@ pub(super) fn summary(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::acme::certificate::tests::request;
     use crate::acme::secret::Secret;
     use crate::acme::state::{Failed, Step};
 
-    fn request() -> Request {
-        Request { directory: "https://ca.test/dir".into(), profile: None, names: vec!["a.test".into()] }
+    fn wanted() -> Wanted {
+        let directories = vec!["https://ca.test/dir".into()];
+        Wanted { names: vec!["a.test".into()], directories, key_type: KeyType::default() }
     }
 
     fn certificate(not_before: Timestamp, not_after: Timestamp) -> Certificate {
@@ -119,6 +134,7 @@ mod tests {
             names: vec!["a.test".into()],
             ca: "test".into(),
             directory: "https://ca.test/dir".into(),
+            key_type: KeyType::default(),
             private_key: Secret::new(String::new()),
             chain: String::new(),
             not_before,
@@ -152,12 +168,12 @@ mod tests {
     #[test]
     fn a_missing_certificate_is_due_at_once_and_after_a_failure_when_its_time_has_come() {
         let mut state = Issuance::default();
-        assert_eq!(due(&state, None, &request(), None, 400), 0);
+        assert_eq!(due(&state, None, &wanted(), None, 400), 0);
         state.failure = failed(500);
-        assert_eq!(due(&state, None, &request(), None, 400), 500);
+        assert_eq!(due(&state, None, &wanted(), None, 400), 500);
         state.missing = vec!["record".into()];
-        assert_eq!(due(&state, None, &request(), Some(Pause { from: 400, until: 700 }), 400), 700);
-        assert_eq!(due(&state, None, &request(), None, 400), 0);
+        assert_eq!(due(&state, None, &wanted(), Some(Pause { from: 400, until: 700 }), 400), 700);
+        assert_eq!(due(&state, None, &wanted(), None, 400), 0);
     }
 
     /// A clock that was years ahead, or a CA that names a date in the next century, does not stop us for ever.
@@ -172,8 +188,8 @@ mod tests {
         let ahead = now + 3000 * DAY;
         let failure = Failed { at: ahead, ..failed(ahead + 60).unwrap() };
         let state = Issuance { failure: Some(failure), ..Issuance::default() };
-        assert_eq!(due(&state, None, &request(), None, ahead + 1), ahead + 60);
-        assert_eq!(due(&state, None, &request(), Some(Pause { from: ahead, until: ahead + 300 }), now), 0);
+        assert_eq!(due(&state, None, &wanted(), None, ahead + 1), ahead + 60);
+        assert_eq!(due(&state, None, &wanted(), Some(Pause { from: ahead, until: ahead + 300 }), now), 0);
     }
 
     #[test]
@@ -189,23 +205,23 @@ mod tests {
     fn a_valid_certificate_is_due_at_its_renewal_or_when_the_configuration_asks_for_other_names() {
         let mut state = Issuance { current: Some(1), ..Issuance::default() };
         let certificate = certificate(0, 90 * DAY);
-        assert_eq!(due(&state, Some(&certificate), &request(), None, 0), 60 * DAY);
-        let other = Request { names: vec!["b.test".into()], ..request() };
+        assert_eq!(due(&state, Some(&certificate), &wanted(), None, 0), 60 * DAY);
+        let other = Wanted { names: vec!["b.test".into()], ..wanted() };
         assert_eq!(due(&state, Some(&certificate), &other, None, 0), 0);
-        let other = Request { directory: "https://other.test/dir".into(), ..request() };
+        let other = Wanted { directories: vec!["https://other.test/dir".into()], ..wanted() };
         assert_eq!(due(&state, Some(&certificate), &other, None, 0), 0);
-        state.step = Step::Ordered { request: request(), key: Secret::new(String::new()), url: "u".into() };
-        assert_eq!(due(&state, Some(&certificate), &request(), None, 0), 0);
+        state.step = Step::Ordered { request: request(&["a.test"]), key: Secret::new(String::new()), url: "u".into() };
+        assert_eq!(due(&state, Some(&certificate), &wanted(), None, 0), 0);
     }
 
     #[test]
     fn one_word_for_each_state() {
         let summed = |state: &Issuance, certificate: Option<&Certificate>, now| {
-            summary(state, certificate, &request(), false, now)
+            summary(state, certificate, &wanted(), false, now)
         };
         let mut state = Issuance::default();
         assert_eq!(summed(&state, None, 5), CertificateState::Missing);
-        assert_eq!(summary(&state, None, &request(), true, 5), CertificateState::Issuing);
+        assert_eq!(summary(&state, None, &wanted(), true, 5), CertificateState::Issuing);
         state.failure = failed(9);
         assert_eq!(summed(&state, None, 5), CertificateState::Failed);
         state.missing = vec!["record".into()];

@@ -6,21 +6,19 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Attempt, AttemptError, Failure, failure, key_of, save, withdraw};
+use super::attempt::{key_of, save, withdraw};
 use super::certificate::Certificate;
-use super::delegation::Missing;
-use super::plan::Pause;
 use super::slot::{Running, Slot};
-use super::state::{Failed, Issuance};
+use super::state::Issuance;
 use super::{Issuer, export, plan, time};
-use crate::api::{LastError, Progress};
+use crate::api::LastError;
 use crate::store::{Document, StoreError, UpdateError, now};
 use crate::zone::Timestamp;
 
 /// Longest sleep, so that a clock that was set is noticed.
 const LONGEST_SLEEP: u64 = 60 * 60;
 /// Shortest time between two attempts for one certificate, seconds.
-const SHORTEST_PAUSE: u64 = 60;
+pub(super) const SHORTEST_PAUSE: u64 = 60;
 
 /// Why an attempt is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +95,7 @@ impl Issuer {
                 self.export(slot, certificate).await;
             }
             let pause = slot.memory().pause;
-            let due = plan::due(&state, certificate.as_ref(), &slot.request, pause, now());
+            let due = plan::due(&state, certificate.as_ref(), &slot.wanted, pause, now());
             if due > now() {
                 next = next.min(due);
             } else if let Some(running) = slot.begin() {
@@ -125,128 +123,6 @@ impl Issuer {
         });
     }
 
-    async fn attempt(&self, slot: &Slot, reason: Reason) -> Progress {
-        match self.load(slot).await {
-            Ok((_, Some(certificate))) if reason == (Reason::Asked { renew: false }) && is_good(slot, &certificate) => {
-                self.export(slot, &certificate).await;
-                let message = format!("the certificate is valid until {}, nothing to do", time(certificate.not_after));
-                Progress::Done { message, path: self.path(slot) }
-            }
-            Ok((state, _)) => self.attempt_from(slot, state).await,
-            Err(error) => {
-                slot.pause_for(SHORTEST_PAUSE);
-                Progress::Failed { message: error.to_string() }
-            }
-        }
-    }
-
-    /// What is left to do after a panic: it is a failure like others, and waits like others.
-    async fn broke_off(&self, slot: &Slot) -> Progress {
-        // The panic itself went to stderr.
-        let message = "an internal error, please report it: the log has the panic".to_owned();
-        match self.load(slot).await {
-            Ok((state, _)) => self.failed(slot, state, failure("attempt", message)).await,
-            Err(_) => {
-                slot.pause_for(SHORTEST_PAUSE);
-                Progress::Failed { message }
-            }
-        }
-    }
-
-    async fn attempt_from(&self, slot: &Slot, state: Issuance) -> Progress {
-        // Nobody closes the semaphore; without a permit the attempt would only be less polite.
-        let _permit = self.shared.orders.acquire().await.ok();
-        let mut attempt = Attempt {
-            name: slot.name(),
-            request: &slot.request,
-            ca: &slot.ca,
-            ca_turn: &slot.ca_turn,
-            writer: &self.shared.writer,
-            resolver: &self.shared.resolver,
-            own: &self.shared.own,
-            tell: &|line| slot.tell(line),
-            state,
-        };
-        let outcome = attempt.run().await;
-        let state = attempt.state;
-        match outcome {
-            Ok(certificate) => self.succeeded(slot, &certificate).await,
-            Err(AttemptError::Waiting(missing)) => self.waiting(slot, state, missing).await,
-            Err(AttemptError::Failed(failure)) => self.failed(slot, state, failure).await,
-        }
-    }
-
-    async fn succeeded(&self, slot: &Slot, certificate: &Certificate) -> Progress {
-        slot.pause_for(SHORTEST_PAUSE);
-        slot.memory().told_missing.clear();
-        let until = time(certificate.not_after);
-        tracing::info!(certificate = slot.name(), serial = certificate.serial, %until, "certificate issued");
-        match self.export(slot, certificate).await {
-            None => {
-                Progress::Done { message: format!("certificate issued, valid until {until}"), path: self.path(slot) }
-            }
-            Some(error) => Progress::Failed { message: format!("the certificate is in the store, but {error}") },
-        }
-    }
-
-    async fn waiting(&self, slot: &Slot, mut state: Issuance, missing: Vec<Missing>) -> Progress {
-        let records: Vec<String> = missing.iter().flat_map(|one| one.records.iter().cloned()).collect();
-        let seen: Vec<&str> = missing.iter().map(|one| one.seen.as_str()).collect();
-        let seen = seen.join("; ");
-        slot.pause_for(plan::RECHECK);
-        {
-            let mut memory = slot.memory();
-            if memory.told_missing != records {
-                tracing::warn!(
-                    certificate = slot.name(),
-                    records = records.join("; "),
-                    seen,
-                    "waiting for the delegation: make these records; looking again every 5 minutes"
-                );
-                memory.told_missing.clone_from(&records);
-            }
-        }
-        let message = format!("make this record first: {} (now: {seen})", records.join("; "));
-        if state.missing != records || state.failure.is_some() {
-            state.missing = records;
-            state.failure = None;
-            if let Err(error) = save(&self.shared.writer, slot.name(), &state).await {
-                tracing::error!(certificate = slot.name(), %error, "cannot keep the missing records");
-            }
-        }
-        Progress::Failed { message }
-    }
-
-    async fn failed(&self, slot: &Slot, mut state: Issuance, failure: Failure) -> Progress {
-        let (failures, backed_off) = state.failure.as_ref().map_or((0, 0), |last| (last.failures, last.backed_off));
-        let backed_off = backed_off.saturating_add(failure.backs_off.into());
-        let wait = if failure.backs_off { plan::back_off(backed_off, random()) } else { plan::RECHECK };
-        let pause = Pause::after_failure(now(), wait, failure.retry_at);
-        slot.memory().pause = Some(pause);
-        let failed = Failed {
-            at: pause.from,
-            step: failure.step.to_owned(),
-            message: failure.message,
-            failures: failures.saturating_add(1),
-            backed_off,
-            next_attempt: pause.until,
-        };
-        let message = format!("{}: {}", failed.step, failed.message);
-        let next = time(failed.next_attempt);
-        let known = state.failure.as_ref().is_some_and(|before| before.message == failed.message);
-        if known {
-            tracing::info!(certificate = slot.name(), failures = failed.failures, %next, "failed as before");
-        } else {
-            tracing::warn!(certificate = slot.name(), step = failed.step, error = failed.message, %next, "no certificate");
-        }
-        state.missing.clear();
-        state.failure = Some(failed);
-        if let Err(error) = save(&self.shared.writer, slot.name(), &state).await {
-            tracing::error!(certificate = slot.name(), %error, "cannot keep the failure of an attempt");
-        }
-        Progress::Failed { message }
-    }
-
     /// The state in the store and the certificate in use.
     pub(super) async fn load(&self, slot: &Slot) -> Result<(Issuance, Option<Certificate>), UpdateError> {
         let writer = &self.shared.writer;
@@ -266,7 +142,7 @@ impl Issuer {
     }
 
     /// Makes the PEM files those of the certificate, if they are not; the error if that fails.
-    async fn export(&self, slot: &Slot, certificate: &Certificate) -> Option<String> {
+    pub(super) async fn export(&self, slot: &Slot, certificate: &Certificate) -> Option<String> {
         let (certs, name, certificate) = (self.shared.certs.clone(), slot.name().to_owned(), certificate.clone());
         let written = tokio::task::spawn_blocking(move || export::export(&certs, &name, &certificate)).await;
         let error = match written {
@@ -292,14 +168,4 @@ impl Issuer {
             Some(LastError { at: time(now()), step: "export".into(), message: error.clone(), failures });
         Some(error)
     }
-}
-
-/// Whether a person who asks for a certificate has it already.
-fn is_good(slot: &Slot, certificate: &Certificate) -> bool {
-    plan::serves(certificate, &slot.request) && now() < plan::renewal(certificate)
-}
-
-/// For jitter alone: without random numbers there is none.
-fn random() -> u32 {
-    getrandom::u32().unwrap_or(0)
 }

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
-use super::plan::Pause;
+use super::authority::Authority;
+use super::plan::{Pause, Wanted};
 use super::state::Request;
 use crate::api::{LastError, Progress};
 use crate::config::{Ca, Certificate};
@@ -16,10 +17,9 @@ const LINES: usize = 256;
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) certificate: Certificate,
-    pub(super) ca: Ca,
-    pub(super) request: Request,
-    /// Held while the account at the CA is loaded or made; shared by all certificates of the CA.
-    pub(super) ca_turn: Arc<tokio::sync::Mutex<()>>,
+    /// In the order in which they are tried. At least one.
+    pub(super) authorities: Vec<Arc<Authority>>,
+    pub(super) wanted: Wanted,
     memory: Mutex<Memory>,
 }
 
@@ -44,11 +44,23 @@ pub(super) struct Running {
 }
 
 impl Slot {
-    pub(super) fn new(certificate: Certificate, ca: Ca, ca_turn: Arc<tokio::sync::Mutex<()>>) -> Slot {
+    pub(super) fn new(certificate: Certificate, authorities: Vec<Arc<Authority>>) -> Slot {
         let mut names = certificate.names.clone();
         names.sort();
-        let request = Request { directory: ca.directory.clone(), profile: ca.profile.clone(), names };
-        Slot { certificate, ca, request, ca_turn, memory: Mutex::default() }
+        let directories = authorities.iter().map(|authority| authority.ca.directory.clone()).collect();
+        let wanted = Wanted { names, directories, key_type: certificate.key_type };
+        Slot { certificate, authorities, wanted, memory: Mutex::default() }
+    }
+
+    /// What is asked of this CA.
+    pub(super) fn request(&self, ca: &Ca) -> Request {
+        Request {
+            directory: ca.directory.clone(),
+            profile: self.certificate.profile.clone().or_else(|| ca.profile.clone()),
+            names: self.wanted.names.clone(),
+            key_type: self.wanted.key_type,
+            challenge: self.certificate.challenge,
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -135,10 +147,10 @@ mod tests {
     use super::*;
 
     fn slot() -> Arc<Slot> {
-        let certificate =
-            Certificate { name: "site".into(), names: vec!["b.test".into(), "a.test".into()], ca: "c".into() };
-        let ca = Ca { name: "c".into(), directory: "https://c/".into(), contact: vec![], root: None, profile: None };
-        Arc::new(Slot::new(certificate, ca, Arc::default()))
+        let names = vec!["b.test".into(), "a.test".into()];
+        let certificate = Certificate::new("site".into(), names, vec!["c".into()]);
+        let authority = Authority::new(Ca::new("c".into(), "https://c/".into()));
+        Arc::new(Slot::new(certificate, vec![Arc::new(authority)]))
     }
 
     #[test]

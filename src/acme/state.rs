@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
+use crate::config::{Challenge, KeyType};
 use crate::zone::{Name, Timestamp};
 
 /// The state of one configured certificate. Fields that a newer version added are ignored, so that the versions before
@@ -45,6 +46,10 @@ pub(super) struct Request {
     pub(super) profile: Option<String>,
     /// Sorted.
     pub(super) names: Vec<String>,
+    #[serde(default)]
+    pub(super) key_type: KeyType,
+    #[serde(default)]
+    pub(super) challenge: Challenge,
 }
 
 /// A TXT value that the client put into the DNS.
@@ -100,7 +105,13 @@ mod tests {
     use super::*;
 
     fn request(name: &str) -> Request {
-        Request { directory: "https://ca.test/dir".into(), profile: None, names: vec![name.into()] }
+        Request {
+            directory: "https://ca.test/dir".into(),
+            profile: None,
+            names: vec![name.into()],
+            key_type: KeyType::default(),
+            challenge: Challenge::default(),
+        }
     }
 
     #[test]

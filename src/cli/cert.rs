@@ -81,7 +81,7 @@ pub(super) fn table(certificates: &[CertificateStatus], out: &mut Output) -> Res
             words(certificate.state).to_owned(),
             when(certificate.not_after),
             when(certificate.next_attempt),
-            certificate.ca.clone(),
+            certificate.cas.join(", "),
             output::list(&certificate.names),
         ]
     };
@@ -96,7 +96,7 @@ fn show(certificate: &CertificateStatus, out: &mut Output) -> Result<(), Failure
     let mut facts = vec![
         ("certificate", certificate.name.clone()),
         ("names", output::list(&certificate.names)),
-        ("CA", certificate.ca.clone()),
+        ("CA", certificate.cas.join(", ")),
         ("state", words(certificate.state).to_owned()),
     ];
     let date = |at| output::date_and_distance(at, now);

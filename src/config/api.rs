@@ -8,7 +8,7 @@ use super::read::{Complaint, Reader, Table, nearest, values};
 use super::value::{
     domain_name, holds_certificate, holds_private_key, host_name, is_loopback, proxy_network, relative,
 };
-use super::{Api, Registration, TlsFiles};
+use super::{Api, ApiTls, Registration, TlsFiles};
 
 pub(super) fn api(top: &mut Table, base: &Path, reader: &mut Reader) -> Listening<Api> {
     let mut api = Api::default();
@@ -22,7 +22,7 @@ pub(super) fn api(top: &mut Table, base: &Path, reader: &mut Reader) -> Listenin
     api.hostname = table.string("hostname", reader, host_name).map(|at| at.value);
     let encrypted = table.has("tls");
     if let Some(mut tls) = table.table("tls", "[api.tls]", reader) {
-        api.tls = tls_files(&mut tls, base, reader);
+        api.tls = tls_files(&mut tls, base, reader).map(ApiTls::Files);
         tls.finish(reader);
     }
     let plaintext_written = table.has("allow_plaintext");

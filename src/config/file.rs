@@ -15,7 +15,7 @@ use super::read::{At, Complaint, Reader, Span, Table, listed, text_of, values};
 use super::tsig::tsig_keys;
 use super::value::{cookie_secret, duration, is_loopback, listen_address, relative, resolver_address};
 use super::zones::zones;
-use super::{Admin, Api, Config, ConfigError, Dns, Resolver};
+use super::{Acme, Admin, Api, Config, ConfigError, Dns, Resolver};
 use crate::zone::Name;
 
 /// The version of the file's keys and their meaning.
@@ -71,6 +71,7 @@ fn everything(path: &Path, mut top: Table, reader: &mut Reader) -> Option<Config
         zones,
         tsig_keys,
         resolver,
+        acme: Acme::default(),
         cas,
         certificates,
     })

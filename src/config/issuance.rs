@@ -28,11 +28,10 @@ pub(super) fn cas(top: &mut Table, base: &Path, reader: &mut Reader) -> (Vec<Ca>
         reader.distinct(&contact, |url| format!("the contact {url}"));
         if let (Some(name), Some(directory)) = (&name, directory) {
             cas.push(Ca {
-                name: name.value.clone(),
-                directory: directory.value,
                 contact: values(&contact),
                 root: root.map(|at| at.value),
                 profile: profile.map(|at| at.value),
+                ..Ca::new(name.value.clone(), directory.value)
             });
         }
         names.push(name);
@@ -68,7 +67,7 @@ pub(super) fn certificates(top: &mut Table, cas: &[Option<At<String>>], reader: 
         }
         let ca = ca_of(&mut table, cas, reader);
         if let (Some(name), Some(names), Some(ca)) = (&name, names, ca) {
-            certificates.push(Certificate { name: name.value.clone(), names: values(&names.items), ca });
+            certificates.push(Certificate::new(name.value.clone(), values(&names.items), vec![ca]));
         }
         folders.extend(name);
         table.finish(reader);

@@ -1,6 +1,7 @@
 //! The configuration, resolved and typed. `file.rs`, `api.rs`, `rate_limit.rs`, `zones.rs`, `tsig.rs` and `issuance.rs`
 //! read the TOML as written, with the tables of `read.rs` and the values of `value.rs`.
 
+mod acme;
 mod api;
 mod file;
 mod issuance;
@@ -18,6 +19,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+pub use acme::{Acme, Ca, Certificate, Challenge, Eab, Files, KeyType, Limits, Proxy, SecretSource, Webhook};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use report::{ConfigError, Problem};
 use zeroize::Zeroizing;
@@ -39,6 +41,7 @@ pub struct Config {
     /// `[[tsig_key]]`. Names are different from each other.
     pub tsig_keys: Vec<TsigKey>,
     pub resolver: Resolver,
+    pub acme: Acme,
     pub cas: Vec<Ca>,
     pub certificates: Vec<Certificate>,
 }
@@ -107,7 +110,7 @@ pub struct Api {
     pub zone: Option<Name>,
     /// The host name of the API; no label can have this name.
     pub hostname: Option<Name>,
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<ApiTls>,
     /// Plain text on an address that is not loopback.
     pub allow_plaintext: bool,
     /// Proxies that are believed about who their client is. Default: none.
@@ -148,6 +151,17 @@ pub enum Registration {
     Open,
 }
 
+/// `tls` of `[api]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApiTls {
+    Files(TlsFiles),
+    /// `tls = "acme"`: the embedded ACME client's, for the host name; it is one of the [`Config::certificates`].
+    Acme {
+        /// Name of that certificate.
+        certificate: String,
+    },
+}
+
 /// `tls = { certificate = …, private_key = … }`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -180,30 +194,6 @@ pub enum ZoneSource {
 pub struct Resolver {
     /// Recursive resolvers; empty: the system's.
     pub nameservers: Vec<SocketAddr>,
-}
-
-/// `[[ca]]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ca {
-    pub name: String,
-    /// URL of the ACME directory, `https://`.
-    pub directory: String,
-    pub contact: Vec<String>,
-    /// PEM file with an extra trust anchor for a private CA.
-    pub root: Option<PathBuf>,
-    /// Certificate profile to ask for (draft-ietf-acme-profiles).
-    pub profile: Option<String>,
-}
-
-/// `[[certificate]]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
-    /// Folder name below `certs/`: letters, digits, `.`, `-`, `_`.
-    pub name: String,
-    /// Domain names in lower case, `*.` allowed in front. At least one, no duplicates.
-    pub names: Vec<String>,
-    /// Name of a `[[ca]]`.
-    pub ca: String,
 }
 
 impl Default for Dns {
@@ -309,6 +299,6 @@ impl Config {
 
     /// Where certificates are exported to.
     pub fn certs_dir(&self) -> PathBuf {
-        self.data_dir.join("certs")
+        self.acme.certs.clone().unwrap_or_else(|| self.data_dir.join("certs"))
     }
 }

@@ -98,6 +98,7 @@ fn issuer(folder: &TempDir, writer: Writer) -> Issuer {
         zones: Vec::new(),
         tsig_keys: Vec::new(),
         resolver: Default::default(),
+        acme: Default::default(),
         cas: Vec::new(),
         certificates: Vec::new(),
     };

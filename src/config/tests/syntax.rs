@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::{after_a_zone, folder, name, read, read_in, refused, whole};
-use crate::config::{Config, Registration, ZoneSource};
+use crate::config::{ApiTls, Config, Registration, TlsFiles, ZoneSource};
 
 #[test]
 fn syntax_errors_are_all_shown() {
@@ -477,14 +477,20 @@ fn everything_is_read() {
     assert_eq!(config.api.registration, Registration::Open);
     assert_eq!(config.api.zone, Some(name("auth.example.org")));
     assert_eq!(config.api.hostname, Some(name("api.elsewhere.test")));
-    assert_eq!(config.api.tls.unwrap().private_key, folder.path().join("key.pem"));
+    assert_eq!(
+        config.api.tls,
+        Some(ApiTls::Files(TlsFiles {
+            certificate: folder.path().join("cert.pem"),
+            private_key: folder.path().join("key.pem"),
+        }))
+    );
     assert_eq!(config.admin.listen, "[::1]:0".parse().unwrap());
     assert_eq!(config.zones[0].source, ZoneSource::Nameservers(vec![name("ns1.auth.example.org")]));
     assert!(config.zones[0].zone.is_challenge_zone());
     assert_eq!(config.zones[2].source, ZoneSource::File(folder.path().join("good.zone")));
     assert_eq!(config.cas[0].root, Some(folder.path().join("cert.pem")));
     assert_eq!(config.cas[0].profile.as_deref(), Some("short"));
-    assert_eq!(config.certificates[0].ca, "Private CA");
+    assert_eq!(config.certificates[0].cas, ["Private CA"]);
     assert_eq!(config.certificates[0].names, ["example.com", "*.xn--mnchen-3ya.test"]);
 }
 
