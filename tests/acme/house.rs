@@ -21,6 +21,10 @@ pub struct House {
     pub nsd: Nsd,
     pub unbound: Unbound,
     pub folder: TempDir,
+    /// More keys for the table of the certificate.
+    pub certificate: String,
+    /// More tables.
+    pub tables: String,
     dns: u16,
     admin: u16,
 }
@@ -35,7 +39,15 @@ impl House {
             ("auth.acme.test", dns),
             ("_acme-challenge.delegated.test", dns),
         ]);
-        House { nsd, unbound, folder: tempfile::tempdir().unwrap(), dns, admin }
+        House {
+            nsd,
+            unbound,
+            folder: tempfile::tempdir().unwrap(),
+            certificate: String::new(),
+            tables: String::new(),
+            dns,
+            admin,
+        }
     }
 
     pub fn pebble(&self, version: PebbleVersion) -> PebbleBuilder {
@@ -51,6 +63,7 @@ impl House {
     pub fn configure(&self, ca: &Ca, names: &[&str]) -> PathBuf {
         let (dns, admin, unbound) = (self.dns, self.admin, self.unbound.addr());
         let Ca { directory, root, more } = ca;
+        let (certificate, tables) = (&self.certificate, &self.tables);
         let text = format!(
             r#"
 version = 1
@@ -76,6 +89,8 @@ root = "{}"
 [[certificate]]
 name = "site"
 names = {names:?}
+{certificate}
+{tables}
 "#,
             root.display()
         );
