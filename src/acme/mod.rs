@@ -30,6 +30,7 @@ mod proof;
 mod schedule;
 mod secret;
 mod slot;
+mod source;
 mod state;
 
 use std::collections::HashMap;
