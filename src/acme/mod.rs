@@ -18,6 +18,7 @@ mod attempt;
 mod authority;
 mod ca;
 mod certificate;
+mod chain;
 mod check;
 mod delegation;
 mod export;
