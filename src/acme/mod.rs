@@ -20,6 +20,7 @@ mod breaker;
 mod budget;
 mod ca;
 mod certificate;
+mod chain;
 mod check;
 mod delegation;
 mod directory;
