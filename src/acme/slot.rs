@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use super::authority::Authority;
 use super::plan::{Pause, Wanted};
+use super::serving::Offer;
 use super::state::Request;
 use crate::api::{LastError, Progress};
 use crate::config::{Ca, Certificate};
@@ -20,6 +21,7 @@ pub(super) struct Slot {
     /// In the order in which they are tried. At least one.
     pub(super) authorities: Vec<Arc<Authority>>,
     pub(super) wanted: Wanted,
+    pub(super) offer: Offer,
     memory: Mutex<Memory>,
 }
 
@@ -49,7 +51,7 @@ impl Slot {
         names.sort();
         let directories = authorities.iter().map(|authority| authority.ca.directory.clone()).collect();
         let wanted = Wanted { names, directories, key_type: certificate.key_type };
-        Slot { certificate, authorities, wanted, memory: Mutex::default() }
+        Slot { certificate, authorities, wanted, offer: Offer::default(), memory: Mutex::default() }
     }
 
     /// What is asked of this CA.
