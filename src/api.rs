@@ -33,6 +33,9 @@ pub struct Status {
     pub dns_tls: Vec<SocketAddr>,
     #[schema(value_type = Vec<String>)]
     pub api: Vec<SocketAddr>,
+    /// Name of the certificate without which the API and DNS over TLS do not listen yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_waits_for: Option<String>,
     #[schema(value_type = String)]
     pub admin: SocketAddr,
     pub zones: usize,

@@ -177,6 +177,7 @@ impl Issuer {
     async fn succeeded(&self, slot: &Slot, certificate: &Certificate) -> Progress {
         slot.pause_for(SHORTEST_PAUSE);
         slot.memory().told_missing.clear();
+        slot.offer.put(certificate);
         let until = time(certificate.not_after);
         tracing::info!(certificate = slot.name(), serial = certificate.serial, %until, "certificate issued");
         match self.export(slot, certificate).await {

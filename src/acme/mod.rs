@@ -34,6 +34,7 @@ mod problem;
 mod proof;
 mod schedule;
 mod secret;
+mod serving;
 mod slot;
 mod source;
 mod state;
@@ -43,6 +44,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use check::OwnListeners;
+pub use serving::Serving;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

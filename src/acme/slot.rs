@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use super::authority::Authority;
 use super::history::History;
 use super::plan::{Pause, Wanted};
+use super::serving::Offer;
 use super::state::Request;
 use crate::api::{LastError, Progress};
 use crate::config::{Ca, Certificate};
@@ -24,6 +25,7 @@ pub(super) struct Slot {
     pub(super) rehearsals: Vec<Option<Arc<Authority>>>,
     pub(super) wanted: Wanted,
     pub(super) history: History,
+    pub(super) offer: Offer,
     memory: Mutex<Memory>,
 }
 
@@ -55,8 +57,8 @@ impl Slot {
         names.sort();
         let directories = authorities.iter().map(|authority: &Arc<Authority>| authority.ca.directory.clone()).collect();
         let wanted = Wanted { names, directories, key_type: certificate.key_type };
-        let (history, memory) = (History::default(), Mutex::default());
-        Slot { certificate, authorities, rehearsals, wanted, history, memory }
+        let (history, offer, memory) = (History::default(), Offer::default(), Mutex::default());
+        Slot { certificate, authorities, rehearsals, wanted, history, offer, memory }
     }
 
     /// What is asked of this CA.
