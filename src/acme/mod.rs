@@ -23,6 +23,7 @@ mod delegation;
 mod export;
 mod http;
 mod issue;
+mod jws;
 mod plan;
 mod problem;
 mod proof;
