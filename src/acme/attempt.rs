@@ -122,8 +122,9 @@ impl Attempt<'_> {
             let Ok(domain) = base_domain(name) else { continue };
             let Some(zone) = self.writer.live().zones().find(domain.as_wire()).cloned() else { continue };
             for identity in session.caa_identities() {
-                if zone.permitting(&identity, account).is_some() {
-                    let permitted = self.writer.permit(zone.origin().clone(), identity, account.to_owned()).await;
+                if zone.permitting(identity, account).is_some() {
+                    let permitted =
+                        self.writer.permit(zone.origin().clone(), identity.clone(), account.to_owned()).await;
                     permitted.map_err(|error| store_failed(&error))?;
                 }
             }
@@ -164,7 +165,7 @@ impl Attempt<'_> {
 
     async fn session(&self) -> Result<Session, AttemptError> {
         let _turn = self.authority.turn.lock().await;
-        Session::open(&self.authority.ca, self.writer).await.map_err(|error| match error {
+        Session::open(self.authority, self.writer).await.map_err(|error| match error {
             SessionError::Ca(error) => ca_failed("account", &error),
             SessionError::Store(error) => store_failed(&error),
         })

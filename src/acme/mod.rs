@@ -20,6 +20,7 @@ mod ca;
 mod certificate;
 mod check;
 mod delegation;
+mod directory;
 mod export;
 mod http;
 mod issue;
@@ -85,8 +86,9 @@ pub enum IssuerError {
 impl Issuer {
     /// Takes what the configuration says. Nothing happens before [`Issuer::run`] or [`Issuer::issue`].
     pub fn new(config: &Config, writer: Writer, resolver: Resolver, own: OwnListeners) -> Result<Issuer, IssuerError> {
+        let authority = |ca: &crate::config::Ca| Authority::new(ca.clone(), config.acme.proxy.clone());
         let known: HashMap<&String, Arc<Authority>> =
-            config.cas.iter().map(|ca| (&ca.name, Arc::new(Authority::new(ca.clone())))).collect();
+            config.cas.iter().map(|ca| (&ca.name, Arc::new(authority(ca)))).collect();
         let mut slots = Vec::with_capacity(config.certificates.len());
         for certificate in &config.certificates {
             let authority = |ca: &String| {

@@ -149,7 +149,7 @@ mod tests {
     fn slot() -> Arc<Slot> {
         let names = vec!["b.test".into(), "a.test".into()];
         let certificate = Certificate::new("site".into(), names, vec!["c".into()]);
-        let authority = Authority::new(Ca::new("c".into(), "https://c/".into()));
+        let authority = Authority::new(Ca::new("c".into(), "https://c/".into()), None);
         Arc::new(Slot::new(certificate, vec![Arc::new(authority)]))
     }
 
