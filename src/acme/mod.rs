@@ -28,6 +28,7 @@ mod export;
 mod history;
 mod http;
 mod issue;
+mod jws;
 mod plan;
 mod preview;
 mod problem;
