@@ -10,10 +10,11 @@ use tokio::time::{Instant, sleep};
 
 use super::authority::Authority;
 use super::ca::{self, CaError, Session, SessionError};
-use super::certificate::{Certificate, new_key, signing_request};
+use super::certificate::Certificate;
 use super::check::OwnListeners;
 use super::delegation::{Missing, Place, base_domain, locate};
 use super::export::KEPT_VERSIONS;
+use super::key::{key_for_order, signing_request};
 use super::problem::Class;
 use super::state::{Issuance, Published, Request, Step};
 use crate::resolve::Resolver;
@@ -200,7 +201,7 @@ impl Attempt<'_> {
         }
         let key = match self.state.step.key_for(&request) {
             Some(key) => key.clone(),
-            None => new_key().map_err(|error| failed("key", error.to_string()))?,
+            None => key_for_order(request.key_type, None).await.map_err(|error| failed("key", error.to_string()))?,
         };
         self.state.step = Step::Prepared { request: request.clone(), key: key.clone() };
         self.save().await?;

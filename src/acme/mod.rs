@@ -24,6 +24,7 @@ mod delegation;
 mod export;
 mod http;
 mod issue;
+mod key;
 mod plan;
 mod problem;
 mod proof;
