@@ -11,11 +11,12 @@ use tokio::time::{Instant, sleep};
 use super::authority::Authority;
 use super::budget::Renews;
 use super::ca::{self, CaError, Session, SessionError};
-use super::certificate::{Certificate, new_key, signing_request};
+use super::certificate::Certificate;
 use super::check::OwnListeners;
 use super::delegation::{Missing, Place, base_domain, locate};
 use super::export::KEPT_VERSIONS;
 use super::history::{Event, History, What};
+use super::key::{key_for_order, signing_request};
 use super::problem::Class;
 use super::state::{Issuance, Phase, Published, Request, Step};
 use crate::resolve::Resolver;
@@ -211,7 +212,7 @@ impl Attempt<'_> {
         self.keep_to_limits().await?;
         let key = match self.state.step.key_for(&request) {
             Some(key) => key.clone(),
-            None => new_key().map_err(|error| failed("key", error.to_string()))?,
+            None => key_for_order(request.key_type, None).await.map_err(|error| failed("key", error.to_string()))?,
         };
         self.state.step = Step::Prepared { request: request.clone(), key: key.clone() };
         self.state.phase = Phase::Begun;

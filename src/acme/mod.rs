@@ -29,6 +29,7 @@ mod history;
 mod http;
 mod issue;
 mod jws;
+mod key;
 mod plan;
 mod preview;
 mod problem;
