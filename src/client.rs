@@ -239,8 +239,16 @@ impl Client {
 
     /// Orders a certificate now. Without `renew`, a valid one is left alone.
     pub async fn issue(&self, name: &str, renew: bool) -> Result<Steps, ClientError> {
-        let url = self.url(&["certificates", name, if renew { "renew" } else { "issue" }]);
-        let response = self.response(self.request(Method::POST, url)).await?;
+        self.steps(&["certificates", name, if renew { "renew" } else { "issue" }]).await
+    }
+
+    /// Runs the certificate's deploy program now.
+    pub async fn deploy(&self, name: &str) -> Result<Steps, ClientError> {
+        self.steps(&["certificates", name, "deploy"]).await
+    }
+
+    async fn steps(&self, path: &[&str]) -> Result<Steps, ClientError> {
+        let response = self.response(self.request(Method::POST, self.url(path))).await?;
         Ok(Steps { response, address: self.address, read: VecDeque::new(), ended: false })
     }
 

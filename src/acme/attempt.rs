@@ -56,6 +56,8 @@ pub(super) struct Attempt<'a> {
     pub(super) writer: &'a Writer,
     pub(super) resolver: &'a Resolver,
     pub(super) own: &'a OwnListeners,
+    /// Whether a program or a webhook is to hear of a new certificate.
+    pub(super) deploys: bool,
     pub(super) tell: &'a (dyn Fn(String) + Send + Sync),
     pub(super) state: Issuance,
 }
@@ -284,7 +286,7 @@ impl Attempt<'_> {
                 return Err(failed("verification", error.to_string()));
             }
         };
-        let state = Issuance { current: Some(version), ..Issuance::default() };
+        let state = Issuance { current: Some(version), deploys: self.deploys, ..Issuance::default() };
         let mut documents = vec![
             (Document::Certificate, key_of(self.name, version), Some(json(&certificate)?)),
             (Document::Issuance, self.name.to_owned(), Some(json(&state)?)),

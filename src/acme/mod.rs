@@ -20,17 +20,21 @@ mod ca;
 mod certificate;
 mod check;
 mod delegation;
+mod deploy;
+mod deployment;
 mod export;
 mod http;
 mod issue;
 mod plan;
 mod problem;
+mod program;
 mod proof;
 mod schedule;
 mod secret;
 mod slot;
 mod source;
 mod state;
+mod webhook;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -69,6 +73,7 @@ struct Shared {
     /// Attempts under way.
     attempts: TaskTracker,
     stopping: CancellationToken,
+    deploys: deploy::Deploys,
     /// An attempt has ended.
     ended: Notify,
 }
@@ -109,6 +114,7 @@ impl Issuer {
             orders: Semaphore::new(ORDERS),
             attempts: TaskTracker::new(),
             stopping: CancellationToken::new(),
+            deploys: deploy::Deploys::default(),
             ended: Notify::new(),
         };
         Ok(Issuer { shared: Arc::new(shared) })
@@ -144,6 +150,12 @@ impl Issuer {
         Some(lines)
     }
 
+    /// Runs the certificate's deploy program now and tells its lines; the last line is `Done` or `Failed`. `None` if
+    /// the configuration has no certificate of this name. Must be called inside the runtime.
+    pub fn deploy(&self, name: &str) -> Option<mpsc::Receiver<Progress>> {
+        self.slot(name).map(|slot| self.deploy_heard(slot))
+    }
+
     fn slot(&self, name: &str) -> Option<&Arc<Slot>> {
         self.shared.slots.iter().find(|slot| slot.name() == name)
     }
@@ -173,6 +185,7 @@ impl Issuer {
             path: certificate.as_ref().map(|_| self.path(slot)),
             next_attempt: (!running).then(|| time(due.max(now()))),
             last_error: failure.or(export_error),
+            deployment: self.deployment_status(slot).await?,
             missing_records: state.missing,
         })
     }

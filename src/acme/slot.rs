@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
 use super::authority::Authority;
+use super::deploy;
 use super::plan::{Pause, Wanted};
 use super::state::Request;
 use crate::api::{LastError, Progress};
@@ -20,6 +21,7 @@ pub(super) struct Slot {
     /// In the order in which they are tried. At least one.
     pub(super) authorities: Vec<Arc<Authority>>,
     pub(super) wanted: Wanted,
+    pub(super) deploys: deploy::Turns,
     memory: Mutex<Memory>,
 }
 
@@ -32,6 +34,8 @@ pub(super) struct Memory {
     pub(super) pause: Option<Pause>,
     /// Missing records that the log has told.
     pub(super) told_missing: Vec<String>,
+    /// Version of the certificate whose files are in use.
+    pub(super) exported: Option<u64>,
     /// The PEM files could not be written.
     pub(super) export_error: Option<LastError>,
 }
@@ -49,7 +53,7 @@ impl Slot {
         names.sort();
         let directories = authorities.iter().map(|authority| authority.ca.directory.clone()).collect();
         let wanted = Wanted { names, directories, key_type: certificate.key_type };
-        Slot { certificate, authorities, wanted, memory: Mutex::default() }
+        Slot { certificate, authorities, wanted, deploys: deploy::Turns::default(), memory: Mutex::default() }
     }
 
     /// What is asked of this CA.

@@ -398,6 +398,7 @@ fn kind_text(kind: Document) -> &'static str {
         Document::CaAccount => "ca-account",
         Document::Issuance => "issuance",
         Document::Certificate => "certificate",
+        Document::Deployment => "deployment",
         Document::RegistrationToken => "registration-token",
         Document::HttpStorage => "http-storage",
         Document::TsigKey => "tsig-key",

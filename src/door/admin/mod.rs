@@ -106,6 +106,7 @@ pub fn router(state: AdminState) -> Router {
         .routes(routes!(certificates::show))
         .routes(routes!(certificates::issue))
         .routes(routes!(certificates::renew))
+        .routes(routes!(certificates::deploy))
         .with_state(state.clone());
     let routes = openapi::documented(routes, &DOCUMENT);
     let routes =
