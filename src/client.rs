@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::api::{
-    Account, AddedLabel, Alias, ApiError, CertificateStatus, CreatedAccount, CreatedStorage, CreatedToken,
+    Account, AddedLabel, Alias, ApiError, CertificateEvent, CertificateStatus, CreatedAccount, CreatedStorage,
+    CreatedToken,
 };
 use crate::api::{
     NewAccount, NewAlias, NewAllowFrom, NewCredential, NewLabel, NewStorage, NewToken, NewTsigKey, Progress,
@@ -245,6 +246,16 @@ impl Client {
     /// Runs the certificate's deploy program now.
     pub async fn deploy(&self, name: &str) -> Result<Steps, ClientError> {
         self.steps(&["certificates", name, "deploy"]).await
+    }
+
+    /// What an order would meet; nothing is ordered.
+    pub async fn preview(&self, name: &str) -> Result<Steps, ClientError> {
+        self.steps(&["certificates", name, "preview"]).await
+    }
+
+    /// What has happened to a certificate, the oldest first.
+    pub async fn certificate_history(&self, name: &str) -> Result<Vec<CertificateEvent>, ClientError> {
+        self.fetch(&["certificates", name, "history"]).await
     }
 
     async fn steps(&self, path: &[&str]) -> Result<Steps, ClientError> {

@@ -16,6 +16,7 @@ use super::slot::Slot;
 use super::webhook::{self, Event, Kind};
 use super::{Issuer, time};
 use crate::api::{DeploymentStatus, LastError, Progress};
+use crate::config::Proxy;
 use crate::store::{Document, StoreError, UpdateError, now};
 use crate::zone::Timestamp;
 
@@ -39,13 +40,13 @@ pub(super) struct Deploys {
     sender: webhook::Sender,
 }
 
-impl Default for Deploys {
-    fn default() -> Deploys {
+impl Deploys {
+    pub(super) fn new(proxy: Option<Proxy>) -> Deploys {
         Deploys {
             changed: Notify::new(),
             programs: Semaphore::new(PROGRAMS),
             events: Semaphore::new(EVENTS),
-            sender: webhook::Sender::default(),
+            sender: webhook::Sender::new(proxy),
         }
     }
 }

@@ -4,28 +4,29 @@
 //! event that is sent twice has the same `id`.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::header::{CONTENT_TYPE, USER_AGENT};
+use ::http::uri::InvalidUri;
+use ::http::{Request, StatusCode, Uri};
 use aws_lc_rs::hmac;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, USER_AGENT};
-use http::{Request, StatusCode, Uri};
 use http_body_util::Full;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use rustls::crypto::CryptoProvider;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
+use super::http::{self, Connector, NoClient};
 use super::source::{self, NoSecret};
-use crate::config::Webhook;
+use crate::config::{Proxy, Webhook};
 use crate::zone::Timestamp;
 
 /// From connecting to the status of the answer.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// A connection that is not used is closed.
+const IDLE: Duration = Duration::from_secs(60);
 const AGENT: &str = concat!("acmezone/", env!("CARGO_PKG_VERSION"));
 const SIGNATURE: &str = "x-acmezone-signature";
 
@@ -66,8 +67,8 @@ pub(super) enum Undelivered {
     Secret(#[from] NoSecret),
     #[error("the webhook's URL cannot be used: {0}")]
     Url(String),
-    #[error("cannot set up TLS: {0}")]
-    Tls(String),
+    #[error("{0}")]
+    Client(#[from] NoClient),
     #[error("the event cannot be written as JSON: {0}")]
     Json(String),
     #[error("the webhook at {host} cannot be reached: {reason}")]
@@ -78,11 +79,15 @@ pub(super) enum Undelivered {
     Status { host: String, status: StatusCode },
 }
 
-type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type HttpClient = Client<HttpsConnector<Connector>, Full<Bytes>>;
 
-/// Sends events. The connections are made when the first event is sent.
-#[derive(Default)]
-pub(super) struct Sender(OnceCell<HttpClient>);
+/// Sends events. Its clients are made when the first event is sent.
+pub(super) struct Sender {
+    proxy: Option<Proxy>,
+    encrypted: OnceCell<HttpClient>,
+    /// For this machine: no proxy reaches it.
+    local: OnceCell<HttpClient>,
+}
 
 impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,11 +96,20 @@ impl fmt::Debug for Sender {
 }
 
 impl Sender {
+    /// `https` goes through the proxy, if there is one.
+    pub(super) fn new(proxy: Option<Proxy>) -> Sender {
+        Sender { proxy, encrypted: OnceCell::new(), local: OnceCell::new() }
+    }
+
     /// Sends the event once; any 2xx takes it. `now` is in the signature.
     pub(super) async fn send(&self, webhook: &Webhook, event: &Event, now: Timestamp) -> Result<(), Undelivered> {
         let secret = source::read(&webhook.secret)?;
         let (url, host) = address(&webhook.url)?;
-        let client = self.0.get_or_try_init(|| async { client() }).await?;
+        let (cell, proxy) = match url.scheme_str() {
+            Some("https") => (&self.encrypted, self.proxy.as_ref()),
+            _ => (&self.local, None),
+        };
+        let client = cell.get_or_try_init(|| async { client(proxy) }).await?;
         let body = serde_json::to_string(event).map_err(|error| Undelivered::Json(error.to_string()))?;
         let request = Request::post(url)
             .header(USER_AGENT, AGENT)
@@ -126,10 +140,11 @@ fn signature(secret: &str, now: Timestamp, body: &str) -> String {
 
 /// The URL and its host and port, which errors name: path and query may hold what is secret.
 fn address(url: &str) -> Result<(Uri, String), Undelivered> {
-    let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| Undelivered::Url(error.to_string()))?;
+    let uri: Uri = url.parse().map_err(|error: InvalidUri| Undelivered::Url(error.to_string()))?;
     let host = uri.host().ok_or_else(|| Undelivered::Url("it has no host".into()))?;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = bare == "localhost" || bare.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+    let is_loopback = bare.eq_ignore_ascii_case("localhost")
+        || bare.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
     match uri.scheme_str() {
         Some("https") => {}
         Some("http") if is_loopback => {}
@@ -140,26 +155,14 @@ fn address(url: &str) -> Result<(Uri, String), Undelivered> {
 }
 
 /// Trusts the roots of the system.
-fn client() -> Result<HttpClient, Undelivered> {
-    let tls = |error: rustls::Error| Undelivered::Tls(error.to_string());
-    let provider = CryptoProvider::get_default()
-        .cloned()
-        .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-    let verifier = rustls_platform_verifier::Verifier::new(provider.clone()).map_err(tls)?;
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(tls)?
-        // Not less strict than the default: it is the system's own way to verify.
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+fn client(proxy: Option<&Proxy>) -> Result<HttpClient, NoClient> {
     let connector = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_tls_config(config)
+        .with_tls_config(http::tls(Vec::new())?)
         .https_or_http()
         .enable_http1()
         .enable_http2()
-        .build();
-    Ok(Client::builder(TokioExecutor::new()).build(connector))
+        .wrap_connector(Connector::new(proxy)?);
+    Ok(Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector))
 }
 
 /// The cause that says what happened.

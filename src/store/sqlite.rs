@@ -399,6 +399,8 @@ fn kind_text(kind: Document) -> &'static str {
         Document::Issuance => "issuance",
         Document::Certificate => "certificate",
         Document::Deployment => "deployment",
+        Document::CaLedger => "ca-ledger",
+        Document::History => "history",
         Document::RegistrationToken => "registration-token",
         Document::HttpStorage => "http-storage",
         Document::TsigKey => "tsig-key",
