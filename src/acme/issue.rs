@@ -126,6 +126,7 @@ impl Issuer {
             at: pause.from,
             step: failure.step.to_owned(),
             message: failure.message,
+            explanation: failure.explanation,
             failures: failures.saturating_add(1),
             backed_off,
             next_attempt: pause.until,
@@ -136,7 +137,15 @@ impl Issuer {
         if known {
             tracing::info!(certificate = slot.name(), failures = failed.failures, %next, "failed as before");
         } else {
-            tracing::warn!(certificate = slot.name(), step = failed.step, error = failed.message, %next, "no certificate");
+            let explanation = failed.explanation.as_deref().unwrap_or_default();
+            tracing::warn!(
+                certificate = slot.name(),
+                step = failed.step,
+                error = failed.message,
+                explanation,
+                %next,
+                "no certificate"
+            );
         }
         state.missing.clear();
         state.failure = Some(failed);

@@ -21,6 +21,7 @@ mod certificate;
 mod check;
 mod delegation;
 mod directory;
+mod explanation;
 mod export;
 mod http;
 mod issue;
@@ -162,6 +163,7 @@ impl Issuer {
             at: time(failure.at),
             step: failure.step.clone(),
             message: failure.message.clone(),
+            explanation: failure.explanation.clone(),
             failures: failure.failures,
         });
         Ok(CertificateStatus {

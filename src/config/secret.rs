@@ -10,9 +10,9 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
-use super::SecretSource;
 use super::read::{Complaint, Reader, Table, text_of};
 use super::value::{relative, unreadable};
+use super::{Eab, SecretSource};
 
 /// base64url (RFC 4648 section 5), with padding or without.
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(
@@ -34,6 +34,13 @@ impl SecretSource {
             "" => Err(format!("{self} is empty")),
             text => Ok(Zeroizing::new(text.to_owned())),
         }
+    }
+}
+
+impl Eab {
+    /// The octets of the HMAC key. The error says what is wrong, and has nothing of the key.
+    pub fn octets(&self) -> Result<Zeroizing<Vec<u8>>, String> {
+        hmac_key(&self.hmac_key.read()?).map_err(|why| format!("what is in {} {why}", self.hmac_key))
     }
 }
 
