@@ -26,6 +26,7 @@ mod delegation;
 mod deploy;
 mod deployment;
 mod directory;
+mod explanation;
 mod export;
 mod history;
 mod http;
@@ -193,6 +194,7 @@ impl Issuer {
             at: time(failure.at),
             step: failure.step.clone(),
             message: failure.message.clone(),
+            explanation: failure.explanation.clone(),
             failures: failure.failures,
         });
         Ok(CertificateStatus {
