@@ -45,7 +45,7 @@ pub(super) struct Failure {
     /// Whether the CA was asked for something, so that the next attempt has to wait longer and longer.
     pub(super) backs_off: bool,
     pub(super) class: Class,
-    unknown_account: bool,
+    pub(super) unknown_account: bool,
 }
 
 /// What an attempt works with, and how far it has come.
@@ -75,7 +75,7 @@ impl Attempt<'_> {
     }
 
     async fn run_with_account(&mut self) -> Result<Certificate, AttemptError> {
-        let mut places = None;
+        let (mut places, mut is_allowed) = (None, false);
         if self.state.step.order_for(self.request).is_none() {
             self.give_up_order().await?;
             places = Some(self.locate().await?);
@@ -88,6 +88,8 @@ impl Attempt<'_> {
                 if places.is_none() {
                     places = Some(self.locate().await?);
                 }
+                self.check_caa(&session).await?;
+                is_allowed = true;
                 self.new_order(&session).await?
             }
         };
@@ -100,6 +102,10 @@ impl Attempt<'_> {
                 OrderStatus::Pending => {
                     if places.is_none() {
                         places = Some(self.locate().await?);
+                    }
+                    if !is_allowed {
+                        self.check_caa(&session).await?;
+                        is_allowed = true;
                     }
                     self.prove(&session, &mut order, places.as_deref().unwrap_or_default()).await?;
                 }

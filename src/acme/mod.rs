@@ -17,6 +17,7 @@
 mod attempt;
 mod authority;
 mod ca;
+mod caa;
 mod certificate;
 mod check;
 mod delegation;
