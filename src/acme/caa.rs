@@ -17,6 +17,8 @@ use crate::config::Challenge;
 use crate::resolve::{Answer, Caa, ResolveError, Resolver};
 use crate::zone::Name;
 
+/// What a failure of this check is called.
+pub(super) const STEP: &str = "CAA";
 /// Questions that are put at the same time.
 const AT_ONCE: usize = 16;
 /// How long a resolver may have what CAA was before we changed it: a little more than its TTL in zones that we make.
@@ -62,7 +64,7 @@ impl Attempt<'_> {
             return Ok(());
         }
         let method = method(self.request.challenge);
-        let issuer = Issuer { identities: &identities, account: session.account.id(), method };
+        let issuer = Issuer { identities, account: session.account.id(), method };
         let mut refused = self.refusals(issuer).await?;
         // We may have changed them just now, see `permit`.
         let is_ours = |(_, refusal): &(String, Refusal)| {
@@ -78,21 +80,21 @@ impl Attempt<'_> {
         self.withdraw().await?;
         let message = words(&self.authority.ca.name, &refused, issuer);
         // Somebody has to change a record, or another CA is allowed.
-        Err(AttemptError::Failed(Failure { class: Class::Elsewhere, backs_off: false, ..failure("CAA", message) }))
+        Err(AttemptError::Failed(Failure { class: Class::Elsewhere, backs_off: false, ..failure(STEP, message) }))
     }
 
     /// The names that the CA may not issue for.
     async fn refusals(&self, issuer: Issuer<'_>) -> Result<Vec<(String, Refusal)>, AttemptError> {
         let mut domains = Vec::new();
         for name in &self.request.names {
-            domains.push((name, base_domain(name).map_err(|error| failed("CAA", error.to_string()))?));
+            domains.push((name, base_domain(name).map_err(|error| failed(STEP, error.to_string()))?));
         }
         let answers = look_up(domains.iter().map(|(_, domain)| domain), self.resolver).await;
         let mut refused = Vec::new();
         for (name, domain) in &domains {
             let records = relevant(domain, &answers).map_err(|error| {
                 let message = format!("{error}; no CA issues for {name} while that is so (RFC 8659 section 3)");
-                AttemptError::Failed(Failure { backs_off: false, ..failure("CAA", message) })
+                AttemptError::Failed(Failure { backs_off: false, ..failure(STEP, message) })
             })?;
             if let Err(refusal) = permits(records, name.starts_with("*."), issuer) {
                 refused.push(((*name).clone(), refusal));
