@@ -89,7 +89,7 @@ impl Attempt<'_> {
     }
 
     async fn run_with_account(&mut self) -> Result<Certificate, AttemptError> {
-        let mut places = None;
+        let (mut places, mut is_allowed) = (None, false);
         if self.state.step.order_for(self.request).is_none() {
             self.give_up_order().await?;
             places = Some(self.locate().await?);
@@ -102,6 +102,8 @@ impl Attempt<'_> {
                 if places.is_none() {
                     places = Some(self.locate().await?);
                 }
+                self.check_caa(&session).await?;
+                is_allowed = true;
                 self.new_order(&session).await?
             }
         };
@@ -114,6 +116,10 @@ impl Attempt<'_> {
                 OrderStatus::Pending => {
                     if places.is_none() {
                         places = Some(self.locate().await?);
+                    }
+                    if !is_allowed {
+                        self.check_caa(&session).await?;
+                        is_allowed = true;
                     }
                     self.prove(&session, &mut order, places.as_deref().unwrap_or_default()).await?;
                 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::attempt::{Attempt, AttemptError, Failure, failure, save};
 use super::authority::Authority;
+use super::caa;
 use super::certificate::Certificate;
 use super::delegation::Missing;
 use super::history::{Event, What};
@@ -109,7 +110,8 @@ impl Issuer {
             slot.tell(format!("trying the order at {} first", rehearsal.ca.name));
             match self.try_at(slot, rehearsal, true, state, current, asked).await {
                 Ok(_) => slot.tell(format!("{} would have issued the certificate", rehearsal.ca.name)),
-                Err(AttemptError::Failed(failure)) if failure.is_the_cas_fault => {
+                // CAA may be for the account at the other CA alone.
+                Err(AttemptError::Failed(failure)) if failure.is_the_cas_fault || failure.step == caa::STEP => {
                     slot.tell(format!("{}: {}; going on without", rehearsal.ca.name, failure.message));
                 }
                 Err(AttemptError::Failed(failure)) => {

@@ -19,6 +19,7 @@ mod authority;
 mod breaker;
 mod budget;
 mod ca;
+mod caa;
 mod certificate;
 mod chain;
 mod check;
