@@ -358,6 +358,23 @@ pub struct CertificateStatus {
     pub missing_records: Vec<String>,
 }
 
+/// Something that happened to a certificate.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CertificateEvent {
+    pub at: jiff::Timestamp,
+    /// `issued`, `failed`, `revoked`, `deployed`, `deploy-failed`, …
+    pub event: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// Hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<jiff::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CertificateState {

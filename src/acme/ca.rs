@@ -1,8 +1,12 @@
 //! An account at a CA, and the CA's errors in its own words.
 
+use std::sync::Arc;
+
 use instant_acme::{Account, AccountCredentials, NewAccount, Problem};
 use serde::{Deserialize, Serialize};
 
+use super::authority::{Authority, NoDirectory};
+use super::directory::Directory;
 use super::http::{Http, HttpError, NoClient};
 use super::problem::Class;
 use crate::config::Ca;
@@ -20,6 +24,7 @@ struct Kept {
 /// A conversation with a CA as the holder of an account.
 pub(super) struct Session {
     pub(super) account: Account,
+    pub(super) directory: Arc<Directory>,
     http: Http,
 }
 
@@ -29,8 +34,8 @@ pub(super) enum CaError {
     /// A problem document (RFC 8555 section 6.7).
     #[error("{words}")]
     Refused { kind: String, status: Option<u16>, words: String, retry_at: Option<Timestamp> },
-    #[error("{error}")]
-    Http { error: HttpError, retry_at: Option<Timestamp> },
+    #[error(transparent)]
+    Http(#[from] HttpError),
     #[error("the CA's answer from {url} is not what ACME says: {reason}")]
     Protocol { url: String, reason: String },
     #[error(transparent)]
@@ -51,10 +56,12 @@ pub(super) enum SessionError {
 }
 
 impl Session {
-    /// Loads the account kept for the CA, or makes one and keeps it before it is used. The CA's directory is read anew
-    /// each time. Callers take turns, so that no CA gets two accounts.
-    pub(super) async fn open(ca: &Ca, writer: &Writer) -> Result<Session, SessionError> {
-        let http = Http::new(ca.root.as_deref()).map_err(CaError::from)?;
+    /// Loads the account kept for the CA, or makes one and keeps it before it is used. Callers take turns, so that no
+    /// CA gets two accounts.
+    pub(super) async fn open(authority: &Authority, writer: &Writer) -> Result<Session, SessionError> {
+        let ca = &authority.ca;
+        let http = authority.http().map_err(CaError::from)?;
+        let directory = authority.directory(&http).await.map_err(CaError::from)?;
         let contact = ca.contact.clone();
         let builder = Account::builder_with_http(Box::new(http.clone()));
         match kept(ca, writer).await? {
@@ -62,7 +69,7 @@ impl Session {
                 let Kept { contact: known, credentials, created } = kept;
                 let again = copy(&credentials).map_err(|reason| protocol(&ca.directory, reason))?;
                 let account = builder.from_credentials(credentials).await.map_err(|error| told(error, &http))?;
-                let session = Session { account, http };
+                let session = Session { account, directory, http };
                 if known != contact && session.tell_contact(&ca.name, &contact).await {
                     keep(ca, writer, Kept { contact, credentials: again, created }).await?;
                 }
@@ -76,7 +83,7 @@ impl Session {
                 let (account, credentials) = created.map_err(|error| told(error, &http))?;
                 tracing::info!(ca = %ca.name, account = account.id(), "made an account at the CA");
                 keep(ca, writer, Kept { contact, credentials, created: now() }).await?;
-                Ok(Session { account, http })
+                Ok(Session { account, directory, http })
             }
         }
     }
@@ -95,17 +102,16 @@ impl Session {
 
     /// Whether the CA can be asked for this profile.
     pub(super) fn check_profile(&self, wanted: &str) -> Result<(), CaError> {
-        let offered: Vec<String> = self.account.profiles().map(|profile| profile.name.to_owned()).collect();
-        if offered.iter().any(|name| name == wanted) {
+        let profiles = &self.directory.meta.profiles;
+        if profiles.contains_key(wanted) {
             return Ok(());
         }
-        Err(CaError::NoProfile { wanted: wanted.to_owned(), offered })
+        Err(CaError::NoProfile { wanted: wanted.to_owned(), offered: profiles.keys().cloned().collect() })
     }
 
-    /// The names that the CA takes for its own in CAA records (RFC 8555 section 7.1.1). Only those that fit into one.
-    pub(super) fn caa_identities(&self) -> Vec<String> {
-        let is_host = |name: &String| crate::zone::Name::parse(name).is_ok() && !name.contains([';', '"', ' ', '\\']);
-        self.http.caa_identities().into_iter().filter(is_host).collect()
+    /// The names that the CA takes for its own in CAA records (RFC 8555 section 7.1.1).
+    pub(super) fn caa_identities(&self) -> &[String] {
+        &self.directory.meta.caa_identities
     }
 
     /// The error with what the last answer said beside it.
@@ -140,6 +146,20 @@ async fn keep(ca: &Ca, writer: &Writer, kept: Kept) -> Result<(), SessionError> 
     Ok(writer.put_documents(vec![(Document::CaAccount, key_of(ca), Some(text))]).await?)
 }
 
+/// The URL of our account at the CA, if there is one.
+pub(super) async fn account_url(ca: &Ca, writer: &Writer) -> Result<Option<String>, UpdateError> {
+    #[derive(Deserialize)]
+    struct Credentials {
+        id: String,
+    }
+    #[derive(Deserialize)]
+    struct Kept {
+        credentials: Credentials,
+    }
+    let Some(text) = writer.document(Document::CaAccount, &key_of(ca)).await? else { return Ok(None) };
+    Ok(serde_json::from_str::<Kept>(&text).ok().map(|kept| kept.credentials.id))
+}
+
 /// Forgets an account that the CA does not know any more.
 pub(super) async fn forget(ca: &Ca, writer: &Writer) -> Result<(), UpdateError> {
     writer.put_documents(vec![(Document::CaAccount, key_of(ca), None)]).await
@@ -160,13 +180,19 @@ fn told(error: instant_acme::Error, http: &Http) -> CaError {
     match error {
         instant_acme::Error::Api(problem) => CaError::refused(&problem, last.retry_at),
         instant_acme::Error::Other(other) => match other.downcast::<HttpError>() {
-            Ok(error) => {
-                let retry_at = last.retry_at.filter(|_| matches!(*error, HttpError::Status { .. }));
-                CaError::Http { error: *error, retry_at }
-            }
+            Ok(error) => CaError::Http(*error),
             Err(other) => protocol(&last.url, other.to_string()),
         },
         other => protocol(&last.url, other.to_string()),
+    }
+}
+
+impl From<NoDirectory> for CaError {
+    fn from(error: NoDirectory) -> CaError {
+        match error {
+            NoDirectory::Http(error) => CaError::Http(error),
+            NoDirectory::Bad { url, error } => protocol(&url, error.to_string()),
+        }
     }
 }
 
@@ -179,16 +205,25 @@ impl CaError {
 
     pub(super) fn class(&self) -> Class {
         match self {
-            CaError::Http { .. } | CaError::Protocol { .. } | CaError::NoClient(_) => Class::Elsewhere,
+            CaError::Http(_) | CaError::Protocol { .. } | CaError::NoClient(_) => Class::Elsewhere,
             _ if self.is_final() => Class::Elsewhere,
             _ => Class::Later,
+        }
+    }
+
+    /// Whether something is wrong with the CA itself, or on the way to it.
+    pub(super) fn is_outage(&self) -> bool {
+        match self {
+            CaError::Http { .. } | CaError::Protocol { .. } => true,
+            CaError::Refused { status, .. } => status.is_some_and(|status| status >= 500),
+            _ => false,
         }
     }
 
     /// When the CA wants us to come back, if it said.
     pub(super) fn retry_at(&self) -> Option<Timestamp> {
         match self {
-            CaError::Refused { retry_at, .. } | CaError::Http { retry_at, .. } => *retry_at,
+            CaError::Refused { retry_at, .. } | CaError::Http(HttpError::Status { retry_at, .. }) => *retry_at,
             _ => None,
         }
     }

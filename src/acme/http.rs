@@ -1,34 +1,49 @@
 //! How the ACME client speaks HTTP: with deadlines, a limit for answers, and errors that name status and words.
 //!
-//! instant-acme has no deadline and reads every error as an ACME problem document; a load balancer's HTML page would
-//! become a JSON syntax error. Here such an answer is an error of its own, and `Retry-After` is remembered.
+//! instant-acme has no deadline, reads every error as an ACME problem document, and forgets headers. Here an answer that
+//! is no ACME is an error of its own, and what the last answer said is remembered: status, `Retry-After`, links, body.
+//!
+//! Each CA has one [`Pool`] of connections; each attempt takes a conversation, [`Http`], from it.
 
 use std::error::Error as _;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::header::{RETRY_AFTER, USER_AGENT};
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::header::{LINK, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio::net::TcpStream;
+use tower::{BoxError, Service};
+use zeroize::Zeroizing;
 
+use crate::config::Proxy;
 use crate::store::now;
 use crate::zone::Timestamp;
 
 /// For a whole request, connecting included.
 const DEADLINE: Duration = Duration::from_secs(30);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// A connection that says nothing during a request is asked whether it is alive after this long, and closed after as
+/// long again: before [`DEADLINE`], so that the next request has a new one.
+const PING: Duration = Duration::from_secs(10);
+/// A connection that is not used is closed.
+const IDLE: Duration = Duration::from_secs(60);
 /// Octets of an answer.
 const BODY_LIMIT: usize = 1024 * 1024;
 /// Characters of an answer that are shown in an error.
@@ -44,8 +59,9 @@ pub(super) enum HttpError {
     TooSlow { url: String, deadline: Duration },
     #[error("the CA's answer from {url} cannot be read: {reason}")]
     Body { url: String, reason: String },
+    /// An answer that is no success, and no problem document where instant-acme reads one.
     #[error("the CA answered {status} at {url}: {body}")]
-    Status { url: String, status: StatusCode, body: String },
+    Status { url: String, status: StatusCode, body: String, retry_at: Option<Timestamp> },
 }
 
 /// Why there is no HTTP client for a CA.
@@ -55,40 +71,55 @@ pub(super) enum NoClient {
     Root { path: PathBuf, reason: String },
     #[error("cannot set up TLS: {0}")]
     Tls(String),
+    #[error("the URL of the proxy, `{url}`, cannot be used: {reason}")]
+    Proxy { url: String, reason: String },
 }
 
-/// What the last answer was like.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Last {
+/// An answer, as far as somebody may ask for it afterwards. Nothing in it is secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Answer {
     pub(super) url: String,
+    pub(super) status: StatusCode,
     /// The moment that `Retry-After` names.
     pub(super) retry_at: Option<Timestamp>,
+    pub(super) location: Option<String>,
+    pub(super) links: Vec<Link>,
+    pub(super) body: Bytes,
 }
 
-/// The HTTP client of one attempt. Clones share what they remember.
-#[derive(Clone)]
+/// A `Link` header (RFC 8288).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    /// In lower case.
+    pub(super) rel: String,
+    pub(super) url: String,
+}
+
+/// The connections to one CA. Clones share them.
+#[derive(Clone, Debug)]
+pub(super) struct Pool {
+    client: Client<HttpsConnector<Connector>, BodyWrapper<Bytes>>,
+}
+
+/// One conversation with a CA. Clones share what it remembers.
+#[derive(Clone, Debug)]
 pub(super) struct Http {
-    client: Client<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>,
+    pool: Pool,
     deadline: Duration,
-    last: Arc<Mutex<Last>>,
-    caa_identities: Arc<Mutex<Vec<String>>>,
+    memory: Arc<Mutex<Memory>>,
 }
 
-/// What a directory says beyond what instant-acme reads (RFC 8555 section 7.1.1).
-#[derive(serde::Deserialize)]
-struct Directory {
-    meta: DirectoryMeta,
+#[derive(Debug, Default)]
+struct Memory {
+    last: Answer,
+    /// What a GET of this URL is answered without asking the CA.
+    known: Option<(String, Bytes)>,
 }
 
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct DirectoryMeta {
-    caa_identities: Vec<String>,
-}
-
-impl Http {
-    /// A client that trusts the roots of the system and those in the file `root`.
-    pub(super) fn new(root: Option<&Path>) -> Result<Http, NoClient> {
+impl Pool {
+    /// Connections that trust the roots of the system, which are read now, and those in the file `root`; through the
+    /// proxy if there is one.
+    pub(super) fn new(root: Option<&Path>, proxy: Option<&Proxy>) -> Result<Pool, NoClient> {
         let tls = |error: rustls::Error| NoClient::Tls(error.to_string());
         let provider = CryptoProvider::get_default()
             .cloned()
@@ -103,27 +134,188 @@ impl Http {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_connect_timeout(Some(CONNECT_DEADLINE));
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(config)
             .https_only()
             .enable_http1()
             .enable_http2()
-            .wrap_connector(connector);
-        let client = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Http { client, deadline: DEADLINE, last: Arc::default(), caa_identities: Arc::default() })
+            .wrap_connector(Connector::new(proxy)?);
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .http2_keep_alive_interval(PING)
+            .http2_keep_alive_timeout(PING)
+            .build(connector);
+        Ok(Pool { client })
+    }
+
+    /// A new conversation.
+    pub(super) fn conversation(&self) -> Http {
+        Http { pool: self.clone(), deadline: DEADLINE, memory: Arc::default() }
+    }
+}
+
+/// Makes TCP connections, directly or through a proxy.
+#[derive(Clone, Debug)]
+enum Connector {
+    Direct(HttpConnector),
+    Tunnel(Tunnel<HttpConnector>),
+}
+
+impl Connector {
+    fn new(proxy: Option<&Proxy>) -> Result<Connector, NoClient> {
+        let mut direct = HttpConnector::new();
+        direct.enforce_http(false);
+        direct.set_connect_timeout(Some(CONNECT_DEADLINE));
+        let Some(Proxy { url, credentials }) = proxy else { return Ok(Connector::Direct(direct)) };
+        let bad = |reason: String| NoClient::Proxy { url: url.clone(), reason };
+        let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| bad(error.to_string()))?;
+        if uri.scheme_str() != Some("http") || uri.host().is_none() {
+            return Err(bad("it must be http://host:port".into()));
+        }
+        let mut tunnel = Tunnel::new(uri, direct);
+        if let Some((user, password)) = credentials {
+            let both = Zeroizing::new(format!("{user}:{}", password.as_str()));
+            let basic = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(both.as_bytes())));
+            tunnel = tunnel.with_auth(HeaderValue::from_str(&basic).map_err(|error| bad(error.to_string()))?);
+        }
+        Ok(Connector::Tunnel(tunnel))
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        match self {
+            Connector::Direct(direct) => direct.poll_ready(context).map_err(Into::into),
+            Connector::Tunnel(tunnel) => tunnel.poll_ready(context).map_err(Into::into),
+        }
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        match self {
+            Connector::Direct(direct) => {
+                let connecting = direct.call(to);
+                Box::pin(async { Ok(connecting.await?) })
+            }
+            Connector::Tunnel(tunnel) => {
+                let connecting = tunnel.call(to);
+                Box::pin(async { Ok(connecting.await?) })
+            }
+        }
+    }
+}
+
+impl Http {
+    /// The same conversation, with less patience.
+    pub(super) fn with_deadline(self, deadline: Duration) -> Http {
+        Http { deadline, ..self }
+    }
+
+    /// Fetches what needs no account: a directory, renewal information. Every answer but a success is an error.
+    pub(super) async fn get(&self, url: &str) -> Result<Answer, HttpError> {
+        let unreachable = |error: http::Error| HttpError::Unreachable { url: url.into(), reason: error.to_string() };
+        let request = Request::get(url).body(BodyWrapper::default()).map_err(unreachable)?;
+        let (_, answer) = self.exchange(request).await?;
+        if answer.status.is_success() { Ok(answer) } else { Err(answer.into_error()) }
     }
 
     /// The last answer that came in.
-    pub(super) fn last(&self) -> Last {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn last(&self) -> Answer {
+        self.memory().last.clone()
     }
 
-    /// The names that the CA takes for its own in CAA records, as its directory said last.
-    pub(super) fn caa_identities(&self) -> Vec<String> {
-        self.caa_identities.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Lets this conversation take the answer to a GET of this URL as known.
+    pub(super) fn know(&self, url: String, body: Bytes) {
+        self.memory().known = Some((url, body));
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks, and remembers the answer, whatever its status is.
+    async fn exchange(
+        &self,
+        mut request: Request<BodyWrapper<Bytes>>,
+    ) -> Result<(http::response::Parts, Answer), HttpError> {
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        let url = request.uri().to_string();
+        // The answer before this one says nothing about a request that gets none.
+        self.memory().last = Answer { url: url.clone(), ..Answer::default() };
+        let exchange = async {
+            let response = self.pool.client.request(request).await.map_err(|error| HttpError::Unreachable {
+                url: url.clone(),
+                reason: error.source().map_or_else(|| error.to_string(), causes),
+            })?;
+            let (parts, body) = response.into_parts();
+            let body = Limited::new(body, BODY_LIMIT).collect().await;
+            let body = body.map_err(|error| HttpError::Body { url: url.clone(), reason: error.to_string() })?;
+            Ok((parts, body.to_bytes()))
+        };
+        let (parts, body) = match tokio::time::timeout(self.deadline, exchange).await {
+            Ok(exchanged) => exchanged?,
+            Err(_) => return Err(HttpError::TooSlow { url, deadline: self.deadline }),
+        };
+        let answer = Answer::new(&url, parts.status, &parts.headers, body, now());
+        self.memory().last = answer.clone();
+        Ok((parts, answer))
+    }
+}
+
+impl HttpClient for Http {
+    fn request(
+        &self,
+        request: Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+        let http = self.clone();
+        Box::pin(async move {
+            let method = request.method().clone();
+            if method == Method::GET
+                && let Some((url, body)) = &http.memory().known
+                && request.uri() == url.as_str()
+            {
+                let (parts, ()) = Response::new(()).into_parts();
+                return Ok(BytesResponse { parts, body: Box::new(body.clone()) });
+            }
+            let (parts, answer) = http.exchange(request).await.map_err(|error| Error::Other(Box::new(error)))?;
+            // instant-acme reads problem documents in answers to signed requests, and nowhere else.
+            let is_understood = method == Method::POST && is_problem(&answer.body);
+            if !answer.status.is_success() && !is_understood {
+                return Err(Error::Other(Box::new(answer.into_error())));
+            }
+            Ok(BytesResponse { parts, body: Box::new(answer.body) })
+        })
+    }
+}
+
+impl Answer {
+    fn new(url: &str, status: StatusCode, headers: &HeaderMap, body: Bytes, now: Timestamp) -> Answer {
+        let text = |value: &HeaderValue| value.to_str().map(str::to_owned).ok();
+        let links = headers.get_all(LINK).iter().filter_map(text).flat_map(|value| links(&value));
+        let absolute = |to: &str| absolute(url, to);
+        Answer {
+            url: url.to_owned(),
+            status,
+            retry_at: headers.get(RETRY_AFTER).and_then(text).and_then(|value| retry_at(&value, now)),
+            location: headers.get(LOCATION).and_then(text).map(|to| absolute(&to)),
+            links: links.map(|link| Link { url: absolute(&link.url), ..link }).collect(),
+            body,
+        }
+    }
+
+    /// The URLs of the links with this relation.
+    pub(super) fn linked<'a>(&'a self, rel: &'a str) -> impl Iterator<Item = &'a str> {
+        self.links.iter().filter(move |link| link.rel == rel).map(|link| link.url.as_str())
+    }
+
+    fn into_error(self) -> HttpError {
+        let body = shown(&self.body);
+        HttpError::Status { url: self.url, status: self.status, body, retry_at: self.retry_at }
     }
 }
 
@@ -132,51 +324,6 @@ fn read_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, NoClient> {
     let roots: Vec<_> =
         CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| failed(error.to_string()))?;
     if roots.is_empty() { Err(failed("there is no certificate in it".into())) } else { Ok(roots) }
-}
-
-impl HttpClient for Http {
-    fn request(
-        &self,
-        mut request: Request<BodyWrapper<Bytes>>,
-    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
-        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        let url = request.uri().to_string();
-        let method = request.method().clone();
-        let response = self.client.request(request);
-        let (last, deadline) = (self.last.clone(), self.deadline);
-        let caa_identities = self.caa_identities.clone();
-        Box::pin(async move {
-            let exchange = async {
-                let response = response.await.map_err(|error| HttpError::Unreachable {
-                    url: url.clone(),
-                    reason: error.source().map_or_else(|| error.to_string(), causes),
-                })?;
-                let (parts, body) = response.into_parts();
-                let body = Limited::new(body, BODY_LIMIT).collect().await;
-                let body = body.map_err(|error| HttpError::Body { url: url.clone(), reason: error.to_string() })?;
-                Ok((parts, body.to_bytes()))
-            };
-            let (parts, body) = match tokio::time::timeout(deadline, exchange).await {
-                Ok(exchanged) => exchanged.map_err(|error: HttpError| Error::Other(Box::new(error)))?,
-                Err(_) => return Err(Error::Other(Box::new(HttpError::TooSlow { url, deadline }))),
-            };
-            let retry_after = parts.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-            *last.lock().unwrap_or_else(PoisonError::into_inner) =
-                Last { url: url.clone(), retry_at: retry_after.and_then(|value| retry_at(value, now())) };
-            // instant-acme reads problem documents in answers to signed requests, and nowhere else.
-            let is_understood = method == Method::POST && is_problem(&body);
-            if !parts.status.is_success() && !is_understood {
-                let error = HttpError::Status { url, status: parts.status, body: shown(&body) };
-                return Err(Error::Other(Box::new(error)));
-            }
-            if let Some(directory) =
-                (method == Method::GET).then(|| serde_json::from_slice::<Directory>(&body).ok()).flatten()
-            {
-                *caa_identities.lock().unwrap_or_else(PoisonError::into_inner) = directory.meta.caa_identities;
-            }
-            Ok(BytesResponse { parts, body: Box::new(body) })
-        })
-    }
 }
 
 /// Whether an answer can be read as a problem document (RFC 7807).
@@ -205,6 +352,49 @@ fn retry_at(value: &str, now: Timestamp) -> Option<Timestamp> {
     u64::try_from(date.timestamp().as_second()).ok()
 }
 
+/// Reads a `Link` header (RFC 8288 section 3): one link for each relation. What cannot be read is left out.
+fn links(value: &str) -> Vec<Link> {
+    let mut found = Vec::new();
+    let mut rest = value;
+    while let Some((_, after)) = rest.split_once('<') {
+        let Some((url, after)) = after.split_once('>') else { break };
+        // A comma or a semicolon between quotes is none.
+        let mut quoted = false;
+        let mut end = after.len();
+        let mut parameters = Vec::new();
+        let mut from = 0;
+        for (at, octet) in after.bytes().enumerate() {
+            match octet {
+                b'"' => quoted = !quoted,
+                b';' if !quoted => parameters.push(&after[std::mem::replace(&mut from, at + 1)..at]),
+                b',' if !quoted => {
+                    end = at;
+                    break;
+                }
+                _ => {}
+            }
+        }
+        parameters.push(&after[from..end]);
+        let rels = parameters.iter().filter_map(|parameter| parameter.split_once('='));
+        let rels = rels.filter(|(name, _)| name.trim().eq_ignore_ascii_case("rel"));
+        for rel in rels.flat_map(|(_, value)| value.trim().trim_matches('"').split_whitespace()) {
+            found.push(Link { rel: rel.to_ascii_lowercase(), url: url.trim().to_owned() });
+        }
+        rest = &after[end..];
+    }
+    found
+}
+
+/// A URL that an answer from `base` names, also if it begins with the path.
+fn absolute(base: &str, to: &str) -> String {
+    match base.parse::<Uri>().map(Uri::into_parts) {
+        Ok(http::uri::Parts { scheme: Some(scheme), authority: Some(authority), .. }) if to.starts_with('/') => {
+            format!("{scheme}://{authority}{to}")
+        }
+        _ => to.to_owned(),
+    }
+}
+
 /// An error with everything below it.
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -223,12 +413,49 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 mod tests {
     use super::*;
 
+    fn http() -> Http {
+        Pool::new(None, None).unwrap().conversation()
+    }
+
     #[test]
     fn retry_after_is_seconds_or_a_date_rfc9110_10_2_3() {
         assert_eq!(retry_at("120", 1000), Some(1120));
         assert_eq!(retry_at("Fri, 31 Dec 1999 23:59:59 GMT", 0), Some(946_684_799));
         assert_eq!(retry_at("soon", 0), None);
         assert_eq!(retry_at("-1", 0), None);
+    }
+
+    #[test]
+    fn links_have_a_url_and_relations_rfc8288_3() {
+        let link = |rel: &str, url: &str| Link { rel: rel.into(), url: url.into() };
+        assert_eq!(links("<https://ca.test/dir>;rel=\"index\""), [link("index", "https://ca.test/dir")]);
+        assert_eq!(
+            links("</cert/1>; title=\"one, two; three\"; REL=Alternate, <https://b/?a,b>;rel=\"up alternate\""),
+            [link("alternate", "/cert/1"), link("up", "https://b/?a,b"), link("alternate", "https://b/?a,b")]
+        );
+        for nothing in ["", "https://ca.test", "<https://ca.test", "<https://ca.test>", "<x>;rel"] {
+            assert_eq!(links(nothing), [], "{nothing}");
+        }
+    }
+
+    #[test]
+    fn urls_in_headers_may_begin_with_the_path_rfc9110_10_2_2() {
+        assert_eq!(absolute("https://ca.test:14000/order/1?x", "/cert/1"), "https://ca.test:14000/cert/1");
+        assert_eq!(absolute("https://ca.test/order/1", "https://b/cert/1"), "https://b/cert/1");
+    }
+
+    #[test]
+    fn a_proxy_is_spoken_to_in_plain_http() {
+        for url in ["https://proxy.test:3128", "proxy.test:3128", "", "http://"] {
+            let proxy = Proxy { url: url.into(), credentials: None };
+            assert!(matches!(Pool::new(None, Some(&proxy)), Err(NoClient::Proxy { .. })), "{url}");
+        }
+        let credentials = Some(("me".into(), Zeroizing::new("secret".to_owned())));
+        let proxy = Proxy { url: "http://proxy.test:3128".into(), credentials };
+        let pool = Pool::new(None, Some(&proxy)).unwrap();
+        let encoded = BASE64_STANDARD.encode("me:secret");
+        let shown = format!("{pool:?}");
+        assert!(!shown.contains("secret") && !shown.contains(&encoded), "{shown}");
     }
 
     #[test]
@@ -251,7 +478,7 @@ mod tests {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}/dir", silent.local_addr().unwrap());
         let deadline = Duration::from_millis(200);
-        let http = Http { deadline, ..Http::new(None).unwrap() };
+        let http = http().with_deadline(deadline);
         let request = Request::get(&url).body(BodyWrapper::default()).unwrap();
         let Err(Error::Other(error)) = http.request(request).await else { panic!("nobody answers there") };
         assert_eq!(*error.downcast::<HttpError>().unwrap(), HttpError::TooSlow { url, deadline });
@@ -259,7 +486,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_ca_that_is_down_is_named() {
-        let http = Http::new(None).unwrap();
+        let http = http();
         let request = Request::get("https://127.0.0.1:9/dir").body(BodyWrapper::default()).unwrap();
         let Err(Error::Other(error)) = http.request(request).await else { panic!("nobody listens there") };
         let error = error.to_string();

@@ -33,7 +33,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("domain::", &["zone/master/", "tsig/", "door/rfc2136/", "answer/tests.rs"]),
     ("instant_acme", &["acme/"]),
     ("rcgen", &["acme/", "listen/tls_files/tests.rs"]),
-    ("aws_lc_rs", &["tsig/"]),
+    ("aws_lc_rs", &["tsig/", "acme/"]),
     ("x509_parser", &["acme/", "listen/tls.rs"]),
     ("clap", &["cli/"]),
     ("reqwest", &["client"]),
