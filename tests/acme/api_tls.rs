@@ -9,7 +9,6 @@ use acmezone::api::Progress;
 use acmezone::client::Client;
 use acmezone::config::{ApiTls, Config};
 use acmezone::server::Server;
-use acmezone::zone::Name;
 
 use crate::faulty::{Fault, FaultyCa};
 use crate::house::{Ca, House, PATIENCE, Running};
@@ -25,12 +24,14 @@ const UNAVAILABLE: Fault =
 
 /// HTTPS and DNS over TLS with the certificate `site` of the ACME client.
 async fn serve(house: &House, ca: &Ca, names: &[&str], ports: [u16; 2]) -> Running {
-    let mut config = Config::read(&house.configure(ca, names)).unwrap();
     let [api, dot] = ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-    config.api.listen = vec![api];
-    config.api.hostname = Some(Name::parse(HOST).unwrap());
-    config.api.tls = Some(ApiTls::Acme { certificate: "site".into() });
-    config.dns.tls_listen = vec![dot];
+    let file = house.configure(ca, names);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let dns = format!("[dns]\ntls_listen = [\"{dot}\"]\n");
+    let tables = format!("[api]\nlisten = [\"{api}\"]\nhostname = \"{HOST}\"\ntls = \"acme\"\n");
+    std::fs::write(&file, text.replace("[dns]\n", &dns) + &tables).unwrap();
+    let config = Config::read(&file).unwrap();
+    assert_eq!(config.api.tls, Some(ApiTls::Acme { certificate: "site".into() }));
     assert_eq!(config.api.base_url(), Some(format!("https://{HOST}:{}", api.port())));
     let handle = Server::start(config.clone()).await.unwrap();
     assert_eq!((&handle.addresses().api, &handle.addresses().dns_tls), (&vec![api], &vec![dot]));
