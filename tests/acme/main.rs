@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api_tls;
 mod bad_days;
 mod check;
 mod delegation;
