@@ -19,30 +19,40 @@ mod authority;
 mod breaker;
 mod budget;
 mod ca;
+mod caa;
 mod certificate;
 mod chain;
 mod check;
 mod delegation;
+mod deploy;
+mod deployment;
 mod directory;
+mod explanation;
 mod export;
 mod history;
 mod http;
 mod issue;
+mod jws;
+mod key;
 mod plan;
 mod preview;
 mod problem;
+mod program;
 mod proof;
 mod schedule;
 mod secret;
+mod serving;
 mod slot;
 mod source;
 mod state;
+mod webhook;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use check::OwnListeners;
+pub use serving::Serving;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -72,6 +82,7 @@ struct Shared {
     /// Attempts under way.
     attempts: TaskTracker,
     stopping: CancellationToken,
+    deploys: deploy::Deploys,
     /// An attempt has ended.
     ended: Notify,
 }
@@ -118,6 +129,7 @@ impl Issuer {
             orders: Semaphore::new(config.acme.orders),
             attempts: TaskTracker::new(),
             stopping: CancellationToken::new(),
+            deploys: deploy::Deploys::new(config.acme.proxy.clone()),
             ended: Notify::new(),
         };
         Ok(Issuer { shared: Arc::new(shared) })
@@ -153,6 +165,12 @@ impl Issuer {
         Some(lines)
     }
 
+    /// Runs the certificate's deploy program now and tells its lines; the last line is `Done` or `Failed`. `None` if
+    /// the configuration has no certificate of this name. Must be called inside the runtime.
+    pub fn deploy(&self, name: &str) -> Option<mpsc::Receiver<Progress>> {
+        self.slot(name).map(|slot| self.deploy_heard(slot))
+    }
+
     /// What has happened to a certificate, the oldest first; `None` if the configuration has none of this name.
     pub async fn history(&self, name: &str) -> Result<Option<Vec<CertificateEvent>>, UpdateError> {
         match self.slot(name) {
@@ -177,6 +195,7 @@ impl Issuer {
             at: time(failure.at),
             step: failure.step.clone(),
             message: failure.message.clone(),
+            explanation: failure.explanation.clone(),
             failures: failure.failures,
         });
         Ok(CertificateStatus {
@@ -190,6 +209,7 @@ impl Issuer {
             path: certificate.as_ref().map(|_| self.path(slot)),
             next_attempt: (!running).then(|| time(due.max(now()))),
             last_error: failure.or(export_error),
+            deployment: self.deployment_status(slot).await?,
             missing_records: state.missing,
         })
     }
