@@ -14,6 +14,7 @@
 //! decides, without clock or network, what is due when. Nothing here is needed to answer a query, and starting never
 //! depends on a CA.
 
+mod access;
 mod attempt;
 mod authority;
 mod breaker;
@@ -29,6 +30,7 @@ mod history;
 mod http;
 mod issue;
 mod key;
+mod pkcs12;
 mod plan;
 mod preview;
 mod problem;
@@ -68,6 +70,8 @@ struct Shared {
     /// In the order of the configuration.
     slots: Vec<Arc<Slot>>,
     certs: PathBuf,
+    /// How many versions of a certificate stay.
+    versions: usize,
     writer: Writer,
     resolver: Resolver,
     own: OwnListeners,
@@ -115,6 +119,7 @@ impl Issuer {
         let shared = Shared {
             slots,
             certs: config.certs_dir(),
+            versions: config.acme.versions.max(1),
             writer,
             resolver,
             own,
