@@ -60,6 +60,8 @@ pub(super) struct Attempt<'a> {
     pub(super) writer: &'a Writer,
     pub(super) resolver: &'a Resolver,
     pub(super) own: &'a OwnListeners,
+    /// Whether a program or a webhook is to hear of a new certificate.
+    pub(super) deploys: bool,
     pub(super) tell: &'a (dyn Fn(String) + Send + Sync),
     pub(super) history: &'a History,
     /// The certificate in use.
@@ -348,7 +350,8 @@ impl Attempt<'_> {
             self.save().await?;
             return Ok(certificate);
         }
-        let state = Issuance { current: Some(version), rehearsed: self.state.rehearsed.take(), ..Issuance::default() };
+        let rehearsed = self.state.rehearsed.take();
+        let state = Issuance { current: Some(version), deploys: self.deploys, rehearsed, ..Issuance::default() };
         let mut documents = vec![
             (Document::Certificate, key_of(self.name, version), Some(json(&certificate)?)),
             (Document::Issuance, self.name.to_owned(), Some(json(&state)?)),

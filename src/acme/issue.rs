@@ -157,6 +157,7 @@ impl Issuer {
             writer: &self.shared.writer,
             resolver: &self.shared.resolver,
             own: &self.shared.own,
+            deploys: slot.deploys(),
             tell: &|line| slot.tell(line),
             history: &slot.history,
             current,
@@ -251,6 +252,7 @@ impl Issuer {
         if let Err(error) = save(&self.shared.writer, slot.name(), &state).await {
             tracing::error!(certificate = slot.name(), %error, "cannot keep the failure of an attempt");
         }
+        self.announce_failure(slot, failures.saturating_add(1), &message).await;
         Progress::Failed { message }
     }
 }
@@ -270,6 +272,6 @@ fn is_good(slot: &Slot, certificate: &Certificate) -> bool {
 }
 
 /// For jitter alone: without random numbers there is none.
-fn random() -> u32 {
+pub(super) fn random() -> u32 {
     getrandom::u32().unwrap_or(0)
 }

@@ -24,16 +24,20 @@ mod certificate;
 mod chain;
 mod check;
 mod delegation;
+mod deploy;
+mod deployment;
 mod directory;
 mod export;
 mod history;
 mod http;
 mod issue;
+mod jws;
 mod key;
 mod pkcs12;
 mod plan;
 mod preview;
 mod problem;
+mod program;
 mod proof;
 mod schedule;
 mod secret;
@@ -41,6 +45,7 @@ mod serving;
 mod slot;
 mod source;
 mod state;
+mod webhook;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -79,6 +84,7 @@ struct Shared {
     /// Attempts under way.
     attempts: TaskTracker,
     stopping: CancellationToken,
+    deploys: deploy::Deploys,
     /// An attempt has ended.
     ended: Notify,
 }
@@ -126,6 +132,7 @@ impl Issuer {
             orders: Semaphore::new(config.acme.orders),
             attempts: TaskTracker::new(),
             stopping: CancellationToken::new(),
+            deploys: deploy::Deploys::new(config.acme.proxy.clone()),
             ended: Notify::new(),
         };
         Ok(Issuer { shared: Arc::new(shared) })
@@ -159,6 +166,12 @@ impl Issuer {
             self.start(running, schedule::Reason::Asked { renew });
         }
         Some(lines)
+    }
+
+    /// Runs the certificate's deploy program now and tells its lines; the last line is `Done` or `Failed`. `None` if
+    /// the configuration has no certificate of this name. Must be called inside the runtime.
+    pub fn deploy(&self, name: &str) -> Option<mpsc::Receiver<Progress>> {
+        self.slot(name).map(|slot| self.deploy_heard(slot))
     }
 
     /// What has happened to a certificate, the oldest first; `None` if the configuration has none of this name.
@@ -198,6 +211,7 @@ impl Issuer {
             path: certificate.as_ref().map(|_| self.path(slot)),
             next_attempt: (!running).then(|| time(due.max(now()))),
             last_error: failure.or(export_error),
+            deployment: self.deployment_status(slot).await?,
             missing_records: state.missing,
         })
     }

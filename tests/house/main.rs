@@ -33,7 +33,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("domain::", &["zone/master/", "tsig/", "door/rfc2136/", "answer/tests.rs"]),
     ("instant_acme", &["acme/"]),
     ("rcgen", &["acme/", "listen/tls_files/tests.rs"]),
-    ("aws_lc_rs", &["tsig/"]),
+    ("aws_lc_rs", &["tsig/", "acme/"]),
     ("x509_parser", &["acme/", "listen/tls.rs"]),
     ("p12_keystore", &["acme/pkcs12.rs"]),
     ("nix", &["acme/access.rs"]),
@@ -42,7 +42,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["door/", "listen/http.rs", "server.rs"]),
     ("governor", &["door/limits.rs"]),
     ("utoipa", &["door/", "api"]),
-    ("libc", &["listen/"]),
+    ("libc", &["listen/", "acme/program.rs"]),
     ("crossbeam_epoch", &["zone/names.rs", "zone/live.rs"]),
 ];
 
