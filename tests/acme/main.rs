@@ -6,6 +6,7 @@ mod support;
 mod bad_days;
 mod delegation;
 mod faulty;
+mod files;
 mod house;
 mod issuance;
 mod kill;
