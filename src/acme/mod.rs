@@ -14,6 +14,7 @@
 //! decides, without clock or network, what is due when. Nothing here is needed to answer a query, and starting never
 //! depends on a CA.
 
+mod access;
 mod attempt;
 mod authority;
 mod breaker;
@@ -34,6 +35,7 @@ mod http;
 mod issue;
 mod jws;
 mod key;
+mod pkcs12;
 mod plan;
 mod preview;
 mod problem;
@@ -75,6 +77,8 @@ struct Shared {
     /// In the order of the configuration.
     slots: Vec<Arc<Slot>>,
     certs: PathBuf,
+    /// How many versions of a certificate stay.
+    versions: usize,
     writer: Writer,
     resolver: Resolver,
     own: OwnListeners,
@@ -123,6 +127,7 @@ impl Issuer {
         let shared = Shared {
             slots,
             certs: config.certs_dir(),
+            versions: config.acme.versions.max(1),
             writer,
             resolver,
             own,

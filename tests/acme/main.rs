@@ -8,6 +8,7 @@ mod bad_days;
 mod check;
 mod delegation;
 mod faulty;
+mod files;
 mod house;
 mod issuance;
 mod kill;
