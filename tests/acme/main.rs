@@ -5,6 +5,7 @@ mod support;
 
 mod bad_days;
 mod delegation;
+mod deploy;
 mod faulty;
 mod house;
 mod issuance;
