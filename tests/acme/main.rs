@@ -7,6 +7,7 @@ mod api_tls;
 mod bad_days;
 mod check;
 mod delegation;
+mod deploy;
 mod faulty;
 mod files;
 mod house;
