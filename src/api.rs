@@ -33,6 +33,9 @@ pub struct Status {
     pub dns_tls: Vec<SocketAddr>,
     #[schema(value_type = Vec<String>)]
     pub api: Vec<SocketAddr>,
+    /// Name of the certificate without which the API and DNS over TLS do not listen yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_waits_for: Option<String>,
     #[schema(value_type = String)]
     pub admin: SocketAddr,
     pub zones: usize,
@@ -355,6 +358,23 @@ pub struct CertificateStatus {
     pub missing_records: Vec<String>,
 }
 
+/// Something that happened to a certificate.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CertificateEvent {
+    pub at: jiff::Timestamp,
+    /// `issued`, `failed`, `revoked`, `deployed`, `deploy-failed`, …
+    pub event: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// Hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<jiff::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CertificateState {
@@ -385,6 +405,41 @@ pub struct LastError {
     pub explanation: Option<String>,
     /// How many attempts in a row have failed.
     pub failures: u32,
+}
+
+/// A CA in the configuration; `GET /v1/cas`, `GET /v1/cas/{name}`. What the CA says of itself is empty if it does not
+/// answer.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CaStatus {
+    pub name: String,
+    /// URL of its ACME directory.
+    pub directory: String,
+    /// Why its directory cannot be read now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    pub website: Option<String>,
+    /// URL of the account there, as it stands at `accounturi` of CAA records.
+    pub account: Option<String>,
+    pub contact: Vec<String>,
+    pub terms_of_service: Option<String>,
+    /// Whether making an account may agree to the terms.
+    pub agrees_to_terms: bool,
+    pub external_account_required: bool,
+    /// Key ID of the external account that is configured.
+    pub external_account: Option<String>,
+    pub profiles: Vec<Profile>,
+    /// Names that the CA takes for its own in CAA records.
+    pub caa_identities: Vec<String>,
+    /// CAA records that let the account issue and nobody else, without their owner: type and data.
+    pub caa_records: Vec<String>,
+}
+
+/// A kind of certificate that a CA offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Profile {
+    pub name: String,
+    /// In the CA's words, mostly the URL of a page.
+    pub description: String,
 }
 
 /// One line of `POST /v1/certificates/{name}/issue` and `…/renew` (newline-delimited JSON), as it happens. The last

@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::api::{
-    Account, AddedLabel, Alias, ApiError, CertificateStatus, CreatedAccount, CreatedStorage, CreatedToken,
+    Account, AddedLabel, Alias, ApiError, CaStatus, CertificateEvent, CertificateStatus, CreatedAccount,
+    CreatedStorage, CreatedToken,
 };
 use crate::api::{
     NewAccount, NewAlias, NewAllowFrom, NewCredential, NewLabel, NewStorage, NewToken, NewTsigKey, Progress,
@@ -229,6 +230,16 @@ impl Client {
         self.fetch(&["zones", origin]).await
     }
 
+    /// All CAs of the configuration.
+    pub async fn cas(&self) -> Result<Vec<CaStatus>, ClientError> {
+        self.fetch(&["cas"]).await
+    }
+
+    /// One CA of the configuration.
+    pub async fn ca(&self, name: &str) -> Result<CaStatus, ClientError> {
+        self.fetch(&["cas", name]).await
+    }
+
     pub async fn certificates(&self) -> Result<Vec<CertificateStatus>, ClientError> {
         self.fetch(&["certificates"]).await
     }
@@ -239,8 +250,21 @@ impl Client {
 
     /// Orders a certificate now. Without `renew`, a valid one is left alone.
     pub async fn issue(&self, name: &str, renew: bool) -> Result<Steps, ClientError> {
-        let url = self.url(&["certificates", name, if renew { "renew" } else { "issue" }]);
-        let response = self.response(self.request(Method::POST, url)).await?;
+        self.steps(&["certificates", name, if renew { "renew" } else { "issue" }]).await
+    }
+
+    /// What an order would meet; nothing is ordered.
+    pub async fn preview(&self, name: &str) -> Result<Steps, ClientError> {
+        self.steps(&["certificates", name, "preview"]).await
+    }
+
+    /// What has happened to a certificate, the oldest first.
+    pub async fn certificate_history(&self, name: &str) -> Result<Vec<CertificateEvent>, ClientError> {
+        self.fetch(&["certificates", name, "history"]).await
+    }
+
+    async fn steps(&self, path: &[&str]) -> Result<Steps, ClientError> {
+        let response = self.response(self.request(Method::POST, self.url(path))).await?;
         Ok(Steps { response, address: self.address, read: VecDeque::new(), ended: false })
     }
 

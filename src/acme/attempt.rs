@@ -5,17 +5,20 @@
 
 use std::time::Duration;
 
-use instant_acme::{Identifier, NewOrder, Order, OrderStatus};
+use instant_acme::{AuthorizationStatus, Identifier, NewOrder, Order, OrderStatus};
 use tokio::time::{Instant, sleep};
 
 use super::authority::Authority;
+use super::budget::Renews;
 use super::ca::{self, CaError, Session, SessionError, ask};
 use super::certificate::{Certificate, new_key, signing_request};
+use super::chain;
 use super::check::OwnListeners;
 use super::delegation::{Missing, Place, base_domain, locate};
 use super::export::KEPT_VERSIONS;
+use super::history::{Event, History, What};
 use super::problem::{About, Class, Refusal};
-use super::state::{Issuance, Published, Request, Step};
+use super::state::{Issuance, Phase, Published, Request, Step};
 use crate::resolve::Resolver;
 use crate::store::{Actor, Document, UpdateError, Writer, now};
 use crate::zone::{Edit, Timestamp, TxtValue, Update};
@@ -45,11 +48,11 @@ pub(super) struct Failure {
     /// Whether the CA was asked for something, so that the next attempt has to wait longer and longer.
     pub(super) backs_off: bool,
     pub(super) class: Class,
-    /// Whether the CA is down or broken, so that others need not ask it now.
-    pub(super) is_the_cas_fault: bool,
+    /// Whether something is wrong with the CA itself.
+    pub(super) outage: bool,
     /// What it means and what to do.
     pub(super) explanation: Option<String>,
-    unknown_account: bool,
+    pub(super) unknown_account: bool,
 }
 
 /// What an attempt works with, and how far it has come.
@@ -61,6 +64,11 @@ pub(super) struct Attempt<'a> {
     pub(super) resolver: &'a Resolver,
     pub(super) own: &'a OwnListeners,
     pub(super) tell: &'a (dyn Fn(String) + Send + Sync),
+    pub(super) history: &'a History,
+    /// The certificate in use.
+    pub(super) current: Option<&'a Certificate>,
+    /// The certificate is thrown away: this is a rehearsal of an order at another CA.
+    pub(super) rehearsal: bool,
     pub(super) state: Issuance,
 }
 
@@ -202,11 +210,13 @@ impl Attempt<'_> {
         if let Some(profile) = &request.profile {
             session.check_profile(profile).map_err(|error| ca_failed("order", &error))?;
         }
+        self.keep_to_limits().await?;
         let key = match self.state.step.key_for(&request) {
             Some(key) => key.clone(),
             None => new_key().map_err(|error| failed("key", error.to_string()))?,
         };
         self.state.step = Step::Prepared { request: request.clone(), key: key.clone() };
+        self.state.phase = Phase::Begun;
         self.save().await?;
 
         let identifiers: Vec<Identifier> = request.names.iter().cloned().map(Identifier::Dns).collect();
@@ -215,7 +225,13 @@ impl Attempt<'_> {
             wanted = wanted.profile(profile);
         }
         let order = ask!(session, session.account.new_order(&wanted).await);
-        let mut order = order.map_err(|error| ca_failed("order", &error))?;
+        let mut order = match order {
+            Ok(order) => order,
+            Err(error) => {
+                self.settle(false, &[]).await?;
+                return Err(ca_failed("order", &error));
+            }
+        };
         let url = order.url().to_owned();
         self.state.step = Step::Ordered { request: request.clone(), key, url };
         self.save().await?;
@@ -228,6 +244,35 @@ impl Attempt<'_> {
             }
             _ => Ok(order),
         }
+    }
+
+    /// Counts the order that is about to be made, unless one of the CA's limits would be exceeded.
+    async fn keep_to_limits(&self) -> Result<(), AttemptError> {
+        let renews = same_names(self.current, self.request);
+        let Authority { ca, budget, .. } = self.authority;
+        match budget.order(ca, self.writer, &self.request.names, renews, now()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(exceeded)) => Err(AttemptError::Failed(Failure {
+                retry_at: Some(exceeded.until),
+                backs_off: false,
+                class: Class::Elsewhere,
+                ..failure("limits", exceeded.to_string())
+            })),
+            Err(error) => Err(store_failed(&error)),
+        }
+    }
+
+    /// Counts how the order ended.
+    async fn settle(&self, issued: bool, failed: &[String]) -> Result<(), AttemptError> {
+        let Authority { ca, budget, .. } = self.authority;
+        let settled = budget.settle(ca, self.writer, &self.request.names, issued, failed, now()).await;
+        settled.map_err(|error| store_failed(&error))
+    }
+
+    /// Writes down what is about to be done with the order.
+    pub(super) async fn enter(&mut self, phase: Phase) -> Result<(), AttemptError> {
+        self.state.phase = phase;
+        self.save().await
     }
 
     /// Waits until the CA has left this status. The order stays if that takes too long.
@@ -260,6 +305,7 @@ impl Attempt<'_> {
 
     async fn finalize(&mut self, session: &Session, order: &mut Order) -> Result<(), AttemptError> {
         self.say("the CA has validated all names".into());
+        self.enter(Phase::Finalizing).await?;
         let key = self.key()?;
         let csr = signing_request(&self.request.names, &key).map_err(|error| failed("key", error.to_string()))?;
         match ask!(session, order.finalize_csr(&csr).await) {
@@ -270,11 +316,13 @@ impl Attempt<'_> {
 
     /// Fetches the chain, checks it, and keeps it: certificate and state in one commit.
     async fn download(&mut self, session: &Session, order: &mut Order) -> Result<Certificate, AttemptError> {
+        self.enter(Phase::Downloading).await?;
         let chain = match ask!(session, order.certificate().await) {
             Ok(Some(chain)) => chain,
             Ok(None) => return Err(failed("download", format!("the order {} has no certificate", order.url()))),
             Err(error) => return Err(self.ended(("download", error)).await?),
         };
+        let chain = self.preferred(session, chain).await;
         let key = self.key()?;
         let version = self.state.current.unwrap_or(0) + 1;
         let accepted = Certificate::accept(self.request, &self.authority.ca.name, &key, chain, version, now());
@@ -285,7 +333,13 @@ impl Attempt<'_> {
                 return Err(failed("verification", error.to_string()));
             }
         };
-        let state = Issuance { current: Some(version), ..Issuance::default() };
+        self.settle(true, &[]).await?;
+        if self.rehearsal {
+            self.state.step = Step::Idle;
+            self.save().await?;
+            return Ok(certificate);
+        }
+        let state = Issuance { current: Some(version), rehearsed: self.state.rehearsed.take(), ..Issuance::default() };
         let mut documents = vec![
             (Document::Certificate, key_of(self.name, version), Some(json(&certificate)?)),
             (Document::Issuance, self.name.to_owned(), Some(json(&state)?)),
@@ -293,20 +347,40 @@ impl Attempt<'_> {
         if let Some(old) = version.checked_sub(KEPT_VERSIONS as u64).filter(|old| *old > 0) {
             documents.push((Document::Certificate, key_of(self.name, old), None));
         }
-        self.writer.put_documents(documents).await.map_err(|error| store_failed(&error))?;
+        let event = Event {
+            ca: Some(self.authority.ca.name.clone()),
+            serial: Some(certificate.serial.clone()),
+            not_after: Some(certificate.not_after),
+            ..Event::new(now(), What::Issued)
+        };
+        let kept = self.history.add_with(self.writer, self.name, event, documents).await;
+        kept.map_err(|error| store_failed(&error))?;
         self.state = state;
         Ok(certificate)
     }
 
+    /// The chain that leads to the root that is wanted, if the CA offers one beside the one that it sent.
+    async fn preferred(&self, session: &Session, chain: String) -> String {
+        let Some(root) = &self.authority.ca.preferred_chain else { return chain };
+        let (chain, found) = chain::preferred(session.chains(chain).await, Some(root));
+        if !found {
+            self.say(format!("the CA has no chain to `{root}`, taking the one that it sends first"));
+        }
+        chain
+    }
+
     /// The failure of an order that the CA holds for invalid, in the CA's words. The order is given up.
     async fn refused(&mut self, session: &Session, order: &mut Order) -> Result<AttemptError, AttemptError> {
-        let mut refusals: Vec<Refusal> = Vec::new();
+        let (mut refusals, mut failed): (Vec<Refusal>, Vec<String>) = (Vec::new(), Vec::new());
         let order_error = order.state().error.as_ref().map(|error| Refusal::new(error, About::Request));
         // Without them there are the order's own words.
         let _ = session.fetch_authorizations(order).await;
         let mut authorizations = order.authorizations();
         while let Some(Ok(authorization)) = authorizations.next().await {
             let name = authorization.identifier().to_string();
+            if authorization.status == AuthorizationStatus::Invalid {
+                failed.push(name.clone());
+            }
             let errors = authorization.challenges.iter().filter_map(|challenge| challenge.error.as_ref());
             refusals.extend(errors.map(|error| Refusal::new(error, About::Validation).of(&name)));
         }
@@ -314,6 +388,7 @@ impl Attempt<'_> {
             refusals.extend(order_error);
         }
         let retry_at = session.retry_at();
+        self.settle(false, &failed).await?;
         self.give_up_order().await?;
         let failure = failure("validation", "the CA declared the order invalid without a reason".into());
         Ok(AttemptError::Failed(match Refusal::all(refusals, now()) {
@@ -341,6 +416,7 @@ impl Attempt<'_> {
         self.withdraw().await?;
         if self.state.is_ordered() {
             self.state.step = Step::Idle;
+            self.settle(false, &[]).await?;
             self.save().await?;
         }
         Ok(())
@@ -367,6 +443,14 @@ impl Attempt<'_> {
 
     pub(super) fn say(&self, line: String) {
         (self.tell)(line);
+    }
+}
+
+/// How an order for this request relates to the certificate in use.
+pub(super) fn same_names(current: Option<&Certificate>, request: &Request) -> Renews {
+    match current {
+        Some(current) if current.names == request.names => Renews::SameNames,
+        _ => Renews::Nothing,
     }
 }
 
@@ -406,7 +490,7 @@ pub(super) fn failure(step: &'static str, message: String) -> Failure {
         retry_at: None,
         backs_off: true,
         class: Class::Later,
-        is_the_cas_fault: false,
+        outage: false,
         explanation: None,
         unknown_account: false,
     }
@@ -424,7 +508,7 @@ fn ca_failed(step: &'static str, error: &CaError) -> AttemptError {
     AttemptError::Failed(Failure {
         retry_at: error.retry_at(),
         class: error.class(now()),
-        is_the_cas_fault: error.is_the_cas_fault(),
+        outage: error.is_outage(),
         explanation: error.explanation(),
         unknown_account: error.is_unknown_account(),
         ..failure(step, error.to_string())

@@ -16,20 +16,28 @@
 
 mod attempt;
 mod authority;
+mod breaker;
+mod budget;
 mod ca;
+mod cas;
 mod certificate;
+mod chain;
 mod check;
 mod delegation;
 mod directory;
 mod explanation;
 mod export;
+mod history;
 mod http;
 mod issue;
+mod jws;
 mod plan;
+mod preview;
 mod problem;
 mod proof;
 mod schedule;
 mod secret;
+mod serving;
 mod slot;
 mod source;
 mod state;
@@ -39,19 +47,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use check::OwnListeners;
+pub use serving::Serving;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{CertificateStatus, LastError, Progress};
+use crate::api::{CertificateEvent, CertificateStatus, LastError, Progress};
 use crate::config::Config;
 use crate::resolve::Resolver;
 use crate::store::{UpdateError, Writer, now};
 use authority::Authority;
 use slot::Slot;
-
-/// Most orders under way at the same time.
-const ORDERS: usize = 4;
 
 /// Obtains and renews the configured certificates. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -63,6 +69,8 @@ pub struct Issuer {
 struct Shared {
     /// In the order of the configuration.
     slots: Vec<Arc<Slot>>,
+    /// All CAs, in the order of the configuration.
+    authorities: Vec<Arc<Authority>>,
     certs: PathBuf,
     writer: Writer,
     resolver: Resolver,
@@ -87,29 +95,36 @@ pub enum IssuerError {
 impl Issuer {
     /// Takes what the configuration says. Nothing happens before [`Issuer::run`] or [`Issuer::issue`].
     pub fn new(config: &Config, writer: Writer, resolver: Resolver, own: OwnListeners) -> Result<Issuer, IssuerError> {
-        let authority = |ca: &crate::config::Ca| Authority::new(ca.clone(), config.acme.proxy.clone());
+        let authority = |ca: &crate::config::Ca| Arc::new(Authority::new(ca.clone(), config.acme.proxy.clone()));
+        let authorities: Vec<Arc<Authority>> = config.cas.iter().map(authority).collect();
         let known: HashMap<&String, Arc<Authority>> =
-            config.cas.iter().map(|ca| (&ca.name, Arc::new(authority(ca)))).collect();
+            authorities.iter().map(|authority| (&authority.ca.name, authority.clone())).collect();
         let mut slots = Vec::with_capacity(config.certificates.len());
         for certificate in &config.certificates {
             let authority = |ca: &String| {
                 let unknown = || IssuerError::UnknownCa { certificate: certificate.name.clone(), ca: ca.clone() };
                 known.get(ca).cloned().ok_or_else(unknown)
             };
-            let authorities = certificate.cas.iter().map(authority).collect::<Result<Vec<_>, _>>()?;
+            let with_rehearsal = |ca: &String| {
+                let found = authority(ca)?;
+                let rehearsal = found.ca.rehearsal.as_ref().map(authority).transpose()?;
+                Ok((found, rehearsal))
+            };
+            let cas = certificate.cas.iter().map(with_rehearsal).collect::<Result<Vec<_>, _>>()?;
             let name = &certificate.name;
             if name.is_empty() || name.starts_with('.') || name.contains('/') {
                 return Err(IssuerError::BadName(name.clone()));
             }
-            slots.push(Arc::new(Slot::new(certificate.clone(), authorities)));
+            slots.push(Arc::new(Slot::new(certificate.clone(), cas)));
         }
         let shared = Shared {
             slots,
+            authorities: authorities.clone(),
             certs: config.certs_dir(),
             writer,
             resolver,
             own,
-            orders: Semaphore::new(ORDERS),
+            orders: Semaphore::new(config.acme.orders),
             attempts: TaskTracker::new(),
             stopping: CancellationToken::new(),
             ended: Notify::new(),
@@ -145,6 +160,14 @@ impl Issuer {
             self.start(running, schedule::Reason::Asked { renew });
         }
         Some(lines)
+    }
+
+    /// What has happened to a certificate, the oldest first; `None` if the configuration has none of this name.
+    pub async fn history(&self, name: &str) -> Result<Option<Vec<CertificateEvent>>, UpdateError> {
+        match self.slot(name) {
+            Some(slot) => Ok(Some(history::told(&self.shared.writer, slot.name()).await?)),
+            None => Ok(None),
+        }
     }
 
     fn slot(&self, name: &str) -> Option<&Arc<Slot>> {

@@ -3,13 +3,14 @@
 //! | file | what |
 //! |---|---|
 //! | `token.rs` | the token: made at every start, readable by the server's user alone |
-//! | `accounts.rs`, `aliases.rs`, `tokens.rs`, `storages.rs`, `txt.rs`, `tsig_keys.rs`, `zones.rs`, `certificates.rs` | one noun each |
+//! | `accounts.rs`, `aliases.rs`, `tokens.rs`, `storages.rs`, `txt.rs`, `tsig_keys.rs`, `zones.rs`, `cas.rs`, `certificates.rs` | one noun each |
 //! | `failure.rs` | refusals, and what is read from a request |
 //!
 //! The types of the bodies are in [`crate::api`].
 
 mod accounts;
 mod aliases;
+mod cas;
 mod certificates;
 mod failure;
 mod storages;
@@ -33,6 +34,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
+use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -51,6 +53,8 @@ pub struct AdminState {
     pub issuer: Issuer,
     pub facts: Arc<Facts>,
     pub counters: Counters,
+    /// Name of the certificate without which the API does not listen yet.
+    pub api_waits_for: watch::Receiver<Option<String>>,
 }
 
 /// Reads what the DNS listeners count.
@@ -102,10 +106,14 @@ pub fn router(state: AdminState) -> Router {
         .routes(routes!(tsig_keys::show, tsig_keys::revoke))
         .routes(routes!(zones::list))
         .routes(routes!(zones::show))
+        .routes(routes!(cas::list))
+        .routes(routes!(cas::show))
         .routes(routes!(certificates::list))
         .routes(routes!(certificates::show))
         .routes(routes!(certificates::issue))
         .routes(routes!(certificates::renew))
+        .routes(routes!(certificates::preview))
+        .routes(routes!(certificates::history))
         .with_state(state.clone());
     let routes = openapi::documented(routes, &DOCUMENT);
     let routes =
@@ -162,7 +170,8 @@ pub(super) fn bearer(authorization: &str) -> Option<&str> {
     security(("administrator" = [])),
 )]
 async fn status(State(state): State<AdminState>) -> Result<Json<Status>, Failure> {
-    let AdminState { writer, issuer, facts, counters, .. } = state;
+    let AdminState { writer, issuer, facts, counters, api_waits_for, .. } = state;
+    let api_waits_for = api_waits_for.borrow().clone();
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         config: facts.config.display().to_string(),
@@ -171,6 +180,7 @@ async fn status(State(state): State<AdminState>) -> Result<Json<Status>, Failure
         dns: facts.dns.clone(),
         dns_tls: facts.dns_tls.clone(),
         api: facts.api.clone(),
+        api_waits_for,
         admin: facts.admin,
         zones: facts.zones.len(),
         labels: writer.live().registered_count(),
