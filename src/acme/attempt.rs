@@ -12,6 +12,7 @@ use super::authority::Authority;
 use super::budget::Renews;
 use super::ca::{self, CaError, Session, SessionError, ask};
 use super::certificate::Certificate;
+use super::chain;
 use super::check::OwnListeners;
 use super::delegation::{Missing, Place, base_domain, locate};
 use super::history::{Event, History, What};
@@ -47,8 +48,8 @@ pub(super) struct Failure {
     /// Whether the CA was asked for something, so that the next attempt has to wait longer and longer.
     pub(super) backs_off: bool,
     pub(super) class: Class,
-    /// Whether the CA is down or broken, so that others need not ask it now.
-    pub(super) is_the_cas_fault: bool,
+    /// Whether something is wrong with the CA itself.
+    pub(super) outage: bool,
     /// What it means and what to do.
     pub(super) explanation: Option<String>,
     pub(super) unknown_account: bool,
@@ -336,6 +337,7 @@ impl Attempt<'_> {
             Ok(None) => return Err(failed("download", format!("the order {} has no certificate", order.url()))),
             Err(error) => return Err(self.ended(("download", error)).await?),
         };
+        let chain = self.preferred(session, chain).await;
         let key = self.key()?;
         let version = self.state.current.unwrap_or(0) + 1;
         let accepted = Certificate::accept(self.request, &self.authority.ca.name, &key, chain, version, now());
@@ -372,6 +374,16 @@ impl Attempt<'_> {
         kept.map_err(|error| store_failed(&error))?;
         self.state = state;
         Ok(certificate)
+    }
+
+    /// The chain that leads to the root that is wanted, if the CA offers one beside the one that it sent.
+    async fn preferred(&self, session: &Session, chain: String) -> String {
+        let Some(root) = &self.authority.ca.preferred_chain else { return chain };
+        let (chain, found) = chain::preferred(session.chains(chain).await, Some(root));
+        if !found {
+            self.say(format!("the CA has no chain to `{root}`, taking the one that it sends first"));
+        }
+        chain
     }
 
     /// The failure of an order that the CA holds for invalid, in the CA's words. The order is given up.
@@ -509,7 +521,7 @@ pub(super) fn failure(step: &'static str, message: String) -> Failure {
         retry_at: None,
         backs_off: true,
         class: Class::Later,
-        is_the_cas_fault: false,
+        outage: false,
         explanation: None,
         unknown_account: false,
     }
@@ -527,7 +539,7 @@ fn ca_failed(step: &'static str, error: &CaError) -> AttemptError {
     AttemptError::Failed(Failure {
         retry_at: error.retry_at(),
         class: error.class(now()),
-        is_the_cas_fault: error.is_the_cas_fault(),
+        outage: error.is_outage(),
         explanation: error.explanation(),
         unknown_account: error.is_unknown_account(),
         ..failure(step, error.to_string())

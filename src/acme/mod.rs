@@ -21,6 +21,7 @@ mod breaker;
 mod budget;
 mod ca;
 mod caa;
+mod cas;
 mod certificate;
 mod chain;
 mod check;
@@ -76,6 +77,8 @@ pub struct Issuer {
 struct Shared {
     /// In the order of the configuration.
     slots: Vec<Arc<Slot>>,
+    /// All CAs, in the order of the configuration.
+    authorities: Vec<Arc<Authority>>,
     certs: PathBuf,
     /// How many versions of a certificate stay.
     versions: usize,
@@ -103,9 +106,10 @@ pub enum IssuerError {
 impl Issuer {
     /// Takes what the configuration says. Nothing happens before [`Issuer::run`] or [`Issuer::issue`].
     pub fn new(config: &Config, writer: Writer, resolver: Resolver, own: OwnListeners) -> Result<Issuer, IssuerError> {
-        let authority = |ca: &crate::config::Ca| Authority::new(ca.clone(), config.acme.proxy.clone());
+        let authority = |ca: &crate::config::Ca| Arc::new(Authority::new(ca.clone(), config.acme.proxy.clone()));
+        let authorities: Vec<Arc<Authority>> = config.cas.iter().map(authority).collect();
         let known: HashMap<&String, Arc<Authority>> =
-            config.cas.iter().map(|ca| (&ca.name, Arc::new(authority(ca)))).collect();
+            authorities.iter().map(|authority| (&authority.ca.name, authority.clone())).collect();
         let mut slots = Vec::with_capacity(config.certificates.len());
         for certificate in &config.certificates {
             let authority = |ca: &String| {
@@ -126,6 +130,7 @@ impl Issuer {
         }
         let shared = Shared {
             slots,
+            authorities: authorities.clone(),
             certs: config.certs_dir(),
             versions: config.acme.versions.max(1),
             writer,
