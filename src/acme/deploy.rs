@@ -412,6 +412,7 @@ impl Issuer {
             at: time(trouble.at),
             step: step.to_owned(),
             message: trouble.message.clone(),
+            explanation: None,
             failures: trouble.failures,
         };
         let next_attempt = deployment.due(now).filter(|_| slot.runs_program()).map(|due| time(due.max(now)));

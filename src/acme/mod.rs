@@ -14,11 +14,13 @@
 //! decides, without clock or network, what is due when. Nothing here is needed to answer a query, and starting never
 //! depends on a CA.
 
+mod access;
 mod attempt;
 mod authority;
 mod breaker;
 mod budget;
 mod ca;
+mod caa;
 mod certificate;
 mod chain;
 mod check;
@@ -26,11 +28,14 @@ mod delegation;
 mod deploy;
 mod deployment;
 mod directory;
+mod explanation;
 mod export;
 mod history;
 mod http;
 mod issue;
 mod jws;
+mod key;
+mod pkcs12;
 mod plan;
 mod preview;
 mod problem;
@@ -72,6 +77,8 @@ struct Shared {
     /// In the order of the configuration.
     slots: Vec<Arc<Slot>>,
     certs: PathBuf,
+    /// How many versions of a certificate stay.
+    versions: usize,
     writer: Writer,
     resolver: Resolver,
     own: OwnListeners,
@@ -120,6 +127,7 @@ impl Issuer {
         let shared = Shared {
             slots,
             certs: config.certs_dir(),
+            versions: config.acme.versions.max(1),
             writer,
             resolver,
             own,
@@ -192,6 +200,7 @@ impl Issuer {
             at: time(failure.at),
             step: failure.step.clone(),
             message: failure.message.clone(),
+            explanation: failure.explanation.clone(),
             failures: failure.failures,
         });
         Ok(CertificateStatus {
