@@ -59,11 +59,11 @@ impl Running {
 }
 
 fn lines_of(progress: &[Progress]) -> Vec<&str> {
-    let line = |step| match step {
-        &Progress::Step { ref message } => Some(message.as_str()),
+    let steps = progress.iter().filter_map(|step| match step {
+        Progress::Step { message } => Some(message.as_str()),
         _ => None,
-    };
-    progress.iter().filter_map(line).collect()
+    });
+    steps.collect()
 }
 
 /// Lets what is stored as waiting for another attempt be due at once.
