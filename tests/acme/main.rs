@@ -5,6 +5,7 @@ mod support;
 
 mod api_tls;
 mod bad_days;
+mod challenges;
 mod check;
 mod delegation;
 mod deploy;
