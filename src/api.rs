@@ -403,6 +403,9 @@ pub struct LastError {
     /// The step that failed.
     pub step: String,
     pub message: String,
+    /// What it means and what to do, in plain words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<String>,
     /// How many attempts in a row have failed.
     pub failures: u32,
 }

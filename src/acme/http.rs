@@ -215,11 +215,6 @@ impl Service<Uri> for Connector {
 }
 
 impl Http {
-    /// The same conversation, with less patience.
-    pub(super) fn with_deadline(self, deadline: Duration) -> Http {
-        Http { deadline, ..self }
-    }
-
     /// Fetches what needs no account: a directory, renewal information. Every answer but a success is an error.
     pub(super) async fn get(&self, url: &str) -> Result<Answer, HttpError> {
         let unreachable = |error: http::Error| HttpError::Unreachable { url: url.into(), reason: error.to_string() };
@@ -482,7 +477,7 @@ mod tests {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}/dir", silent.local_addr().unwrap());
         let deadline = Duration::from_millis(200);
-        let http = http().with_deadline(deadline);
+        let http = Http { deadline, ..http() };
         let request = Request::get(&url).body(BodyWrapper::default()).unwrap();
         let Err(Error::Other(error)) = http.request(request).await else { panic!("nobody answers there") };
         assert_eq!(*error.downcast::<HttpError>().unwrap(), HttpError::TooSlow { url, deadline });

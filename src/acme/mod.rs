@@ -20,6 +20,7 @@ mod authority;
 mod breaker;
 mod budget;
 mod ca;
+mod caa;
 mod certificate;
 mod chain;
 mod check;
@@ -27,6 +28,7 @@ mod delegation;
 mod deploy;
 mod deployment;
 mod directory;
+mod explanation;
 mod export;
 mod history;
 mod http;
@@ -198,6 +200,7 @@ impl Issuer {
             at: time(failure.at),
             step: failure.step.clone(),
             message: failure.message.clone(),
+            explanation: failure.explanation.clone(),
             failures: failure.failures,
         });
         Ok(CertificateStatus {

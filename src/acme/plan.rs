@@ -145,7 +145,15 @@ mod tests {
     }
 
     fn failed(next_attempt: Timestamp) -> Option<Failed> {
-        Some(Failed { at: 0, step: "order".into(), message: "no".into(), failures: 1, backed_off: 1, next_attempt })
+        Some(Failed {
+            at: 0,
+            step: "order".into(),
+            message: "no".into(),
+            explanation: None,
+            failures: 1,
+            backed_off: 1,
+            next_attempt,
+        })
     }
 
     #[test]

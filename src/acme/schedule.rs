@@ -169,8 +169,13 @@ impl Issuer {
                 1
             }
         };
-        memory.export_error =
-            Some(LastError { at: time(now()), step: "export".into(), message: error.clone(), failures });
+        memory.export_error = Some(LastError {
+            at: time(now()),
+            step: "export".into(),
+            message: error.clone(),
+            explanation: None,
+            failures,
+        });
         Some(error)
     }
 }

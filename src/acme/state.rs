@@ -88,6 +88,9 @@ pub(super) struct Failed {
     pub(super) at: Timestamp,
     pub(super) step: String,
     pub(super) message: String,
+    /// What it means and what to do.
+    #[serde(default)]
+    pub(super) explanation: Option<String>,
     /// How many in a row.
     pub(super) failures: u32,
     /// How many of them make the next wait longer: those in which the CA was asked for something.
@@ -150,6 +153,7 @@ mod tests {
                 at: 1,
                 step: "order".into(),
                 message: "no".into(),
+                explanation: Some("wait".into()),
                 failures: 2,
                 backed_off: 1,
                 next_attempt: 9,

@@ -128,6 +128,7 @@ fn show(certificate: &CertificateStatus, out: &mut Output) -> Result<(), Failure
     facts.extend(certificate.next_attempt.map(|at| ("next attempt", date(at))));
     if let Some(error) = &certificate.last_error {
         facts.push(("last error", format!("{}: {}", error.step, error.message)));
+        facts.extend(error.explanation.clone().map(|explanation| ("explained", explanation)));
         facts.push(("failed", format!("{} (failures in a row: {})", date(error.at), error.failures)));
     }
     if let Some(deployment) = &certificate.deployment {

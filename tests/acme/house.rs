@@ -51,6 +51,11 @@ impl House {
         }
     }
 
+    /// Where acmezone serves DNS.
+    pub fn dns(&self) -> u16 {
+        self.dns
+    }
+
     pub fn pebble(&self, version: PebbleVersion) -> PebbleBuilder {
         Pebble::builder(version, self.unbound.addr())
     }

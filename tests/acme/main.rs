@@ -3,8 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api_tls;
 mod bad_days;
+mod check;
 mod delegation;
+mod deploy;
 mod faulty;
 mod files;
 mod house;
