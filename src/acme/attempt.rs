@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use instant_acme::{Identifier, NewOrder, Order, OrderStatus};
+use instant_acme::{Order, OrderStatus};
 use tokio::time::{Instant, sleep};
 
 use super::authority::Authority;
@@ -206,13 +206,7 @@ impl Attempt<'_> {
         self.state.step = Step::Prepared { request: request.clone(), key: key.clone() };
         self.save().await?;
 
-        let identifiers: Vec<Identifier> = request.names.iter().cloned().map(Identifier::Dns).collect();
-        let mut wanted = NewOrder::new(&identifiers);
-        if let Some(profile) = &request.profile {
-            wanted = wanted.profile(profile);
-        }
-        let order = session.account.new_order(&wanted).await;
-        let mut order = order.map_err(|error| ca_failed("order", &session.told(error)))?;
+        let mut order = self.order(session).await?;
         let url = order.url().to_owned();
         self.state.step = Step::Ordered { request: request.clone(), key, url };
         self.save().await?;
@@ -285,7 +279,8 @@ impl Attempt<'_> {
                 return Err(failed("verification", error.to_string()));
             }
         };
-        let state = Issuance { current: Some(version), ..Issuance::default() };
+        let renewal = self.state.renewal.as_ref().map(|renewal| renewal.next(&certificate));
+        let state = Issuance { current: Some(version), renewal, ..Issuance::default() };
         let mut documents = vec![
             (Document::Certificate, key_of(self.name, version), Some(json(&certificate)?)),
             (Document::Issuance, self.name.to_owned(), Some(json(&state)?)),
@@ -395,11 +390,11 @@ pub(super) fn failed(step: &'static str, message: String) -> AttemptError {
     AttemptError::Failed(failure(step, message))
 }
 
-fn store_failed(error: &UpdateError) -> AttemptError {
+pub(super) fn store_failed(error: &UpdateError) -> AttemptError {
     failed("store", error.to_string())
 }
 
-fn ca_failed(step: &'static str, error: &CaError) -> AttemptError {
+pub(super) fn ca_failed(step: &'static str, error: &CaError) -> AttemptError {
     AttemptError::Failed(Failure {
         retry_at: error.retry_at(),
         class: error.class(),

@@ -14,6 +14,7 @@
 //! decides, without clock or network, what is due when. Nothing here is needed to answer a query, and starting never
 //! depends on a CA.
 
+mod ari;
 mod attempt;
 mod authority;
 mod ca;
@@ -27,6 +28,7 @@ mod issue;
 mod plan;
 mod problem;
 mod proof;
+mod renewal;
 mod schedule;
 mod secret;
 mod slot;
@@ -34,22 +36,21 @@ mod state;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub use check::OwnListeners;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{CertificateStatus, LastError, Progress};
+use crate::api::{CertificateStatus, LastError, Progress, RenewalWindow};
 use crate::config::Config;
 use crate::resolve::Resolver;
 use crate::store::{UpdateError, Writer, now};
+use ari::Renewal;
 use authority::Authority;
+use plan::Plan;
 use slot::Slot;
-
-/// Most orders under way at the same time.
-const ORDERS: usize = 4;
 
 /// Obtains and renews the configured certificates. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -65,12 +66,17 @@ struct Shared {
     writer: Writer,
     resolver: Resolver,
     own: OwnListeners,
-    orders: Semaphore,
-    /// Attempts under way.
-    attempts: TaskTracker,
+    /// Places for the attempts of the running server.
+    orders: Arc<Semaphore>,
+    /// One more, for those of people.
+    asked: Arc<Semaphore>,
+    /// Attempts and questions under way.
+    tasks: TaskTracker,
     stopping: CancellationToken,
-    /// An attempt has ended.
-    ended: Notify,
+    /// Certificates of which the store has something new.
+    changed: Mutex<Vec<Arc<Slot>>>,
+    /// There is something in `changed`, or a place for an attempt.
+    news: Notify,
 }
 
 /// Why there is no issuer for this configuration.
@@ -107,10 +113,12 @@ impl Issuer {
             writer,
             resolver,
             own,
-            orders: Semaphore::new(ORDERS),
-            attempts: TaskTracker::new(),
+            orders: Arc::new(Semaphore::new(config.acme.orders)),
+            asked: Arc::new(Semaphore::new(1)),
+            tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
-            ended: Notify::new(),
+            changed: Mutex::default(),
+            news: Notify::new(),
         };
         Ok(Issuer { shared: Arc::new(shared) })
     }
@@ -140,7 +148,7 @@ impl Issuer {
         let slot = self.slot(name)?;
         let (lines, running) = slot.begin_heard();
         if let Some(running) = running {
-            self.start(running, schedule::Reason::Asked { renew });
+            self.start(running, schedule::Reason::Asked { renew }, None);
         }
         Some(lines)
     }
@@ -156,7 +164,9 @@ impl Issuer {
             let memory = slot.memory();
             (memory.pause, memory.export_error.clone())
         };
-        let due = plan::due(&state, certificate.as_ref(), &slot.wanted, pause, now());
+        let due = Plan::new(&state, certificate.as_ref(), &slot.wanted, pause).due(now());
+        let is_current = |heard: &&Renewal| state.current == Some(heard.version) && certificate.is_some();
+        let heard = state.renewal.as_ref().filter(is_current);
         let failure = state.failure.as_ref().map(|failure| LastError {
             at: time(failure.at),
             step: failure.step.clone(),
@@ -174,6 +184,12 @@ impl Issuer {
             path: certificate.as_ref().map(|_| self.path(slot)),
             next_attempt: (!running).then(|| time(due.max(now()))),
             last_error: failure.or(export_error),
+            renewal: certificate.as_ref().map(|certificate| time(plan::renewal(certificate, heard))),
+            renewal_window: heard
+                .and_then(|heard| heard.window)
+                .map(|window| RenewalWindow { start: time(window.start), end: time(window.end) }),
+            renewal_explanation: heard.and_then(|heard| heard.explanation.clone()),
+            renewal_problem: heard.and_then(|heard| heard.problem.clone()),
             missing_records: state.missing,
         })
     }

@@ -10,6 +10,7 @@ use super::state::Request;
 use crate::api::{LastError, Progress};
 use crate::config::{Ca, Certificate};
 use crate::store::now;
+use crate::zone::Timestamp;
 
 /// Lines that a listener may be behind. The last place is kept for the outcome.
 const LINES: usize = 256;
@@ -20,6 +21,9 @@ pub(super) struct Slot {
     /// In the order in which they are tried. At least one.
     pub(super) authorities: Vec<Arc<Authority>>,
     pub(super) wanted: Wanted,
+    /// Held by who changes what the store has of this certificate: an attempt, from its beginning to its end, or one
+    /// who adds what the CA said about its renewal.
+    pub(super) turn: tokio::sync::Mutex<()>,
     memory: Mutex<Memory>,
 }
 
@@ -30,6 +34,8 @@ pub(super) struct Memory {
     listeners: Vec<mpsc::Sender<Progress>>,
     /// The running server does not try meanwhile.
     pub(super) pause: Option<Pause>,
+    /// Of the certificate in use.
+    pub(super) not_after: Option<Timestamp>,
     /// Missing records that the log has told.
     pub(super) told_missing: Vec<String>,
     /// The PEM files could not be written.
@@ -49,7 +55,7 @@ impl Slot {
         names.sort();
         let directories = authorities.iter().map(|authority| authority.ca.directory.clone()).collect();
         let wanted = Wanted { names, directories, key_type: certificate.key_type };
-        Slot { certificate, authorities, wanted, memory: Mutex::default() }
+        Slot { certificate, authorities, wanted, turn: tokio::sync::Mutex::default(), memory: Mutex::default() }
     }
 
     /// What is asked of this CA.
@@ -61,6 +67,11 @@ impl Slot {
             key_type: self.wanted.key_type,
             challenge: self.certificate.challenge,
         }
+    }
+
+    /// The CA of this directory, if the certificate may come from it.
+    pub(super) fn authority_at(&self, directory: &str) -> Option<Arc<Authority>> {
+        self.authorities.iter().find(|authority| authority.ca.directory == directory).cloned()
     }
 
     pub(super) fn name(&self) -> &str {

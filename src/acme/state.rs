@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ari::Renewal;
 use super::secret::Secret;
 use crate::config::{Challenge, KeyType};
 use crate::zone::{Name, Timestamp};
@@ -23,6 +24,8 @@ pub(super) struct Issuance {
     pub(super) missing: Vec<String>,
     /// The last attempt, if it failed.
     pub(super) failure: Option<Failed>,
+    /// When the CA wants the certificate in use to be renewed.
+    pub(super) renewal: Option<Renewal>,
 }
 
 /// How far an order has come. What the CA has seen of it is asked from the CA.
@@ -129,6 +132,7 @@ mod tests {
                 backed_off: 1,
                 next_attempt: 9,
             }),
+            renewal: Some(Renewal { version: 3, moment: Some(7), ..Renewal::default() }),
         };
         let text = serde_json::to_string(&state).unwrap();
         assert_eq!(serde_json::from_str::<Issuance>(&text).unwrap(), state);

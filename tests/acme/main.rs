@@ -8,4 +8,5 @@ mod delegation;
 mod faulty;
 mod house;
 mod issuance;
+mod renewal;
 mod trouble;
