@@ -33,6 +33,9 @@ pub struct Status {
     pub dns_tls: Vec<SocketAddr>,
     #[schema(value_type = Vec<String>)]
     pub api: Vec<SocketAddr>,
+    /// Name of the certificate without which the API and DNS over TLS do not listen yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_waits_for: Option<String>,
     #[schema(value_type = String)]
     pub admin: SocketAddr,
     pub zones: usize,
@@ -362,6 +365,9 @@ pub struct CertificateStatus {
     /// Why the CA could not be asked for it the last time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewal_problem: Option<String>,
+    /// Only if a deploy program or a webhook is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<DeploymentStatus>,
     /// Records that have to be made before the next attempt, in master-file form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing_records: Vec<String>,
@@ -372,6 +378,23 @@ pub struct CertificateStatus {
 pub struct RenewalWindow {
     pub start: jiff::Timestamp,
     pub end: jiff::Timestamp,
+}
+
+/// Something that happened to a certificate.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CertificateEvent {
+    pub at: jiff::Timestamp,
+    /// `issued`, `failed`, `revoked`, `deployed`, `deploy-failed`, …
+    pub event: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// Hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<jiff::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -399,11 +422,29 @@ pub struct LastError {
     /// The step that failed.
     pub step: String,
     pub message: String,
+    /// What it means and what to do, in plain words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<String>,
     /// How many attempts in a row have failed.
     pub failures: u32,
 }
 
-/// One line of `POST /v1/certificates/{name}/issue` and `…/renew` (newline-delimited JSON), as it happens. The last
+/// What became of the certificate in use after its files were written.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct DeploymentStatus {
+    /// When the deploy program ended well for it.
+    pub deployed_at: Option<jiff::Timestamp>,
+    /// The last run of the program, if it failed.
+    pub last_error: Option<LastError>,
+    /// When the running server will run the program by itself.
+    pub next_attempt: Option<jiff::Timestamp>,
+    /// Events that the webhook has not taken yet.
+    pub undelivered: usize,
+    /// Why not.
+    pub webhook_error: Option<LastError>,
+}
+
+/// One line of `POST /v1/certificates/{name}/issue`, `…/renew` and `…/deploy` (newline-delimited JSON), as it happens. The last
 /// one is `done` or `failed`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]

@@ -180,7 +180,7 @@ impl Renewal {
             // What was heard before holds.
             Err(problem) => {
                 self.failures = self.failures.saturating_add(1);
-                let wait = plan::back_off(self.failures, (random >> 32) as u32, None).min(USUAL_SILENCE);
+                let wait = plan::back_off(self.failures, (random >> 32) as u32).min(USUAL_SILENCE);
                 silence = Some(silence.unwrap_or(0).max(wait));
                 if self.problem.as_ref() != Some(&problem) {
                     news.push(News::Problem(problem.clone()));

@@ -5,17 +5,20 @@
 
 use std::time::Duration;
 
-use instant_acme::{Order, OrderStatus};
+use instant_acme::{AuthorizationStatus, Order, OrderStatus};
 use tokio::time::{Instant, sleep};
 
 use super::authority::Authority;
-use super::ca::{self, CaError, Session, SessionError};
-use super::certificate::{Certificate, new_key, signing_request};
+use super::budget::Renews;
+use super::ca::{self, CaError, Session, SessionError, ask};
+use super::certificate::Certificate;
 use super::check::OwnListeners;
 use super::delegation::{Missing, Place, base_domain, locate};
 use super::export::KEPT_VERSIONS;
-use super::problem::Class;
-use super::state::{Issuance, Published, Request, Step};
+use super::history::{Event, History, What};
+use super::key::{key_for_order, signing_request};
+use super::problem::{About, Class, Refusal};
+use super::state::{Issuance, Phase, Published, Request, Step};
 use crate::resolve::Resolver;
 use crate::store::{Actor, Document, UpdateError, Writer, now};
 use crate::zone::{Edit, Timestamp, TxtValue, Update};
@@ -45,7 +48,11 @@ pub(super) struct Failure {
     /// Whether the CA was asked for something, so that the next attempt has to wait longer and longer.
     pub(super) backs_off: bool,
     pub(super) class: Class,
-    unknown_account: bool,
+    /// Whether the CA is down or broken, so that others need not ask it now.
+    pub(super) is_the_cas_fault: bool,
+    /// What it means and what to do.
+    pub(super) explanation: Option<String>,
+    pub(super) unknown_account: bool,
 }
 
 /// What an attempt works with, and how far it has come.
@@ -56,7 +63,14 @@ pub(super) struct Attempt<'a> {
     pub(super) writer: &'a Writer,
     pub(super) resolver: &'a Resolver,
     pub(super) own: &'a OwnListeners,
+    /// Whether a program or a webhook is to hear of a new certificate.
+    pub(super) deploys: bool,
     pub(super) tell: &'a (dyn Fn(String) + Send + Sync),
+    pub(super) history: &'a History,
+    /// The certificate in use.
+    pub(super) current: Option<&'a Certificate>,
+    /// The certificate is thrown away: this is a rehearsal of an order at another CA.
+    pub(super) rehearsal: bool,
     pub(super) state: Issuance,
 }
 
@@ -75,7 +89,7 @@ impl Attempt<'_> {
     }
 
     async fn run_with_account(&mut self) -> Result<Certificate, AttemptError> {
-        let mut places = None;
+        let (mut places, mut is_allowed) = (None, false);
         if self.state.step.order_for(self.request).is_none() {
             self.give_up_order().await?;
             places = Some(self.locate().await?);
@@ -88,6 +102,8 @@ impl Attempt<'_> {
                 if places.is_none() {
                     places = Some(self.locate().await?);
                 }
+                self.check_caa(&session).await?;
+                is_allowed = true;
                 self.new_order(&session).await?
             }
         };
@@ -100,6 +116,10 @@ impl Attempt<'_> {
                 OrderStatus::Pending => {
                     if places.is_none() {
                         places = Some(self.locate().await?);
+                    }
+                    if !is_allowed {
+                        self.check_caa(&session).await?;
+                        is_allowed = true;
                     }
                     self.prove(&session, &mut order, places.as_deref().unwrap_or_default()).await?;
                 }
@@ -174,7 +194,7 @@ impl Attempt<'_> {
     /// The order that was left behind, if the CA still has it.
     async fn taken_up(&mut self, session: &Session) -> Result<Option<Order>, AttemptError> {
         let Some(url) = self.state.step.order_for(self.request).map(str::to_owned) else { return Ok(None) };
-        match session.account.order(url.clone()).await {
+        match ask!(session, session.account.order(url.clone()).await) {
             Ok(mut order) => {
                 if order.state().status != OrderStatus::Invalid {
                     self.say(format!("going on with the order {url}"));
@@ -183,7 +203,6 @@ impl Attempt<'_> {
                 self.say(format!("the order {url} of an earlier attempt is invalid"));
             }
             Err(error) => {
-                let error = session.told(error);
                 if error.is_unknown_account() || !error.is_final() {
                     return Err(ca_failed("order", &error));
                 }
@@ -199,14 +218,22 @@ impl Attempt<'_> {
         if let Some(profile) = &request.profile {
             session.check_profile(profile).map_err(|error| ca_failed("order", &error))?;
         }
+        self.keep_to_limits().await?;
         let key = match self.state.step.key_for(&request) {
             Some(key) => key.clone(),
-            None => new_key().map_err(|error| failed("key", error.to_string()))?,
+            None => key_for_order(request.key_type, None).await.map_err(|error| failed("key", error.to_string()))?,
         };
         self.state.step = Step::Prepared { request: request.clone(), key: key.clone() };
+        self.state.phase = Phase::Begun;
         self.save().await?;
 
-        let mut order = self.order(session).await?;
+        let mut order = match self.order(session).await? {
+            Ok(order) => order,
+            Err(error) => {
+                self.settle(false, &[]).await?;
+                return Err(ca_failed("order", &error));
+            }
+        };
         let url = order.url().to_owned();
         self.state.step = Step::Ordered { request: request.clone(), key, url };
         self.save().await?;
@@ -219,6 +246,35 @@ impl Attempt<'_> {
             }
             _ => Ok(order),
         }
+    }
+
+    /// Counts the order that is about to be made, unless one of the CA's limits would be exceeded.
+    async fn keep_to_limits(&self) -> Result<(), AttemptError> {
+        let renews = same_names(self.current, self.request);
+        let Authority { ca, budget, .. } = self.authority;
+        match budget.order(ca, self.writer, &self.request.names, renews, now()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(exceeded)) => Err(AttemptError::Failed(Failure {
+                retry_at: Some(exceeded.until),
+                backs_off: false,
+                class: Class::Elsewhere,
+                ..failure("limits", exceeded.to_string())
+            })),
+            Err(error) => Err(store_failed(&error)),
+        }
+    }
+
+    /// Counts how the order ended.
+    async fn settle(&self, issued: bool, failed: &[String]) -> Result<(), AttemptError> {
+        let Authority { ca, budget, .. } = self.authority;
+        let settled = budget.settle(ca, self.writer, &self.request.names, issued, failed, now()).await;
+        settled.map_err(|error| store_failed(&error))
+    }
+
+    /// Writes down what is about to be done with the order.
+    pub(super) async fn enter(&mut self, phase: Phase) -> Result<(), AttemptError> {
+        self.state.phase = phase;
+        self.save().await
     }
 
     /// Waits until the CA has left this status. The order stays if that takes too long.
@@ -240,13 +296,10 @@ impl Attempt<'_> {
                 return Err(AttemptError::Failed(Failure { retry_at, ..failure(step, message) }));
             }
             sleep(wait).await;
-            let error = match order.refresh().await {
-                Ok(state) if state.status == busy => None,
+            match ask!(session, order.refresh().await.map(|state| state.status)) {
+                Ok(status) if status == busy => {}
                 Ok(_) => return Ok(()),
-                Err(error) => Some(session.told(error)),
-            };
-            if let Some(error) = error {
-                return Err(self.ended((step, error)).await?);
+                Err(error) => return Err(self.ended((step, error)).await?),
             }
             pause = (pause * 2).min(LONGEST_WAIT);
         }
@@ -254,20 +307,22 @@ impl Attempt<'_> {
 
     async fn finalize(&mut self, session: &Session, order: &mut Order) -> Result<(), AttemptError> {
         self.say("the CA has validated all names".into());
+        self.enter(Phase::Finalizing).await?;
         let key = self.key()?;
         let csr = signing_request(&self.request.names, &key).map_err(|error| failed("key", error.to_string()))?;
-        match order.finalize_csr(&csr).await {
+        match ask!(session, order.finalize_csr(&csr).await) {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.ended(("issuance", session.told(error))).await?),
+            Err(error) => Err(self.ended(("issuance", error)).await?),
         }
     }
 
     /// Fetches the chain, checks it, and keeps it: certificate and state in one commit.
     async fn download(&mut self, session: &Session, order: &mut Order) -> Result<Certificate, AttemptError> {
-        let chain = match order.certificate().await {
+        self.enter(Phase::Downloading).await?;
+        let chain = match ask!(session, order.certificate().await) {
             Ok(Some(chain)) => chain,
             Ok(None) => return Err(failed("download", format!("the order {} has no certificate", order.url()))),
-            Err(error) => return Err(self.ended(("download", session.told(error))).await?),
+            Err(error) => return Err(self.ended(("download", error)).await?),
         };
         let key = self.key()?;
         let version = self.state.current.unwrap_or(0) + 1;
@@ -279,8 +334,16 @@ impl Attempt<'_> {
                 return Err(failed("verification", error.to_string()));
             }
         };
+        self.settle(true, &[]).await?;
+        if self.rehearsal {
+            self.state.step = Step::Idle;
+            self.save().await?;
+            return Ok(certificate);
+        }
+        let rehearsed = self.state.rehearsed.take();
         let renewal = self.state.renewal.as_ref().map(|renewal| renewal.next(&certificate));
-        let state = Issuance { current: Some(version), renewal, ..Issuance::default() };
+        let deploys = self.deploys;
+        let state = Issuance { current: Some(version), deploys, rehearsed, renewal, ..Issuance::default() };
         let mut documents = vec![
             (Document::Certificate, key_of(self.name, version), Some(json(&certificate)?)),
             (Document::Issuance, self.name.to_owned(), Some(json(&state)?)),
@@ -288,27 +351,50 @@ impl Attempt<'_> {
         if let Some(old) = version.checked_sub(KEPT_VERSIONS as u64).filter(|old| *old > 0) {
             documents.push((Document::Certificate, key_of(self.name, old), None));
         }
-        self.writer.put_documents(documents).await.map_err(|error| store_failed(&error))?;
+        let event = Event {
+            ca: Some(self.authority.ca.name.clone()),
+            serial: Some(certificate.serial.clone()),
+            not_after: Some(certificate.not_after),
+            ..Event::new(now(), What::Issued)
+        };
+        let kept = self.history.add_with(self.writer, self.name, event, documents).await;
+        kept.map_err(|error| store_failed(&error))?;
         self.state = state;
         Ok(certificate)
     }
 
     /// The failure of an order that the CA holds for invalid, in the CA's words. The order is given up.
     async fn refused(&mut self, session: &Session, order: &mut Order) -> Result<AttemptError, AttemptError> {
-        let mut words: Vec<String> = Vec::new();
-        let order_error = order.state().error.as_ref().map(ca::words);
+        let (mut refusals, mut failed): (Vec<Refusal>, Vec<String>) = (Vec::new(), Vec::new());
+        let order_error = order.state().error.as_ref().map(|error| Refusal::new(error, About::Request));
+        // Without them there are the order's own words.
+        let _ = session.fetch_authorizations(order).await;
         let mut authorizations = order.authorizations();
         while let Some(Ok(authorization)) = authorizations.next().await {
             let name = authorization.identifier().to_string();
+            if authorization.status == AuthorizationStatus::Invalid {
+                failed.push(name.clone());
+            }
             let errors = authorization.challenges.iter().filter_map(|challenge| challenge.error.as_ref());
-            words.extend(errors.map(|error| format!("{name}: {}", ca::words(error))));
+            refusals.extend(errors.map(|error| Refusal::new(error, About::Validation).of(&name)));
         }
-        if words.is_empty() {
-            words.push(order_error.unwrap_or_else(|| "the CA declared the order invalid without a reason".into()));
+        if refusals.is_empty() {
+            refusals.extend(order_error);
         }
         let retry_at = session.retry_at();
+        self.settle(false, &failed).await?;
         self.give_up_order().await?;
-        Ok(AttemptError::Failed(Failure { retry_at, ..failure("validation", words.join("; ")) }))
+        let failure = failure("validation", "the CA declared the order invalid without a reason".into());
+        Ok(AttemptError::Failed(match Refusal::all(refusals, now()) {
+            Some((message, refusal)) => Failure {
+                message,
+                class: refusal.class(now()),
+                explanation: Some(refusal.explanation()),
+                retry_at,
+                ..failure
+            },
+            None => Failure { retry_at, ..failure },
+        }))
     }
 
     /// What the CA's error means for the order: a decision ends it, anything else leaves it for the next attempt.
@@ -324,6 +410,7 @@ impl Attempt<'_> {
         self.withdraw().await?;
         if self.state.is_ordered() {
             self.state.step = Step::Idle;
+            self.settle(false, &[]).await?;
             self.save().await?;
         }
         Ok(())
@@ -350,6 +437,14 @@ impl Attempt<'_> {
 
     pub(super) fn say(&self, line: String) {
         (self.tell)(line);
+    }
+}
+
+/// How an order for this request relates to the certificate in use.
+pub(super) fn same_names(current: Option<&Certificate>, request: &Request) -> Renews {
+    match current {
+        Some(current) if current.names == request.names => Renews::SameNames,
+        _ => Renews::Nothing,
     }
 }
 
@@ -383,21 +478,32 @@ fn json(value: &impl serde::Serialize) -> Result<String, AttemptError> {
 }
 
 pub(super) fn failure(step: &'static str, message: String) -> Failure {
-    Failure { step, message, retry_at: None, backs_off: true, class: Class::Later, unknown_account: false }
+    Failure {
+        step,
+        message,
+        retry_at: None,
+        backs_off: true,
+        class: Class::Later,
+        is_the_cas_fault: false,
+        explanation: None,
+        unknown_account: false,
+    }
 }
 
 pub(super) fn failed(step: &'static str, message: String) -> AttemptError {
     AttemptError::Failed(failure(step, message))
 }
 
-pub(super) fn store_failed(error: &UpdateError) -> AttemptError {
+fn store_failed(error: &UpdateError) -> AttemptError {
     failed("store", error.to_string())
 }
 
-pub(super) fn ca_failed(step: &'static str, error: &CaError) -> AttemptError {
+fn ca_failed(step: &'static str, error: &CaError) -> AttemptError {
     AttemptError::Failed(Failure {
         retry_at: error.retry_at(),
-        class: error.class(),
+        class: error.class(now()),
+        is_the_cas_fault: error.is_the_cas_fault(),
+        explanation: error.explanation(),
         unknown_account: error.is_unknown_account(),
         ..failure(step, error.to_string())
     })

@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::breaker::Breaker;
+use super::budget::Budget;
 use super::directory::{BadDirectory, Directory};
 use super::http::{Http, HttpError, NoClient, Pool};
 use crate::config::{Ca, Proxy};
@@ -19,6 +21,8 @@ pub(super) struct Authority {
     proxy: Option<Proxy>,
     /// Held while the account at the CA is loaded or made.
     pub(super) turn: tokio::sync::Mutex<()>,
+    pub(super) breaker: Breaker,
+    pub(super) budget: Budget,
     /// Made when it is needed, because that reads the system's roots. What fails is tried again.
     pool: Mutex<Option<Pool>>,
     /// Held while the directory is fetched.
@@ -47,6 +51,8 @@ impl Authority {
             ca,
             proxy,
             turn: tokio::sync::Mutex::default(),
+            breaker: Breaker::default(),
+            budget: Budget::default(),
             pool: Mutex::default(),
             directory: tokio::sync::Mutex::default(),
         }
@@ -82,9 +88,12 @@ impl Authority {
         Ok(directory)
     }
 
-    /// Lets the next one who asks for the directory fetch it anew.
+    /// Lets the next one who asks for the directory fetch it anew: the CA may have moved.
     pub(super) async fn doubt_directory(&self) {
-        *self.directory.lock().await = None;
+        let mut fetched = self.directory.lock().await;
+        if fetched.as_ref().is_some_and(|fetched| fetched.outcome.is_ok()) {
+            *fetched = None;
+        }
     }
 
     async fn fetch(&self, http: &Http) -> Result<(Arc<Directory>, Bytes), NoDirectory> {

@@ -17,39 +17,54 @@
 mod ari;
 mod attempt;
 mod authority;
+mod breaker;
+mod budget;
 mod ca;
+mod caa;
 mod certificate;
+mod chain;
 mod check;
 mod delegation;
+mod deploy;
+mod deployment;
 mod directory;
+mod explanation;
 mod export;
+mod history;
 mod http;
 mod issue;
+mod jws;
+mod key;
 mod plan;
+mod preview;
 mod problem;
+mod program;
 mod proof;
 mod renewal;
 mod schedule;
 mod secret;
+mod serving;
 mod slot;
+mod source;
 mod state;
+mod webhook;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 pub use check::OwnListeners;
+pub use serving::Serving;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{CertificateStatus, LastError, Progress, RenewalWindow};
+use crate::api::{CertificateEvent, CertificateStatus, LastError, Progress, RenewalWindow};
 use crate::config::Config;
 use crate::resolve::Resolver;
 use crate::store::{UpdateError, Writer, now};
 use ari::Renewal;
 use authority::Authority;
-use plan::Plan;
 use slot::Slot;
 
 /// Obtains and renews the configured certificates. Cheap to clone.
@@ -70,9 +85,10 @@ struct Shared {
     orders: Arc<Semaphore>,
     /// One more, for those of people.
     asked: Arc<Semaphore>,
-    /// Attempts and questions under way.
-    tasks: TaskTracker,
+    /// Attempts under way.
+    attempts: TaskTracker,
     stopping: CancellationToken,
+    deploys: deploy::Deploys,
     /// Certificates of which the store has something new.
     changed: Mutex<Vec<Arc<Slot>>>,
     /// There is something in `changed`, or a place for an attempt.
@@ -100,12 +116,17 @@ impl Issuer {
                 let unknown = || IssuerError::UnknownCa { certificate: certificate.name.clone(), ca: ca.clone() };
                 known.get(ca).cloned().ok_or_else(unknown)
             };
-            let authorities = certificate.cas.iter().map(authority).collect::<Result<Vec<_>, _>>()?;
+            let with_rehearsal = |ca: &String| {
+                let found = authority(ca)?;
+                let rehearsal = found.ca.rehearsal.as_ref().map(authority).transpose()?;
+                Ok((found, rehearsal))
+            };
+            let cas = certificate.cas.iter().map(with_rehearsal).collect::<Result<Vec<_>, _>>()?;
             let name = &certificate.name;
             if name.is_empty() || name.starts_with('.') || name.contains('/') {
                 return Err(IssuerError::BadName(name.clone()));
             }
-            slots.push(Arc::new(Slot::new(certificate.clone(), authorities)));
+            slots.push(Arc::new(Slot::new(certificate.clone(), cas)));
         }
         let shared = Shared {
             slots,
@@ -115,8 +136,9 @@ impl Issuer {
             own,
             orders: Arc::new(Semaphore::new(config.acme.orders)),
             asked: Arc::new(Semaphore::new(1)),
-            tasks: TaskTracker::new(),
+            attempts: TaskTracker::new(),
             stopping: CancellationToken::new(),
+            deploys: deploy::Deploys::new(config.acme.proxy.clone()),
             changed: Mutex::default(),
             news: Notify::new(),
         };
@@ -153,6 +175,20 @@ impl Issuer {
         Some(lines)
     }
 
+    /// Runs the certificate's deploy program now and tells its lines; the last line is `Done` or `Failed`. `None` if
+    /// the configuration has no certificate of this name. Must be called inside the runtime.
+    pub fn deploy(&self, name: &str) -> Option<mpsc::Receiver<Progress>> {
+        self.slot(name).map(|slot| self.deploy_heard(slot))
+    }
+
+    /// What has happened to a certificate, the oldest first; `None` if the configuration has none of this name.
+    pub async fn history(&self, name: &str) -> Result<Option<Vec<CertificateEvent>>, UpdateError> {
+        match self.slot(name) {
+            Some(slot) => Ok(Some(history::told(&self.shared.writer, slot.name()).await?)),
+            None => Ok(None),
+        }
+    }
+
     fn slot(&self, name: &str) -> Option<&Arc<Slot>> {
         self.shared.slots.iter().find(|slot| slot.name() == name)
     }
@@ -164,13 +200,14 @@ impl Issuer {
             let memory = slot.memory();
             (memory.pause, memory.export_error.clone())
         };
-        let due = Plan::new(&state, certificate.as_ref(), &slot.wanted, pause).due(now());
         let is_current = |heard: &&Renewal| state.current == Some(heard.version) && certificate.is_some();
         let heard = state.renewal.as_ref().filter(is_current);
+        let due = plan::due(&state, certificate.as_ref(), &slot.wanted, pause, now());
         let failure = state.failure.as_ref().map(|failure| LastError {
             at: time(failure.at),
             step: failure.step.clone(),
             message: failure.message.clone(),
+            explanation: failure.explanation.clone(),
             failures: failure.failures,
         });
         Ok(CertificateStatus {
@@ -184,6 +221,7 @@ impl Issuer {
             path: certificate.as_ref().map(|_| self.path(slot)),
             next_attempt: (!running).then(|| time(due.max(now()))),
             last_error: failure.or(export_error),
+            deployment: self.deployment_status(slot).await?,
             renewal: certificate.as_ref().map(|certificate| time(plan::renewal(certificate, heard))),
             renewal_window: heard
                 .and_then(|heard| heard.window)

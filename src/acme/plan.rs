@@ -97,24 +97,27 @@ impl Pause {
         Pause { from: now, until: asked.max(now + wait) }
     }
 
-    fn end(self, now: Timestamp) -> Timestamp {
+    pub(super) fn end(self, now: Timestamp) -> Timestamp {
         if now + SET_BACK < self.from { 0 } else { self.until }
     }
 }
 
 /// How long to wait after so many failures in a row, seconds: 1, 10 and 100 minutes, then a day, as Let's Encrypt asks;
 /// and up to a tenth more, as `random` says, so that not everybody comes back at once.
-///
-/// Never longer than a tenth of the time that the certificate in use still has, so that a short life does not end
-/// between two attempts.
-pub(super) fn back_off(failures: u32, random: u32, left: Option<u64>) -> u64 {
+pub(super) fn back_off(failures: u32, random: u32) -> u64 {
     let wait = match failures {
         0 | 1 => SHORTEST_WAIT,
         2 => 10 * 60,
         3 => 100 * 60,
         _ => DAY,
     };
-    let wait = wait + wait * u64::from(random) / (10 * (u64::from(u32::MAX) + 1));
+    wait + wait * u64::from(random) / (10 * (u64::from(u32::MAX) + 1))
+}
+
+/// The same, but never longer than a tenth of the time that the certificate in use has left, so that a short life does
+/// not end between two attempts.
+pub(super) fn back_off_within(left: Option<u64>, failures: u32, random: u32) -> u64 {
+    let wait = back_off(failures, random);
     match left {
         Some(left) if left > 0 => wait.min((left / 10).max(SHORTEST_WAIT)),
         _ => wait,
@@ -196,6 +199,17 @@ impl Plan {
     }
 }
 
+/// The moment at which the running server tries next. `pause` is what the process remembers; a failure's is stored.
+pub(super) fn due(
+    state: &Issuance,
+    certificate: Option<&Certificate>,
+    wanted: &Wanted,
+    pause: Option<Pause>,
+    now: Timestamp,
+) -> Timestamp {
+    Plan::new(state, certificate, wanted, pause).due(now)
+}
+
 /// The state in one word.
 pub(super) fn summary(
     state: &Issuance,
@@ -234,17 +248,6 @@ mod tests {
         Wanted { names: vec!["a.test".into()], directories, key_type: KeyType::default() }
     }
 
-    /// The moment at which the running server tries next.
-    fn due(
-        state: &Issuance,
-        certificate: Option<&Certificate>,
-        wanted: &Wanted,
-        pause: Option<Pause>,
-        now: Timestamp,
-    ) -> Timestamp {
-        Plan::new(state, certificate, wanted, pause).due(now)
-    }
-
     /// What is known after the CA has suggested this window.
     fn heard(certificate: &Certificate, start: Timestamp, end: Timestamp) -> Renewal {
         let mut heard = Renewal::of(certificate);
@@ -253,7 +256,15 @@ mod tests {
     }
 
     fn failed(next_attempt: Timestamp) -> Option<Failed> {
-        Some(Failed { at: 0, step: "order".into(), message: "no".into(), failures: 1, backed_off: 1, next_attempt })
+        Some(Failed {
+            at: 0,
+            step: "order".into(),
+            message: "no".into(),
+            explanation: None,
+            failures: 1,
+            backed_off: 1,
+            next_attempt,
+        })
     }
 
     #[test]
@@ -267,10 +278,10 @@ mod tests {
 
     #[test]
     fn back_off_is_1_10_100_minutes_then_a_day_and_a_little() {
-        let minutes: Vec<u64> = [1, 2, 3, 4, 50].map(|failures| back_off(failures, 0, None) / 60).into();
+        let minutes: Vec<u64> = [1, 2, 3, 4, 50].map(|failures| back_off(failures, 0) / 60).into();
         assert_eq!(minutes, [1, 10, 100, 24 * 60, 24 * 60]);
-        assert_eq!(back_off(1, u32::MAX, None), 65);
-        assert!(back_off(4, u32::MAX, None) < DAY + DAY / 10);
+        assert_eq!(back_off(1, u32::MAX), 65);
+        assert!(back_off(4, u32::MAX) < DAY + DAY / 10);
     }
 
     #[test]
@@ -362,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_wait_is_never_longer_than_a_tenth_of_what_is_left() {
-        let waits = |left: u64| [1, 2, 3, 4].map(|failures| back_off(failures, 0, Some(left)));
+        let waits = |left: u64| [1, 2, 3, 4].map(|failures| back_off_within(Some(left), failures, 0));
         assert_eq!(waits(90 * DAY), [60, 600, 6000, DAY]);
         assert_eq!(waits(3 * DAY), [60, 600, 6000, 3 * DAY / 10]);
         assert_eq!(waits(6000), [60, 600, 600, 600]);

@@ -151,12 +151,13 @@ fn simulate(life: u64, ari: Ari, has_failures: bool) -> Outcome {
             if ca.is_down(now) {
                 let before = state.failure.take().map_or(0, |failure| failure.failures);
                 let left = certificate.not_after.saturating_sub(now);
-                let wait = back_off(before + 1, random.next() as u32, Some(left));
+                let wait = back_off_within(Some(left), before + 1, random.next() as u32);
                 let pause = Pause::after_failure(now, wait, None, Some(certificate.not_after));
                 state.failure = Some(crate::acme::state::Failed {
                     at: now,
                     step: "order".into(),
                     message: "the CA cannot be reached".into(),
+                    explanation: None,
                     failures: before + 1,
                     backed_off: before + 1,
                     next_attempt: pause.until,

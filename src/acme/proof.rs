@@ -3,10 +3,10 @@
 use instant_acme::{AuthorizationStatus, ChallengeStatus, ChallengeType, Identifier, Order, OrderStatus};
 
 use super::attempt::{Attempt, AttemptError, failed};
-use super::ca::{CaError, Session};
+use super::ca::{CaError, Session, ask};
 use super::check::{Expected, PATIENCE, check};
 use super::delegation::Place;
-use super::state::Published;
+use super::state::{Phase, Published};
 use crate::store::Actor;
 use crate::zone::{Edit, TxtValue, Update};
 
@@ -22,6 +22,7 @@ impl Attempt<'_> {
             Ok(challenges) => challenges,
             Err(error) => return Err(self.ended(error).await?),
         };
+        self.state.phase = Phase::Publishing;
         self.publish(&challenges).await?;
         let expected: Vec<Expected<'_>> = places
             .iter()
@@ -36,6 +37,7 @@ impl Attempt<'_> {
             self.withdraw().await?;
             return Err(failed("self-check", error.to_string()));
         }
+        self.enter(Phase::Validating).await?;
         if let Err(error) = self.set_ready(session, order).await {
             return Err(self.ended(("validation", error)).await?);
         }
@@ -52,6 +54,7 @@ impl Attempt<'_> {
     ) -> Result<Vec<(&'p Place, String)>, (&'static str, CaError)> {
         let protocol = |reason: String| CaError::Protocol { url: session.account.id().to_owned(), reason };
         let mut found = Vec::new();
+        session.fetch_authorizations(order).await.map_err(|error| ("order", error))?;
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization.map_err(|error| ("order", session.told(error)))?;
@@ -91,6 +94,7 @@ impl Attempt<'_> {
     }
 
     async fn set_ready(&self, session: &Session, order: &mut Order) -> Result<(), CaError> {
+        session.fetch_authorizations(order).await?;
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization.map_err(|error| session.told(error))?;
@@ -100,7 +104,7 @@ impl Attempt<'_> {
             if let Some(mut challenge) = authorization.challenge(ChallengeType::Dns01)
                 && challenge.status == ChallengeStatus::Pending
             {
-                challenge.set_ready().await.map_err(|error| session.told(error))?;
+                ask!(session, challenge.set_ready().await)?;
             }
         }
         Ok(())

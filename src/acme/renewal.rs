@@ -5,14 +5,15 @@ use std::borrow::Cow;
 use instant_acme::{CertificateIdentifier, Identifier, NewOrder, Order};
 
 use super::ari::{self, Answer, News, Renewal};
-use super::attempt::{Attempt, AttemptError, ca_failed, key_of, save, store_failed};
+use super::attempt::{Attempt, AttemptError, save};
 use super::authority::Authority;
-use super::ca::{CaError, Session};
+use super::ca::{CaError, Session, ask};
 use super::certificate::Certificate;
 use super::http::HttpError;
+use super::problem::Refusal;
 use super::slot::Slot;
 use super::{Issuer, time};
-use crate::store::{Document, UpdateError, now};
+use crate::store::{UpdateError, now};
 use crate::zone::Timestamp;
 
 /// Why the CA did not say when, and when it wants to be asked again.
@@ -80,69 +81,61 @@ fn tell(slot: &Slot, news: News) {
 
 impl Attempt<'_> {
     /// Orders what is wanted, in place of the certificate in use if the CA can be told so (RFC 9773 section 5).
-    pub(super) async fn order(&mut self, session: &Session) -> Result<Order, AttemptError> {
-        let identifiers: Vec<Identifier> = self.request.names.iter().cloned().map(Identifier::Dns).collect();
+    pub(super) async fn order(&mut self, session: &Session) -> Result<Result<Order, CaError>, AttemptError> {
+        let request = self.request;
+        let identifiers: Vec<Identifier> = request.names.iter().cloned().map(Identifier::Dns).collect();
         let wanted = || {
             let wanted = NewOrder::new(&identifiers);
-            match &self.request.profile {
+            match &request.profile {
                 Some(profile) => wanted.profile(profile),
                 None => wanted,
             }
         };
-        if let Some((certificate, identifier)) = self.replaced(session).await? {
-            let again = CertificateIdentifier {
+        if let Some((certificate, identifier)) = self.replaced(session) {
+            let replaced = || CertificateIdentifier {
                 authority_key_identifier: Cow::Borrowed(&identifier.authority_key_identifier),
                 serial: Cow::Borrowed(&identifier.serial),
             };
-            let error = match session.account.new_order(&wanted().replaces(again)).await {
-                Ok(order) => return Ok(order),
+            let error = match ask!(session, session.account.new_order(&wanted().replaces(replaced())).await) {
+                Ok(order) => return Ok(Ok(order)),
                 Err(error) => error,
             };
             // An order that does not say what it replaces is an order.
             if let Some(url) = session.created() {
-                return session.account.order(url).await.map_err(|error| ca_failed("order", &session.told(error)));
+                return Ok(ask!(session, session.account.order(url.clone()).await));
             }
-            let error = session.told(error);
             if !is_about_replacement(&error) {
-                return Err(ca_failed("order", &error));
+                return Ok(Err(error));
             }
             self.say(format!("the CA takes no order in place of {identifier}: {error}; ordering without that"));
             let known = self.state.renewal.take().filter(|known| known.version == certificate.version);
-            let renewal = known.unwrap_or_else(|| Renewal::of(&certificate));
+            let renewal = known.unwrap_or_else(|| Renewal::of(certificate));
             self.state.renewal = Some(Renewal { irreplaceable: true, ..renewal });
             self.save().await?;
         }
-        session.account.new_order(&wanted()).await.map_err(|error| ca_failed("order", &session.told(error)))
+        Ok(ask!(session, session.account.new_order(&wanted()).await))
     }
+}
 
+impl<'a> Attempt<'a> {
     /// The certificate that the order takes the place of, if this CA issued it and wants to know.
-    async fn replaced(
-        &self,
-        session: &Session,
-    ) -> Result<Option<(Certificate, CertificateIdentifier<'static>)>, AttemptError> {
-        let Some(version) = self.state.current.filter(|_| session.directory.renewal_info.is_some()) else {
-            return Ok(None);
-        };
+    fn replaced(&self, session: &Session) -> Option<(&'a Certificate, CertificateIdentifier<'static>)> {
+        let current = self.current.filter(|_| session.directory.renewal_info.is_some())?;
         let known = self.state.renewal.as_ref();
-        if known.is_some_and(|known| known.version == version && known.irreplaceable) {
-            return Ok(None);
+        let refused = known.is_some_and(|known| known.version == current.version && known.irreplaceable);
+        let shares = current.names.iter().any(|name| self.request.names.contains(name));
+        if refused || !shares || current.directory != self.request.directory {
+            return None;
         }
-        let kept = self.writer.document(Document::Certificate, &key_of(self.name, version)).await;
-        let Some(kept) = kept.map_err(|error| store_failed(&error))? else { return Ok(None) };
         // What cannot be read is not named: the order matters more.
-        let Ok(certificate) = serde_json::from_str::<Certificate>(&kept) else { return Ok(None) };
-        let shares = certificate.names.iter().any(|name| self.request.names.contains(name));
-        if certificate.directory != self.request.directory || !shares {
-            return Ok(None);
-        }
-        Ok(ari::identifier(&certificate.chain).ok().map(|identifier| (certificate, identifier)))
+        Some((current, ari::identifier(&current.chain).ok()?))
     }
 }
 
 /// Whether an order may be taken that is the same but for `replaces`: the certificate was replaced already, came to
 /// another account, or the CA does not understand the field.
 fn is_about_replacement(error: &CaError) -> bool {
-    let CaError::Refused { kind, status, words, .. } = error else { return false };
+    let CaError::Refused(Refusal { kind, status, words, .. }) = error else { return false };
     let is = |name: &str| kind.ends_with(name);
     *status == Some(409)
         || is(":alreadyReplaced")
@@ -154,12 +147,21 @@ fn is_about_replacement(error: &CaError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::acme::problem::About;
 
     #[test]
     fn an_order_is_made_again_only_if_the_replacement_was_the_reason_rfc9773_5() {
         let refused = |kind: &str, status: u16, words: &str| {
             let kind = format!("urn:ietf:params:acme:error:{kind}");
-            CaError::Refused { kind, status: Some(status), words: words.into(), retry_at: None }
+            CaError::Refused(Refusal {
+                about: About::Request,
+                kind,
+                parts: Vec::new(),
+                status: Some(status),
+                words: words.into(),
+                retry_at: None,
+                see: None,
+            })
         };
         for error in [
             refused("alreadyReplaced", 409, "certificate with serial 1 already has a replacement order"),

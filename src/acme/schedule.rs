@@ -74,13 +74,14 @@ impl Issuer {
     /// Obtains what is missing and renews what is due, until cancelled; then waits for attempts to stop, which the
     /// next start takes up again.
     pub async fn run(self, cancel: CancellationToken) {
+        self.shared.attempts.spawn(self.clone().run_deploys());
         // Without certificates there is nothing to wake up for.
         if self.tidy_up_and_schedule(&cancel).await.is_none() {
             cancel.cancelled().await;
         }
         self.shared.stopping.cancel();
-        self.shared.tasks.close();
-        self.shared.tasks.wait().await;
+        self.shared.attempts.close();
+        self.shared.attempts.wait().await;
     }
 
     async fn tidy_up_and_schedule(&self, cancel: &CancellationToken) -> Option<()> {
@@ -91,7 +92,7 @@ impl Issuer {
         }
         let mut schedule = cancel.run_until_cancelled(Schedule::read(self.clone(), states)).await?;
         let issuer = self.clone();
-        self.shared.tasks.spawn(async move {
+        self.shared.attempts.spawn(async move {
             issuer.shared.stopping.clone().run_until_cancelled(issuer.keep_files()).await;
         });
         schedule.follow(cancel).await;
@@ -132,7 +133,7 @@ impl Issuer {
     /// Makes the attempt in a task of its own, which gives the place back at its end.
     pub(super) fn start(&self, running: Running, reason: Reason, place: Option<OwnedSemaphorePermit>) {
         let issuer = self.clone();
-        self.shared.tasks.spawn(async move {
+        self.shared.attempts.spawn(async move {
             let slot = running.slot().clone();
             let attempt = async {
                 let _turn = slot.turn.lock().await;
@@ -228,6 +229,7 @@ impl Issuer {
 
     /// Makes the PEM files those of the certificate, if they are not; the error if that fails.
     pub(super) async fn export(&self, slot: &Slot, certificate: &Certificate) -> Option<String> {
+        let version = certificate.version;
         let (certs, name, certificate) = (self.shared.certs.clone(), slot.name().to_owned(), certificate.clone());
         let written = tokio::task::spawn_blocking(move || export::export(&certs, &name, &certificate)).await;
         let error = match written {
@@ -236,6 +238,7 @@ impl Issuer {
                     tracing::info!(certificate = slot.name(), path = self.path(slot), "PEM files written");
                 }
                 slot.memory().export_error = None;
+                self.exported(slot, version);
                 return None;
             }
             Ok(Err(error)) => error.to_string(),
@@ -249,8 +252,13 @@ impl Issuer {
                 1
             }
         };
-        memory.export_error =
-            Some(LastError { at: time(now()), step: "export".into(), message: error.clone(), failures });
+        memory.export_error = Some(LastError {
+            at: time(now()),
+            step: "export".into(),
+            message: error.clone(),
+            explanation: None,
+            failures,
+        });
         Some(error)
     }
 }
@@ -368,7 +376,7 @@ impl Schedule {
 /// Asks in a task of its own.
 fn ask(issuer: &Issuer, slot: Arc<Slot>, authority: Option<Arc<Authority>>, place: OwnedSemaphorePermit) {
     let Some(authority) = authority else { return };
-    let (issuer, tasks) = (issuer.clone(), &issuer.shared.tasks);
+    let (issuer, tasks) = (issuer.clone(), &issuer.shared.attempts);
     tasks.spawn(async move {
         let asked = issuer.shared.stopping.run_until_cancelled(issuer.ask(&slot, &authority)).await;
         if let Some(Err(error)) = asked {

@@ -16,8 +16,11 @@ use crate::zone::{Name, Timestamp};
 #[serde(default)]
 pub(super) struct Issuance {
     pub(super) step: Step,
+    pub(super) phase: Phase,
     /// Version of the certificate in use; counts up from 1.
     pub(super) current: Option<u64>,
+    /// Whether a program or a webhook was configured when it was issued, and is to hear of it.
+    pub(super) deploys: bool,
     /// Values that may still be in the DNS and are to be taken out when the CA needs them no more.
     pub(super) published: Vec<Published>,
     /// Records that the domains' zones lack, in master-file form.
@@ -26,6 +29,25 @@ pub(super) struct Issuance {
     pub(super) failure: Option<Failed>,
     /// When the CA wants the certificate in use to be renewed.
     pub(super) renewal: Option<Renewal>,
+    /// What went well at the rehearsal CA and need not be tried there again.
+    pub(super) rehearsed: Option<Request>,
+}
+
+/// What is about to be done with an order: written before it is done. For people; what the CA has seen of it is asked
+/// from the CA.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Phase {
+    /// No order, or none that more is known of.
+    #[default]
+    Begun,
+    /// The CA has the order; its values are being put into the DNS and looked for.
+    Publishing,
+    /// The CA is told to look.
+    Validating,
+    /// The CA is asked to issue.
+    Finalizing,
+    Downloading,
 }
 
 /// How far an order has come. What the CA has seen of it is asked from the CA.
@@ -69,6 +91,9 @@ pub(super) struct Failed {
     pub(super) at: Timestamp,
     pub(super) step: String,
     pub(super) message: String,
+    /// What it means and what to do.
+    #[serde(default)]
+    pub(super) explanation: Option<String>,
     /// How many in a row.
     pub(super) failures: u32,
     /// How many of them make the next wait longer: those in which the CA was asked for something.
@@ -121,13 +146,17 @@ mod tests {
     fn the_state_survives_the_store() {
         let state = Issuance {
             step: Step::Ordered { request: request("a.test"), key: Secret::new("KEY".into()), url: "https://o".into() },
+            phase: Phase::Validating,
+            rehearsed: Some(request("a.test")),
             current: Some(3),
+            deploys: true,
             published: vec![Published { name: Name::parse("x.test").unwrap(), value: "v".into() }],
             missing: vec!["_acme-challenge.a.test. IN CNAME x.test.".into()],
             failure: Some(Failed {
                 at: 1,
                 step: "order".into(),
                 message: "no".into(),
+                explanation: Some("wait".into()),
                 failures: 2,
                 backed_off: 1,
                 next_attempt: 9,

@@ -5,7 +5,9 @@ use jiff::Timestamp;
 
 use super::Failure;
 use super::output::{self, Output, printable};
-use crate::api::{CertificateState, CertificateStatus, Progress, RenewalWindow};
+use crate::api::{
+    CertificateEvent, CertificateState, CertificateStatus, DeploymentStatus, LastError, Progress, RenewalWindow,
+};
 use crate::client::{Client, Steps};
 
 #[derive(Debug, Subcommand)]
@@ -26,10 +28,25 @@ pub(super) enum Command {
     Issue {
         /// Name of the [[certificate]]
         name: String,
+        /// Order nothing: look at the records, the CAs' limits, and tell what would happen
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show what has happened to a certificate: what was issued, what failed and why
+    #[command(after_long_help = "Example:\n  acmezone cert history example-org")]
+    History {
+        /// Name of the [[certificate]]
+        name: String,
     },
     /// Renew a certificate now, due or not
     #[command(after_long_help = "Example:\n  acmezone cert renew example-org")]
     Renew {
+        /// Name of the [[certificate]]
+        name: String,
+    },
+    /// Run the deploy program of a certificate now and follow its output
+    #[command(after_long_help = "Example:\n  acmezone cert deploy example-org")]
+    Deploy {
         /// Name of the [[certificate]]
         name: String,
     },
@@ -46,7 +63,13 @@ impl Command {
                 let certificate = client.certificate(&name).await?;
                 if out.json { Ok(out.pretty_json(&certificate)?) } else { show(&certificate, out) }
             }
-            Command::Issue { name } => follow(client.issue(&name, false).await?, out).await,
+            Command::Issue { name, dry_run: true } => follow(client.preview(&name).await?, out).await,
+            Command::Issue { name, dry_run: false } => follow(client.issue(&name, false).await?, out).await,
+            Command::History { name } => {
+                let events = client.certificate_history(&name).await?;
+                if out.json { Ok(out.pretty_json(&events)?) } else { history(&events, out) }
+            }
+            Command::Deploy { name } => follow(client.deploy(&name).await?, out).await,
             Command::Renew { name } => follow(client.issue(&name, true).await?, out).await,
         }
     }
@@ -112,7 +135,11 @@ fn show(certificate: &CertificateStatus, out: &mut Output) -> Result<(), Failure
     facts.extend(certificate.next_attempt.map(|at| ("next attempt", date(at))));
     if let Some(error) = &certificate.last_error {
         facts.push(("last error", format!("{}: {}", error.step, error.message)));
+        facts.extend(error.explanation.clone().map(|explanation| ("explained", explanation)));
         facts.push(("failed", format!("{} (failures in a row: {})", date(error.at), error.failures)));
+    }
+    if let Some(deployment) = &certificate.deployment {
+        facts.extend(deployment_facts(deployment, now));
     }
     out.facts(&facts)?;
     if !certificate.missing_records.is_empty() {
@@ -122,6 +149,31 @@ fn show(certificate: &CertificateStatus, out: &mut Output) -> Result<(), Failure
             out.line(format_args!("  {}", printable(record)))?;
         }
     }
+    Ok(())
+}
+
+fn deployment_facts(deployment: &DeploymentStatus, now: Timestamp) -> Vec<(&'static str, String)> {
+    let date = |at| output::date_and_distance(at, now);
+    let failed = |error: &LastError| {
+        format!("failed {} (failures in a row: {}): {}", date(error.at), error.failures, error.message)
+    };
+    let mut facts = Vec::new();
+    facts.extend(deployment.deployed_at.map(|at| ("deployed", date(at))));
+    facts.extend(deployment.last_error.as_ref().map(|error| ("deploy", failed(error))));
+    facts.extend(deployment.next_attempt.map(|at| ("next deploy", date(at))));
+    facts.extend(deployment.webhook_error.as_ref().map(|error| ("webhook", failed(error))));
+    facts
+}
+
+fn history(events: &[CertificateEvent], out: &mut Output) -> Result<(), Failure> {
+    let row = |event: &CertificateEvent| {
+        let mut what: Vec<String> = event.serial.iter().map(|serial| format!("serial {serial}")).collect();
+        what.extend(event.not_after.map(|at| format!("valid until {}", output::date(at))));
+        what.extend(event.message.clone());
+        vec![output::date(event.at), event.event.clone(), event.ca.clone().unwrap_or_default(), what.join(", ")]
+    };
+    let rows: Vec<_> = events.iter().map(row).collect();
+    out.table(&["WHEN", "WHAT", "CA", "DETAILS"], &rows, "Nothing has happened yet.")?;
     Ok(())
 }
 

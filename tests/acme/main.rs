@@ -3,10 +3,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api_tls;
 mod bad_days;
+mod check;
 mod delegation;
 mod faulty;
 mod house;
 mod issuance;
+mod kill;
 mod renewal;
 mod trouble;

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::AdminState;
 use super::failure::{Failure, Segment};
-use crate::api::{CertificateStatus, Progress};
+use crate::api::{CertificateEvent, CertificateStatus, Progress};
 
 /// All certificates, in the order of the configuration.
 #[utoipa::path(
@@ -56,6 +56,42 @@ pub(super) async fn issue(State(state): State<AdminState>, Segment(name): Segmen
 )]
 pub(super) async fn renew(State(state): State<AdminState>, Segment(name): Segment) -> Result<Response, Failure> {
     Ok(lines(state.issuer.issue(&name, true).ok_or_else(|| unknown(&name))?))
+}
+
+/// Runs the deploy program of a certificate now, due or not.
+#[utoipa::path(
+    post, path = "/v1/certificates/{name}/deploy", tag = "certificates", operation_id = "deploy_certificate",
+    params(("name" = String, Path, description = "Of a [[certificate]] in the configuration.", min_length = 1)),
+    responses((status = 200, description = "A line for each line of the program, as it happens.", body = Progress, content_type = "application/x-ndjson")),
+    security(("administrator" = [])),
+)]
+pub(super) async fn deploy(State(state): State<AdminState>, Segment(name): Segment) -> Result<Response, Failure> {
+    Ok(lines(state.issuer.deploy(&name).ok_or_else(|| unknown(&name))?))
+}
+
+/// Tells what an order would meet, and orders nothing.
+#[utoipa::path(
+    post, path = "/v1/certificates/{name}/preview", tag = "certificates", operation_id = "preview_certificate",
+    params(("name" = String, Path, description = "Of a [[certificate]] in the configuration.", min_length = 1)),
+    responses((status = 200, description = "A line for each thing that was looked at.", body = Progress, content_type = "application/x-ndjson")),
+    security(("administrator" = [])),
+)]
+pub(super) async fn preview(State(state): State<AdminState>, Segment(name): Segment) -> Result<Response, Failure> {
+    Ok(lines(state.issuer.preview(&name).ok_or_else(|| unknown(&name))?))
+}
+
+/// What has happened to a certificate, the oldest first.
+#[utoipa::path(
+    get, path = "/v1/certificates/{name}/history", tag = "certificates", operation_id = "certificate_history",
+    params(("name" = String, Path, description = "Of a [[certificate]] in the configuration.", min_length = 1)),
+    responses((status = 200, description = "The events that are kept, 200 at most.", body = Vec<CertificateEvent>)),
+    security(("administrator" = [])),
+)]
+pub(super) async fn history(
+    State(state): State<AdminState>,
+    Segment(name): Segment,
+) -> Result<Json<Vec<CertificateEvent>>, Failure> {
+    Ok(Json(state.issuer.history(&name).await?.ok_or_else(|| unknown(&name))?))
 }
 
 fn unknown(name: &str) -> Failure {
