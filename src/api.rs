@@ -444,7 +444,42 @@ pub struct DeploymentStatus {
     pub webhook_error: Option<LastError>,
 }
 
-/// One line of `POST /v1/certificates/{name}/issue`, `…/renew` and `…/deploy` (newline-delimited JSON), as it happens. The last
+/// A CA in the configuration; `GET /v1/cas`, `GET /v1/cas/{name}`. What the CA says of itself is empty if it does not
+/// answer.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CaStatus {
+    pub name: String,
+    /// URL of its ACME directory.
+    pub directory: String,
+    /// Why its directory cannot be read now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    pub website: Option<String>,
+    /// URL of the account there, as it stands at `accounturi` of CAA records.
+    pub account: Option<String>,
+    pub contact: Vec<String>,
+    pub terms_of_service: Option<String>,
+    /// Whether making an account may agree to the terms.
+    pub agrees_to_terms: bool,
+    pub external_account_required: bool,
+    /// Key ID of the external account that is configured.
+    pub external_account: Option<String>,
+    pub profiles: Vec<Profile>,
+    /// Names that the CA takes for its own in CAA records.
+    pub caa_identities: Vec<String>,
+    /// CAA records that let the account issue and nobody else, without their owner: type and data.
+    pub caa_records: Vec<String>,
+}
+
+/// A kind of certificate that a CA offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Profile {
+    pub name: String,
+    /// In the CA's words, mostly the URL of a page.
+    pub description: String,
+}
+
+/// One line of `POST /v1/certificates/{name}/issue` and `…/renew` (newline-delimited JSON), as it happens. The last
 /// one is `done` or `failed`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]

@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::api::{
-    Account, AddedLabel, Alias, ApiError, CertificateEvent, CertificateStatus, CreatedAccount, CreatedStorage,
-    CreatedToken,
+    Account, AddedLabel, Alias, ApiError, CaStatus, CertificateEvent, CertificateStatus, CreatedAccount,
+    CreatedStorage, CreatedToken,
 };
 use crate::api::{
     NewAccount, NewAlias, NewAllowFrom, NewCredential, NewLabel, NewStorage, NewToken, NewTsigKey, Progress,
@@ -228,6 +228,16 @@ impl Client {
     /// One zone with its static records.
     pub async fn zone(&self, origin: &str) -> Result<Zone, ClientError> {
         self.fetch(&["zones", origin]).await
+    }
+
+    /// All CAs of the configuration.
+    pub async fn cas(&self) -> Result<Vec<CaStatus>, ClientError> {
+        self.fetch(&["cas"]).await
+    }
+
+    /// One CA of the configuration.
+    pub async fn ca(&self, name: &str) -> Result<CaStatus, ClientError> {
+        self.fetch(&["cas", name]).await
     }
 
     pub async fn certificates(&self) -> Result<Vec<CertificateStatus>, ClientError> {

@@ -129,9 +129,10 @@ impl Server {
         let limiter = Arc::new(limiter(&config.dns.rate_limit));
         let answerer = Answerer { live, ttls, cookies, limiter: limiter.clone() };
         let rare = Arc::new(Rare::new(answerer).with_updates(Updates::new(writer.clone())));
-        let streams = listen::serve(sockets.dns, caps, rare.clone(), &tasks, &stop).map_err(StartError::one)?;
+        let streams = Streams::new(rare.clone(), caps, &tasks, &stop);
         let (facts, issuing) = (Arc::new(facts), issuer.clone());
-        let count = move || DnsCounters { limited: limiter.limited(), dropped: rare.dropped() };
+        let counted = rare.clone();
+        let count = move || DnsCounters { limited: limiter.limited(), dropped: counted.dropped() };
         let counters = Counters(Arc::new(count));
         let opening = Opening {
             api: sockets.api,
@@ -139,11 +140,14 @@ impl Server {
             certificate: certificate.as_ref().map(|certificate| certificate.shown.clone()),
             router: api_router,
             entrance: Entrance::of_api(&config.api),
-            streams,
+            streams: streams.clone(),
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
         let api_waits_for = start_api(opening, certificate).inspect_err(|_| stop.cancel())?;
+        // Last: who gets an answer may count on the others.
+        let served = listen::serve(sockets.dns, &streams, rare, &tasks, &stop).inspect_err(|_| stop.cancel());
+        served.map_err(StartError::one)?;
         let state = AdminState { token, writer: writer.clone(), issuer: issuing, facts, counters, api_waits_for };
         let admin_router = admin::router(state);
         serve_http(sockets.admin, admin_router, None, Entrance::of_admin(), &tasks, &stop);

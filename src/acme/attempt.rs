@@ -12,9 +12,9 @@ use super::authority::Authority;
 use super::budget::Renews;
 use super::ca::{self, CaError, Session, SessionError, ask};
 use super::certificate::Certificate;
+use super::chain;
 use super::check::OwnListeners;
 use super::delegation::{Missing, Place, base_domain, locate};
-use super::export::KEPT_VERSIONS;
 use super::history::{Event, History, What};
 use super::key::{key_for_order, signing_request};
 use super::problem::{About, Class, Refusal};
@@ -48,8 +48,8 @@ pub(super) struct Failure {
     /// Whether the CA was asked for something, so that the next attempt has to wait longer and longer.
     pub(super) backs_off: bool,
     pub(super) class: Class,
-    /// Whether the CA is down or broken, so that others need not ask it now.
-    pub(super) is_the_cas_fault: bool,
+    /// Whether something is wrong with the CA itself.
+    pub(super) outage: bool,
     /// What it means and what to do.
     pub(super) explanation: Option<String>,
     pub(super) unknown_account: bool,
@@ -69,6 +69,10 @@ pub(super) struct Attempt<'a> {
     pub(super) history: &'a History,
     /// The certificate in use.
     pub(super) current: Option<&'a Certificate>,
+    /// Its key is to serve the next one too.
+    pub(super) reuse_key: bool,
+    /// How many versions of the certificate stay in the store.
+    pub(super) versions: usize,
     /// The certificate is thrown away: this is a rehearsal of an order at another CA.
     pub(super) rehearsal: bool,
     pub(super) state: Issuance,
@@ -221,7 +225,11 @@ impl Attempt<'_> {
         self.keep_to_limits().await?;
         let key = match self.state.step.key_for(&request) {
             Some(key) => key.clone(),
-            None => key_for_order(request.key_type, None).await.map_err(|error| failed("key", error.to_string()))?,
+            None => {
+                let reused = self.current.filter(|_| self.reuse_key && !self.rehearsal);
+                let key = key_for_order(request.key_type, reused).await;
+                key.map_err(|error| failed("key", error.to_string()))?
+            }
         };
         self.state.step = Step::Prepared { request: request.clone(), key: key.clone() };
         self.state.phase = Phase::Begun;
@@ -324,6 +332,7 @@ impl Attempt<'_> {
             Ok(None) => return Err(failed("download", format!("the order {} has no certificate", order.url()))),
             Err(error) => return Err(self.ended(("download", error)).await?),
         };
+        let chain = self.preferred(session, chain).await;
         let key = self.key()?;
         let version = self.state.current.unwrap_or(0) + 1;
         let accepted = Certificate::accept(self.request, &self.authority.ca.name, &key, chain, version, now());
@@ -348,8 +357,9 @@ impl Attempt<'_> {
             (Document::Certificate, key_of(self.name, version), Some(json(&certificate)?)),
             (Document::Issuance, self.name.to_owned(), Some(json(&state)?)),
         ];
-        if let Some(old) = version.checked_sub(KEPT_VERSIONS as u64).filter(|old| *old > 0) {
-            documents.push((Document::Certificate, key_of(self.name, old), None));
+        let surplus = surplus(self.writer, self.name, version, self.versions).await;
+        for old in surplus.map_err(|error| store_failed(&error))? {
+            documents.push((Document::Certificate, old, None));
         }
         let event = Event {
             ca: Some(self.authority.ca.name.clone()),
@@ -361,6 +371,16 @@ impl Attempt<'_> {
         kept.map_err(|error| store_failed(&error))?;
         self.state = state;
         Ok(certificate)
+    }
+
+    /// The chain that leads to the root that is wanted, if the CA offers one beside the one that it sent.
+    async fn preferred(&self, session: &Session, chain: String) -> String {
+        let Some(root) = &self.authority.ca.preferred_chain else { return chain };
+        let (chain, found) = chain::preferred(session.chains(chain).await, Some(root));
+        if !found {
+            self.say(format!("the CA has no chain to `{root}`, taking the one that it sends first"));
+        }
+        chain
     }
 
     /// The failure of an order that the CA holds for invalid, in the CA's words. The order is given up.
@@ -468,6 +488,20 @@ pub(super) async fn withdraw(writer: &Writer, published: &[Published]) -> Result
     Ok(())
 }
 
+/// The keys of the documents that are too many when this version comes and so many may stay: the version that just
+/// became too old, and those before it that are left from a time when more were kept.
+async fn surplus(writer: &Writer, name: &str, version: u64, kept: usize) -> Result<Vec<String>, UpdateError> {
+    let mut keys = Vec::new();
+    let newest = version.saturating_sub(kept as u64);
+    for key in (1..=newest).rev().map(|old| key_of(name, old)) {
+        if writer.document(Document::Certificate, &key).await?.is_none() {
+            break;
+        }
+        keys.push(key);
+    }
+    Ok(keys)
+}
+
 /// The key of a certificate's document.
 pub(super) fn key_of(name: &str, version: u64) -> String {
     format!("{name}/{version}")
@@ -484,7 +518,7 @@ pub(super) fn failure(step: &'static str, message: String) -> Failure {
         retry_at: None,
         backs_off: true,
         class: Class::Later,
-        is_the_cas_fault: false,
+        outage: false,
         explanation: None,
         unknown_account: false,
     }
@@ -502,7 +536,7 @@ fn ca_failed(step: &'static str, error: &CaError) -> AttemptError {
     AttemptError::Failed(Failure {
         retry_at: error.retry_at(),
         class: error.class(now()),
-        is_the_cas_fault: error.is_the_cas_fault(),
+        outage: error.is_outage(),
         explanation: error.explanation(),
         unknown_account: error.is_unknown_account(),
         ..failure(step, error.to_string())

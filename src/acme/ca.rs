@@ -19,6 +19,9 @@ use crate::zone::Timestamp;
 /// How often a request is made again whose nonce the CA does not take, each time with three nonces.
 const NONCES: usize = 10;
 
+/// Chains of one certificate that are fetched beside the one that the CA sends by itself.
+const MOST_CHAINS: usize = 10;
+
 /// Asks a session's CA, and asks again as long as it is only the nonce that the CA does not take: then it has not acted
 /// (RFC 8555 section 6.5). instant-acme alone gives up after three. No function: what the request borrows, and that it
 /// can be sent between threads, cannot be said in the types of one.
@@ -150,6 +153,23 @@ impl Session {
             ask!(self, fetch_authorization(order, index).await)?;
         }
         Ok(())
+    }
+
+    /// All chains that the CA offers for the certificate that it has just sent (RFC 8555 section 7.4.2), that one first.
+    pub(super) async fn chains(&self, sent: String) -> Vec<String> {
+        let urls: Vec<String> = self.http.last().linked("alternate").take(MOST_CHAINS).map(str::to_owned).collect();
+        let mut chains = vec![sent];
+        for url in urls {
+            // instant-acme fetches orders alone. This is none, and is taken from the answer.
+            let outcome = ask!(self, self.account.order(url.clone()).await);
+            let answer = self.http.last();
+            match (String::from_utf8(answer.body.to_vec()), outcome) {
+                (Ok(chain), _) if answer.url == url && answer.status.is_success() => chains.push(chain),
+                (_, Err(error)) => tracing::warn!(%error, "the CA offers another chain, and does not send it"),
+                (_, Ok(_)) => {}
+            }
+        }
+        chains
     }
 
     /// The outcome of a request, if it is not to be made again.
@@ -357,9 +377,9 @@ impl CaError {
     }
 
     /// Whether the CA is down, broken, or no CA.
-    pub(super) fn is_the_cas_fault(&self) -> bool {
+    pub(super) fn is_outage(&self) -> bool {
         match self {
-            CaError::Refused(refusal) => refusal.is_the_cas_fault(),
+            CaError::Refused(refusal) => refusal.is_outage(),
             CaError::Http(HttpError::Status { status, .. }) => {
                 !matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
             }

@@ -253,7 +253,7 @@ fn words(ca: &str, refused: &[(String, Refusal)], issuer: Issuer<'_>) -> String 
         let separator = if text.is_empty() { "" } else { "; " };
         let (names, records) = (names.join(", "), records.join(", "));
         // Writing to a String does not fail.
-        let _ = write!(text, "{separator}CAA forbids {ca} to issue for {names}: {records}; ");
+        let _ = write!(text, "{separator}{ca} may not issue for {names}: {records}; ");
         let _ = match (refusal.property, refusal.records.first(), issuer.identities.first()) {
             (Some(property), Some((record, _)), Some(identity)) => {
                 let value = format!("{identity}; validationmethods={}; accounturi={}", issuer.method, issuer.account);
@@ -445,7 +445,7 @@ mod tests {
         };
         assert_eq!(
             words("ca1", &refused(&["a.example.com", "*.a.example.com"], &["0 issue ca2.example.org"]), issuer),
-            "CAA forbids ca1 to issue for a.example.com, *.a.example.com: \
+            "ca1 may not issue for a.example.com, *.a.example.com: \
              `example.com. IN CAA 0 issue \"ca2.example.org\"` (is for another CA); \
              add the record `example.com. IN CAA 0 issue \"ca1.example.net; validationmethods=dns-01; \
              accounturi=https://ca1.example.net/account/1234\"`"

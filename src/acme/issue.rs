@@ -113,7 +113,7 @@ impl Issuer {
             match self.try_at(slot, rehearsal, true, state, current, asked).await {
                 Ok(_) => slot.tell(format!("{} would have issued the certificate", rehearsal.ca.name)),
                 // CAA may be for the account at the other CA alone.
-                Err(AttemptError::Failed(failure)) if failure.is_the_cas_fault || failure.step == caa::STEP => {
+                Err(AttemptError::Failed(failure)) if failure.outage || failure.step == caa::STEP => {
                     slot.tell(format!("{}: {}; going on without", rehearsal.ca.name, failure.message));
                 }
                 Err(AttemptError::Failed(failure)) => {
@@ -165,13 +165,18 @@ impl Issuer {
             tell: &|line| slot.tell(line),
             history: &slot.history,
             current,
+            reuse_key: slot.certificate.reuse_key,
+            versions: self.shared.versions,
             rehearsal,
             state: std::mem::take(state),
         };
         let outcome = attempt.run().await;
         *state = attempt.state;
         match &outcome {
-            Err(AttemptError::Failed(failure)) if failure.is_the_cas_fault => authority.breaker.failed(now(), random()),
+            Err(AttemptError::Failed(failure)) if failure.outage => {
+                authority.breaker.failed(now(), random());
+                authority.doubt_directory().await;
+            }
             // Nothing was asked of the CA.
             Err(AttemptError::Waiting(_)) => {}
             _ => authority.breaker.succeeded(),

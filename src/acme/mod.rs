@@ -14,6 +14,7 @@
 //! decides, without clock or network, what is due when. Nothing here is needed to answer a query, and starting never
 //! depends on a CA.
 
+mod access;
 mod ari;
 mod attempt;
 mod authority;
@@ -21,6 +22,7 @@ mod breaker;
 mod budget;
 mod ca;
 mod caa;
+mod cas;
 mod certificate;
 mod chain;
 mod check;
@@ -35,6 +37,7 @@ mod http;
 mod issue;
 mod jws;
 mod key;
+mod pkcs12;
 mod plan;
 mod preview;
 mod problem;
@@ -77,7 +80,11 @@ pub struct Issuer {
 struct Shared {
     /// In the order of the configuration.
     slots: Vec<Arc<Slot>>,
+    /// All CAs, in the order of the configuration.
+    authorities: Vec<Arc<Authority>>,
     certs: PathBuf,
+    /// How many versions of a certificate stay.
+    versions: usize,
     writer: Writer,
     resolver: Resolver,
     own: OwnListeners,
@@ -92,7 +99,7 @@ struct Shared {
     /// Certificates of which the store has something new.
     changed: Mutex<Vec<Arc<Slot>>>,
     /// There is something in `changed`, or a place for an attempt.
-    news: Notify,
+    ended: Notify,
 }
 
 /// Why there is no issuer for this configuration.
@@ -107,9 +114,10 @@ pub enum IssuerError {
 impl Issuer {
     /// Takes what the configuration says. Nothing happens before [`Issuer::run`] or [`Issuer::issue`].
     pub fn new(config: &Config, writer: Writer, resolver: Resolver, own: OwnListeners) -> Result<Issuer, IssuerError> {
-        let authority = |ca: &crate::config::Ca| Authority::new(ca.clone(), config.acme.proxy.clone());
+        let authority = |ca: &crate::config::Ca| Arc::new(Authority::new(ca.clone(), config.acme.proxy.clone()));
+        let authorities: Vec<Arc<Authority>> = config.cas.iter().map(authority).collect();
         let known: HashMap<&String, Arc<Authority>> =
-            config.cas.iter().map(|ca| (&ca.name, Arc::new(authority(ca)))).collect();
+            authorities.iter().map(|authority| (&authority.ca.name, authority.clone())).collect();
         let mut slots = Vec::with_capacity(config.certificates.len());
         for certificate in &config.certificates {
             let authority = |ca: &String| {
@@ -130,7 +138,9 @@ impl Issuer {
         }
         let shared = Shared {
             slots,
+            authorities: authorities.clone(),
             certs: config.certs_dir(),
+            versions: config.acme.versions.max(1),
             writer,
             resolver,
             own,
@@ -140,7 +150,7 @@ impl Issuer {
             stopping: CancellationToken::new(),
             deploys: deploy::Deploys::new(config.acme.proxy.clone()),
             changed: Mutex::default(),
-            news: Notify::new(),
+            ended: Notify::new(),
         };
         Ok(Issuer { shared: Arc::new(shared) })
     }
@@ -170,7 +180,7 @@ impl Issuer {
         let slot = self.slot(name)?;
         let (lines, running) = slot.begin_heard();
         if let Some(running) = running {
-            self.start(running, schedule::Reason::Asked { renew }, None);
+            self.start(running, schedule::Reason::Asked { renew });
         }
         Some(lines)
     }

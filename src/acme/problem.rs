@@ -295,7 +295,7 @@ impl Refusal {
     }
 
     /// Whether the CA does not do what a CA should.
-    pub(super) fn is_the_cas_fault(&self) -> bool {
+    pub(super) fn is_outage(&self) -> bool {
         self.is("serverInternal") || self.status.is_some_and(|status| status >= 500)
     }
 

@@ -130,8 +130,13 @@ impl Issuer {
         }
     }
 
-    /// Makes the attempt in a task of its own, which gives the place back at its end.
-    pub(super) fn start(&self, running: Running, reason: Reason, place: Option<OwnedSemaphorePermit>) {
+    /// Makes the attempt in a task of its own, which waits for a place if the attempt needs one.
+    pub(super) fn start(&self, running: Running, reason: Reason) {
+        self.start_at(running, reason, None);
+    }
+
+    /// The same for an attempt that has its place; it is given back at the end.
+    fn start_at(&self, running: Running, reason: Reason, place: Option<OwnedSemaphorePermit>) {
         let issuer = self.clone();
         self.shared.attempts.spawn(async move {
             let slot = running.slot().clone();
@@ -166,9 +171,9 @@ impl Issuer {
     }
 
     /// Lets the schedule read this certificate again, and look what there is a place for.
-    fn changed(&self, slot: Arc<Slot>) {
+    pub(super) fn changed(&self, slot: Arc<Slot>) {
         self.shared.changed.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
-        self.shared.news.notify_one();
+        self.shared.ended.notify_one();
     }
 
     /// The state in the store and the certificate in use.
@@ -231,7 +236,9 @@ impl Issuer {
     pub(super) async fn export(&self, slot: &Slot, certificate: &Certificate) -> Option<String> {
         let version = certificate.version;
         let (certs, name, certificate) = (self.shared.certs.clone(), slot.name().to_owned(), certificate.clone());
-        let written = tokio::task::spawn_blocking(move || export::export(&certs, &name, &certificate)).await;
+        let (files, kept) = (slot.certificate.files.clone(), self.shared.versions);
+        let export = move || export::export(&certs, &name, &certificate, &files, kept);
+        let written = tokio::task::spawn_blocking(export).await;
         let error = match written {
             Ok(Ok(written)) => {
                 if written {
@@ -298,7 +305,7 @@ impl Schedule {
             let sleep = tokio::time::sleep(Duration::from_secs(next.saturating_sub(now()).clamp(1, LONGEST_SLEEP)));
             tokio::select! {
                 () = cancel.cancelled() => break,
-                () = self.issuer.shared.news.notified() => {}
+                () = self.issuer.shared.ended.notified() => {}
                 () = sleep => {}
             }
         }
@@ -366,7 +373,7 @@ impl Schedule {
         for (_, index) in due {
             let Ok(place) = self.issuer.shared.orders.clone().try_acquire_owned() else { break };
             if let Some(running) = self.issuer.shared.slots[index].begin() {
-                self.issuer.start(running, Reason::Due, Some(place));
+                self.issuer.start_at(running, Reason::Due, Some(place));
             }
         }
         next

@@ -4,6 +4,7 @@
 
 mod account;
 mod alias;
+mod ca;
 mod cert;
 mod check;
 mod export;
@@ -91,6 +92,9 @@ enum Command {
     /// Certificates that the server itself obtains and renews
     #[command(subcommand)]
     Cert(cert::Command),
+    /// CAs that certificates come from
+    #[command(subcommand)]
+    Ca(ca::Command),
     /// Zones that are served
     #[command(subcommand)]
     Zone(zone::Command),
@@ -157,6 +161,7 @@ impl Arguments {
                 Command::Storage(command) => command.run(&client, &config.api, &mut out).await,
                 Command::Txt(command) => command.run(&client, &mut out).await,
                 Command::Tsig(command) => command.run(&client, &mut out).await,
+                Command::Ca(command) => command.run(&client, &mut out).await,
                 Command::Cert(command) => command.run(&client, &mut out).await,
                 Command::Zone(command) => command.run(&client, &mut out).await,
             }

@@ -107,23 +107,22 @@ fn now_millis() -> u64 {
 }
 
 /// Serves all sockets until `stop` is cancelled; the tasks are tracked by `tasks`. Plain queries are answered where they
-/// arrive, the others by `rare`. What is returned serves more streams.
+/// arrive, the others by `rare`.
 pub fn serve(
     sockets: DnsSockets,
-    caps: Caps,
+    streams: &Streams,
     rare: Arc<Rare>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
-) -> std::io::Result<Streams> {
+) -> std::io::Result<()> {
     let hand_over = udp::HandOver::start(rare.clone(), tasks, stop.clone())?;
     for socket in sockets.udp {
         udp::serve(socket, rare.clone(), hand_over.clone(), tasks, stop.clone())?;
     }
-    let streams = tcp::Streams::new(rare, caps, bind::raise_file_limit(), tasks, stop);
     for listener in sockets.tcp {
         streams.serve(listener, None)?;
     }
-    Ok(streams)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -186,7 +185,9 @@ mod tests {
                 let sockets = DnsSockets::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
                 let (rare, stop) = (Arc::new(Rare::new(answerer(0))), CancellationToken::new());
                 let caps = Caps { connections: 1, per_prefix: 1 };
-                serve(sockets, caps, rare, &TaskTracker::new(), &stop).unwrap();
+                let tasks = TaskTracker::new();
+                let streams = Streams::new(rare.clone(), caps, &tasks, &stop);
+                serve(sockets, &streams, rare, &tasks, &stop).unwrap();
                 drop(entered);
                 stop.cancel();
                 // Some of the tasks that end it have begun, others have not.

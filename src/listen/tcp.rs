@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::bind::raise_file_limit;
 use super::places::{Caps, Place, Places};
 use super::stream::{self, Answers, Limits};
 use super::{Rare, now_millis};
@@ -37,15 +38,9 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// `files`: how many files the process may have open.
-    pub fn new(
-        rare: Arc<Rare>,
-        caps: Caps,
-        files: Option<u64>,
-        tasks: &TaskTracker,
-        stop: &CancellationToken,
-    ) -> Streams {
-        let caps = caps.within(files, OF_FILES, "DNS");
+    /// Serves nothing yet.
+    pub fn new(rare: Arc<Rare>, caps: Caps, tasks: &TaskTracker, stop: &CancellationToken) -> Streams {
+        let caps = caps.within(raise_file_limit(), OF_FILES, "DNS");
         let (tasks, stop) = (tasks.clone(), stop.clone());
         Streams { rare, limits: Limits::default(), places: Places::new(caps, "DNS", Vec::new()), tasks, stop }
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use acmezone::api::{CertificateState, Progress};
+use serde_json::json;
 
 use crate::house::{Ca, HEAD, House, Running, orders};
 use crate::support::{Pebble, PebbleVersion, Unbound};
@@ -70,7 +71,7 @@ async fn caa_for_another_ca_makes_no_order_and_the_record_that_helps_is_told_rfc
     let mut stage = Stage::open(APEX, PebbleVersion::V2_10_1).await;
     let other = "@ CAA 0 issue \"other.test\"";
     let message = stage.refused(other).await;
-    let told = "CAA: CAA forbids pebble to issue for example.test: \
+    let told = "CAA: pebble may not issue for example.test: \
                 `example.test. IN CAA 0 issue \"other.test\"` (is for another CA); add the record `";
     assert!(message.starts_with(told), "{message}");
     let record = wanted(&message).to_owned();
@@ -148,6 +149,31 @@ async fn caa_that_nobody_answers_is_told_and_makes_no_order_rfc8659_3() {
     {
         assert!(message.contains(words), "{message}");
     }
+    stage.server.handle.stop().await;
+}
+
+/// Of two CAs the second may issue.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_that_caa_forbids_is_passed_over_for_the_next_one_rfc8659_4() {
+    let mut house = House::new();
+    let first = house.pebble(PebbleVersion::V2_10_1).start();
+    let second = house.pebble(PebbleVersion::V2_10_1).config("caaIdentities", json!(["second.test"])).start();
+    let (directory, root) = (second.directory_url(), second.root_pem_path());
+    house.tables = format!("[[ca]]\nname = \"second\"\ndirectory = \"{directory}\"\nroot = \"{}\"", root.display());
+    house.certificate = "ca = [\"pebble\", \"second\"]".into();
+    let server = house.serve(&Ca::of(&first), APEX).await;
+    let cname = server.wait_for(CertificateState::WaitingForDelegation).await.missing_records[0].clone();
+    let mut stage = Stage { house, pebble: second, cname, server };
+    stage.house.add_record(&format!("{}\n@ CAA 0 issue \"second.test\"", stage.cname));
+    until_forgotten().await;
+    let lines = stage.server.issue(false).await;
+    assert!(matches!(lines.last(), Some(Progress::Done { .. })), "{lines:#?}");
+    let is_told = |line: &Progress| {
+        let Progress::Step { message } = line else { return false };
+        message.starts_with("pebble: CAA: pebble may not issue") && message.ends_with("going on to second")
+    };
+    assert!(lines.iter().any(is_told), "{lines:#?}");
+    assert_eq!((orders(&first), orders(&stage.pebble)), (0, 1));
     stage.server.handle.stop().await;
 }
 

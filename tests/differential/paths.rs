@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use acmezone::answer::{Transport, Verdict};
-use acmezone::listen::{self, Caps, DnsSockets, Rare};
+use acmezone::listen::{self, Caps, DnsSockets, Rare, Streams};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -70,7 +70,8 @@ impl Served {
         let caps = Caps { connections: 16, per_prefix: 16 };
         let entered = runtime.enter();
         let tasks = TaskTracker::new();
-        listen::serve(sockets, caps, rare.clone(), &tasks, &stop).unwrap();
+        let streams = Streams::new(rare.clone(), caps, &tasks, &stop);
+        listen::serve(sockets, &streams, rare.clone(), &tasks, &stop).unwrap();
         drop(entered);
         let dns = RawDns::new(address).timeout(Duration::from_secs(20));
         Served { rare, dns, stop, tasks, runtime }

@@ -3,13 +3,14 @@
 //! | file | what |
 //! |---|---|
 //! | `token.rs` | the token: made at every start, readable by the server's user alone |
-//! | `accounts.rs`, `aliases.rs`, `tokens.rs`, `storages.rs`, `txt.rs`, `tsig_keys.rs`, `zones.rs`, `certificates.rs` | one noun each |
+//! | `accounts.rs`, `aliases.rs`, `tokens.rs`, `storages.rs`, `txt.rs`, `tsig_keys.rs`, `zones.rs`, `cas.rs`, `certificates.rs` | one noun each |
 //! | `failure.rs` | refusals, and what is read from a request |
 //!
 //! The types of the bodies are in [`crate::api`].
 
 mod accounts;
 mod aliases;
+mod cas;
 mod certificates;
 mod failure;
 mod storages;
@@ -105,6 +106,8 @@ pub fn router(state: AdminState) -> Router {
         .routes(routes!(tsig_keys::show, tsig_keys::revoke))
         .routes(routes!(zones::list))
         .routes(routes!(zones::show))
+        .routes(routes!(cas::list))
+        .routes(routes!(cas::show))
         .routes(routes!(certificates::list))
         .routes(routes!(certificates::show))
         .routes(routes!(certificates::issue))
