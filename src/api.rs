@@ -353,12 +353,31 @@ pub struct CertificateStatus {
     pub next_attempt: Option<jiff::Timestamp>,
     /// What the last attempt said if it failed, in the CA's own words where they came from the CA.
     pub last_error: Option<LastError>,
+    /// When the certificate in use is to be renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal: Option<jiff::Timestamp>,
+    /// When the CA suggests to do it (RFC 9773), if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_window: Option<RenewalWindow>,
+    /// URL of the document with which the CA explains that window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_explanation: Option<String>,
+    /// Why the CA could not be asked for it the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_problem: Option<String>,
     /// Only if a deploy program or a webhook is configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<DeploymentStatus>,
     /// Records that have to be made before the next attempt, in master-file form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing_records: Vec<String>,
+}
+
+/// From when to when a CA wants a certificate to be renewed (RFC 9773 section 4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RenewalWindow {
+    pub start: jiff::Timestamp,
+    pub end: jiff::Timestamp,
 }
 
 /// Something that happened to a certificate.

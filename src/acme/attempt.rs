@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use instant_acme::{AuthorizationStatus, Identifier, NewOrder, Order, OrderStatus};
+use instant_acme::{AuthorizationStatus, Order, OrderStatus};
 use tokio::time::{Instant, sleep};
 
 use super::authority::Authority;
@@ -235,12 +235,7 @@ impl Attempt<'_> {
         self.state.phase = Phase::Begun;
         self.save().await?;
 
-        let identifiers: Vec<Identifier> = request.names.iter().cloned().map(Identifier::Dns).collect();
-        let mut wanted = NewOrder::new(&identifiers);
-        if let Some(profile) = &request.profile {
-            wanted = wanted.profile(profile);
-        }
-        let mut order = match ask!(session, session.account.new_order(&wanted).await) {
+        let mut order = match self.order(session).await? {
             Ok(order) => order,
             Err(error) => {
                 self.settle(false, &[]).await?;
@@ -355,7 +350,9 @@ impl Attempt<'_> {
             return Ok(certificate);
         }
         let rehearsed = self.state.rehearsed.take();
-        let state = Issuance { current: Some(version), deploys: self.deploys, rehearsed, ..Issuance::default() };
+        let renewal = self.state.renewal.as_ref().map(|renewal| renewal.next(&certificate));
+        let deploys = self.deploys;
+        let state = Issuance { current: Some(version), deploys, rehearsed, renewal, ..Issuance::default() };
         let mut documents = vec![
             (Document::Certificate, key_of(self.name, version), Some(json(&certificate)?)),
             (Document::Issuance, self.name.to_owned(), Some(json(&state)?)),

@@ -186,6 +186,12 @@ impl Session {
         told(error, &self.http)
     }
 
+    /// The URL of what the CA made last, if its last answer was that it made something.
+    pub(super) fn created(&self) -> Option<String> {
+        let last = self.http.last();
+        last.location.filter(|_| last.status == http::StatusCode::CREATED)
+    }
+
     /// When the CA's last answer asked us to come back.
     pub(super) fn retry_at(&self) -> Option<Timestamp> {
         self.http.last().retry_at

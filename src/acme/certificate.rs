@@ -175,6 +175,23 @@ pub(super) mod tests {
         }
     }
 
+    /// A certificate of nothing but dates: the first version, for `a.test` from `https://ca.test/dir`.
+    pub(in crate::acme) fn issued(not_before: Timestamp, not_after: Timestamp) -> Certificate {
+        Certificate {
+            version: 1,
+            names: vec!["a.test".into()],
+            ca: "test".into(),
+            directory: "https://ca.test/dir".into(),
+            key_type: KeyType::default(),
+            private_key: Secret::new(String::new()),
+            chain: String::new(),
+            not_before,
+            not_after,
+            serial: "01".into(),
+            issued_at: not_before,
+        }
+    }
+
     pub(in crate::acme) fn key() -> Secret {
         new_key(KeyType::P256).unwrap()
     }

@@ -8,9 +8,9 @@ use super::caa;
 use super::certificate::Certificate;
 use super::delegation::Missing;
 use super::history::{Event, What};
-use super::plan::Pause;
+use super::plan::{Pause, SHORTEST_WAIT};
 use super::problem::Class;
-use super::schedule::{Reason, SHORTEST_PAUSE};
+use super::schedule::Reason;
 use super::slot::Slot;
 use super::state::{Failed, Issuance};
 use super::{Issuer, plan, time};
@@ -23,14 +23,16 @@ const PATIENCE: u32 = 2;
 impl Issuer {
     pub(super) async fn attempt(&self, slot: &Slot, reason: Reason) -> Progress {
         match self.load(slot).await {
-            Ok((_, Some(certificate))) if reason == (Reason::Asked { renew: false }) && is_good(slot, &certificate) => {
+            Ok((state, Some(certificate)))
+                if reason == (Reason::Asked { renew: false }) && is_good(slot, &state, &certificate) =>
+            {
                 self.export(slot, &certificate).await;
                 let message = format!("the certificate is valid until {}, nothing to do", time(certificate.not_after));
                 Progress::Done { message, path: self.path(slot) }
             }
-            Ok((state, current)) => self.attempt_from(slot, state, current.as_ref(), reason != Reason::Due).await,
+            Ok((state, current)) => self.attempt_from(slot, state, current.as_ref(), reason).await,
             Err(error) => {
-                slot.pause_for(SHORTEST_PAUSE);
+                slot.pause_for(SHORTEST_WAIT);
                 Progress::Failed { message: error.to_string() }
             }
         }
@@ -43,7 +45,7 @@ impl Issuer {
         match self.load(slot).await {
             Ok((state, _)) => self.failed(slot, state, "", failure("attempt", message)).await,
             Err(_) => {
-                slot.pause_for(SHORTEST_PAUSE);
+                slot.pause_for(SHORTEST_WAIT);
                 Progress::Failed { message }
             }
         }
@@ -54,10 +56,10 @@ impl Issuer {
         slot: &Slot,
         mut state: Issuance,
         current: Option<&Certificate>,
-        asked: bool,
+        reason: Reason,
     ) -> Progress {
-        // Nobody closes the semaphore; without a permit the attempt would only be less polite.
-        let _permit = self.shared.orders.acquire().await.ok();
+        let _place = self.place(reason).await;
+        let asked = reason != Reason::Due;
         let mut cas = in_order(slot, &state).into_iter().peekable();
         while let Some((authority, rehearsal)) = cas.next() {
             let outcome = self.attempt_at(slot, authority, rehearsal, &mut state, current, asked).await;
@@ -183,7 +185,7 @@ impl Issuer {
     }
 
     async fn succeeded(&self, slot: &Slot, certificate: &Certificate) -> Progress {
-        slot.pause_for(SHORTEST_PAUSE);
+        slot.pause_for(SHORTEST_WAIT);
         slot.memory().told_missing.clear();
         slot.offer.put(certificate);
         let until = time(certificate.not_after);
@@ -227,8 +229,10 @@ impl Issuer {
     async fn failed(&self, slot: &Slot, mut state: Issuance, ca: &str, failure: Failure) -> Progress {
         let (failures, backed_off) = state.failure.as_ref().map_or((0, 0), |last| (last.failures, last.backed_off));
         let backed_off = backed_off.saturating_add(failure.backs_off.into());
-        let wait = if failure.backs_off { plan::back_off(backed_off, random()) } else { plan::RECHECK };
-        let pause = Pause::after_failure(now(), wait, failure.retry_at);
+        let not_after = slot.memory().not_after;
+        let left = not_after.map(|not_after| not_after.saturating_sub(now()));
+        let wait = if failure.backs_off { plan::back_off_within(left, backed_off, random()) } else { plan::RECHECK };
+        let pause = Pause::after_failure(now(), wait, failure.retry_at, not_after);
         slot.memory().pause = Some(pause);
         let failed = Failed {
             at: pause.from,
@@ -282,8 +286,8 @@ pub(super) fn in_order<'s>(slot: &'s Slot, state: &Issuance) -> Vec<(&'s Authori
 }
 
 /// Whether a person who asks for a certificate has it already.
-fn is_good(slot: &Slot, certificate: &Certificate) -> bool {
-    plan::serves(certificate, &slot.wanted) && now() < plan::renewal(certificate)
+fn is_good(slot: &Slot, state: &Issuance, certificate: &Certificate) -> bool {
+    plan::serves(certificate, &slot.wanted) && now() < plan::renewal(certificate, state.renewal.as_ref())
 }
 
 /// For jitter alone: without random numbers there is none.

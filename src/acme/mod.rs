@@ -15,6 +15,7 @@
 //! depends on a CA.
 
 mod access;
+mod ari;
 mod attempt;
 mod authority;
 mod breaker;
@@ -42,6 +43,7 @@ mod preview;
 mod problem;
 mod program;
 mod proof;
+mod renewal;
 mod schedule;
 mod secret;
 mod serving;
@@ -52,7 +54,7 @@ mod webhook;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub use check::OwnListeners;
 pub use serving::Serving;
@@ -60,10 +62,11 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{CertificateEvent, CertificateStatus, LastError, Progress};
+use crate::api::{CertificateEvent, CertificateStatus, LastError, Progress, RenewalWindow};
 use crate::config::Config;
 use crate::resolve::Resolver;
 use crate::store::{UpdateError, Writer, now};
+use ari::Renewal;
 use authority::Authority;
 use slot::Slot;
 
@@ -85,12 +88,17 @@ struct Shared {
     writer: Writer,
     resolver: Resolver,
     own: OwnListeners,
-    orders: Semaphore,
+    /// Places for the attempts of the running server.
+    orders: Arc<Semaphore>,
+    /// One more, for those of people.
+    asked: Arc<Semaphore>,
     /// Attempts under way.
     attempts: TaskTracker,
     stopping: CancellationToken,
     deploys: deploy::Deploys,
-    /// An attempt has ended.
+    /// Certificates of which the store has something new.
+    changed: Mutex<Vec<Arc<Slot>>>,
+    /// There is something in `changed`, or a place for an attempt.
     ended: Notify,
 }
 
@@ -136,10 +144,12 @@ impl Issuer {
             writer,
             resolver,
             own,
-            orders: Semaphore::new(config.acme.orders),
+            orders: Arc::new(Semaphore::new(config.acme.orders)),
+            asked: Arc::new(Semaphore::new(1)),
             attempts: TaskTracker::new(),
             stopping: CancellationToken::new(),
             deploys: deploy::Deploys::new(config.acme.proxy.clone()),
+            changed: Mutex::default(),
             ended: Notify::new(),
         };
         Ok(Issuer { shared: Arc::new(shared) })
@@ -200,6 +210,8 @@ impl Issuer {
             let memory = slot.memory();
             (memory.pause, memory.export_error.clone())
         };
+        let is_current = |heard: &&Renewal| state.current == Some(heard.version) && certificate.is_some();
+        let heard = state.renewal.as_ref().filter(is_current);
         let due = plan::due(&state, certificate.as_ref(), &slot.wanted, pause, now());
         let failure = state.failure.as_ref().map(|failure| LastError {
             at: time(failure.at),
@@ -220,6 +232,12 @@ impl Issuer {
             next_attempt: (!running).then(|| time(due.max(now()))),
             last_error: failure.or(export_error),
             deployment: self.deployment_status(slot).await?,
+            renewal: certificate.as_ref().map(|certificate| time(plan::renewal(certificate, heard))),
+            renewal_window: heard
+                .and_then(|heard| heard.window)
+                .map(|window| RenewalWindow { start: time(window.start), end: time(window.end) }),
+            renewal_explanation: heard.and_then(|heard| heard.explanation.clone()),
+            renewal_problem: heard.and_then(|heard| heard.problem.clone()),
             missing_records: state.missing,
         })
     }

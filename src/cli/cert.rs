@@ -5,7 +5,9 @@ use jiff::Timestamp;
 
 use super::Failure;
 use super::output::{self, Output, printable};
-use crate::api::{CertificateEvent, CertificateState, CertificateStatus, DeploymentStatus, LastError, Progress};
+use crate::api::{
+    CertificateEvent, CertificateState, CertificateStatus, DeploymentStatus, LastError, Progress, RenewalWindow,
+};
 use crate::client::{Client, Steps};
 
 #[derive(Debug, Subcommand)]
@@ -125,6 +127,11 @@ fn show(certificate: &CertificateStatus, out: &mut Output) -> Result<(), Failure
     facts.extend(certificate.not_after.map(|at| ("valid until", date(at))));
     facts.extend(certificate.serial.clone().map(|serial| ("serial", serial)));
     facts.extend(certificate.path.clone().map(|path| ("files", path)));
+    facts.extend(certificate.renewal.map(|at| ("renewal", date(at))));
+    let window = |window: RenewalWindow| format!("{} to {}", output::date(window.start), output::date(window.end));
+    facts.extend(certificate.renewal_window.map(|suggested| ("CA suggests", window(suggested))));
+    facts.extend(certificate.renewal_explanation.clone().map(|url| ("because of", url)));
+    facts.extend(certificate.renewal_problem.clone().map(|problem| ("not suggested", problem)));
     facts.extend(certificate.next_attempt.map(|at| ("next attempt", date(at))));
     if let Some(error) = &certificate.last_error {
         facts.push(("last error", format!("{}: {}", error.step, error.message)));

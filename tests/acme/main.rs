@@ -13,4 +13,5 @@ mod files;
 mod house;
 mod issuance;
 mod kill;
+mod renewal;
 mod trouble;
