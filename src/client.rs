@@ -15,7 +15,8 @@ use crate::api::{
     Account, AddedLabel, Alias, ApiError, CertificateStatus, CreatedAccount, CreatedStorage, CreatedToken,
 };
 use crate::api::{
-    NewAccount, NewAlias, NewAllowFrom, NewCredential, NewLabel, NewStorage, NewToken, NewTsigKey, Progress,
+    NewAccount, NewAlias, NewAllowFrom, NewCredential, NewLabel, NewReissue, NewRevocation, NewStorage, NewToken,
+    NewTsigKey, Progress,
 };
 use crate::api::{Status, Storage, Token, TsigKey, TxtName, Values, Zone};
 use crate::config::Config;
@@ -240,7 +241,25 @@ impl Client {
     /// Orders a certificate now. Without `renew`, a valid one is left alone.
     pub async fn issue(&self, name: &str, renew: bool) -> Result<Steps, ClientError> {
         let url = self.url(&["certificates", name, if renew { "renew" } else { "issue" }]);
-        let response = self.response(self.request(Method::POST, url)).await?;
+        self.steps(self.request(Method::POST, url)).await
+    }
+
+    /// Orders a certificate now, whatever the one in use is like.
+    pub async fn reissue(&self, name: &str, wanted: &NewReissue) -> Result<Steps, ClientError> {
+        self.steps(self.request(Method::POST, self.url(&["certificates", name, "reissue"])).json(wanted)).await
+    }
+
+    pub async fn revoke(&self, name: &str, wanted: &NewRevocation) -> Result<Steps, ClientError> {
+        self.steps(self.request(Method::POST, self.url(&["certificates", name, "revoke"])).json(wanted)).await
+    }
+
+    /// Gives the account at a CA a new key.
+    pub async fn roll_over(&self, ca: &str) -> Result<Steps, ClientError> {
+        self.steps(self.request(Method::POST, self.url(&["cas", ca, "rollover"]))).await
+    }
+
+    async fn steps(&self, request: RequestBuilder) -> Result<Steps, ClientError> {
+        let response = self.response(request).await?;
         Ok(Steps { response, address: self.address, read: VecDeque::new(), ended: false })
     }
 

@@ -56,6 +56,8 @@ pub(super) struct Attempt<'a> {
     pub(super) writer: &'a Writer,
     pub(super) resolver: &'a Resolver,
     pub(super) own: &'a OwnListeners,
+    /// Neither the key of an order under way nor that of the certificate in use is good enough.
+    pub(super) new_key: bool,
     pub(super) tell: &'a (dyn Fn(String) + Send + Sync),
     pub(super) state: Issuance,
 }
@@ -63,6 +65,12 @@ pub(super) struct Attempt<'a> {
 impl Attempt<'_> {
     /// Gets a certificate, or says why not. Either way `state` is what the store has.
     pub(super) async fn run(&mut self) -> Result<Certificate, AttemptError> {
+        let _signing = self.authority.signing.read().await;
+        if self.new_key && self.state.step != Step::Idle {
+            self.withdraw().await?;
+            self.state.step = Step::Idle;
+            self.save().await?;
+        }
         match self.run_with_account().await {
             Err(AttemptError::Failed(failure)) if failure.unknown_account => {
                 self.say("the CA does not know our account any more, making a new one".into());

@@ -19,6 +19,8 @@ pub(super) struct Authority {
     proxy: Option<Proxy>,
     /// Held while the account at the CA is loaded or made.
     pub(super) turn: tokio::sync::Mutex<()>,
+    /// Read by whoever signs requests with the account's key, and written to give it another: nobody signs meanwhile.
+    pub(super) signing: tokio::sync::RwLock<()>,
     /// Made when it is needed, because that reads the system's roots. What fails is tried again.
     pool: Mutex<Option<Pool>>,
     /// Held while the directory is fetched.
@@ -47,6 +49,7 @@ impl Authority {
             ca,
             proxy,
             turn: tokio::sync::Mutex::default(),
+            signing: tokio::sync::RwLock::default(),
             pool: Mutex::default(),
             directory: tokio::sync::Mutex::default(),
         }

@@ -9,16 +9,20 @@ use super::authority::{Authority, NoDirectory};
 use super::directory::Directory;
 use super::http::{Http, HttpError, NoClient};
 use super::problem::Class;
+use super::rollover::{self, NextKey};
 use crate::config::Ca;
 use crate::store::{Document, UpdateError, Writer, now};
 use crate::zone::Timestamp;
 
 /// What is kept of an account: `Document::CaAccount`. No `Debug`: it holds the account's key.
 #[derive(Serialize, Deserialize)]
-struct Kept {
-    contact: Vec<String>,
-    credentials: AccountCredentials,
-    created: Timestamp,
+pub(super) struct Kept {
+    pub(super) contact: Vec<String>,
+    pub(super) credentials: AccountCredentials,
+    pub(super) created: Timestamp,
+    /// The key that is to take the place of the account's, and may have done so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) next_key: Option<NextKey>,
 }
 
 /// A conversation with a CA as the holder of an account.
@@ -66,12 +70,13 @@ impl Session {
         let builder = Account::builder_with_http(Box::new(http.clone()));
         match kept(ca, writer).await? {
             Some(kept) => {
-                let Kept { contact: known, credentials, created } = kept;
+                let kept = rollover::settle(ca, &http, &directory, writer, kept).await?;
+                let Kept { contact: known, credentials, created, next_key } = kept;
                 let again = copy(&credentials).map_err(|reason| protocol(&ca.directory, reason))?;
                 let account = builder.from_credentials(credentials).await.map_err(|error| told(error, &http))?;
                 let session = Session { account, directory, http };
                 if known != contact && session.tell_contact(&ca.name, &contact).await {
-                    keep(ca, writer, Kept { contact, credentials: again, created }).await?;
+                    keep(ca, writer, &Kept { contact, credentials: again, created, next_key }).await?;
                 }
                 Ok(session)
             }
@@ -82,7 +87,7 @@ impl Session {
                 let created = builder.create(&wanted, ca.directory.clone(), None).await;
                 let (account, credentials) = created.map_err(|error| told(error, &http))?;
                 tracing::info!(ca = %ca.name, account = account.id(), "made an account at the CA");
-                keep(ca, writer, Kept { contact, credentials, created: now() }).await?;
+                keep(ca, writer, &Kept { contact, credentials, created: now(), next_key: None }).await?;
                 Ok(Session { account, directory, http })
             }
         }
@@ -130,7 +135,7 @@ fn key_of(ca: &Ca) -> String {
     format!("{} {}", ca.name, ca.directory)
 }
 
-async fn kept(ca: &Ca, writer: &Writer) -> Result<Option<Kept>, UpdateError> {
+pub(super) async fn kept(ca: &Ca, writer: &Writer) -> Result<Option<Kept>, UpdateError> {
     let Some(text) = writer.document(Document::CaAccount, &key_of(ca)).await? else { return Ok(None) };
     match serde_json::from_str(&text) {
         Ok(kept) => Ok(Some(kept)),
@@ -141,13 +146,16 @@ async fn kept(ca: &Ca, writer: &Writer) -> Result<Option<Kept>, UpdateError> {
     }
 }
 
-async fn keep(ca: &Ca, writer: &Writer, kept: Kept) -> Result<(), SessionError> {
-    let text = serde_json::to_string(&kept).map_err(|error| protocol(&ca.directory, error.to_string()))?;
+pub(super) async fn keep(ca: &Ca, writer: &Writer, kept: &Kept) -> Result<(), SessionError> {
+    let text = serde_json::to_string(kept).map_err(|error| protocol(&ca.directory, error.to_string()))?;
     Ok(writer.put_documents(vec![(Document::CaAccount, key_of(ca), Some(text))]).await?)
 }
 
-/// Forgets an account that the CA does not know any more.
+/// Forgets an account that the CA does not know any more; not one whose key may be another by now.
 pub(super) async fn forget(ca: &Ca, writer: &Writer) -> Result<(), UpdateError> {
+    if kept(ca, writer).await?.is_some_and(|kept| kept.next_key.is_some()) {
+        return Ok(());
+    }
     writer.put_documents(vec![(Document::CaAccount, key_of(ca), None)]).await
 }
 
@@ -157,11 +165,11 @@ fn copy(credentials: &AccountCredentials) -> Result<AccountCredentials, String> 
     serde_json::from_str(&text).map_err(|error| error.to_string())
 }
 
-fn protocol(url: &str, reason: String) -> CaError {
+pub(super) fn protocol(url: &str, reason: String) -> CaError {
     CaError::Protocol { url: url.to_owned(), reason }
 }
 
-fn told(error: instant_acme::Error, http: &Http) -> CaError {
+pub(super) fn told(error: instant_acme::Error, http: &Http) -> CaError {
     let last = http.last();
     match error {
         instant_acme::Error::Api(problem) => CaError::refused(&problem, last.retry_at),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
 
+use super::revoke::Revoked;
 use super::secret::Secret;
 use super::state::Request;
 use crate::config::KeyType;
@@ -34,6 +35,11 @@ pub(super) struct Certificate {
     /// Hexadecimal.
     pub(super) serial: String,
     pub(super) issued_at: Timestamp,
+    #[serde(default)]
+    pub(super) revoked: Option<Revoked>,
+    /// Others may know the private key: it is never used again.
+    #[serde(default)]
+    pub(super) compromised: bool,
 }
 
 /// Why what the CA sent is not taken.
@@ -125,6 +131,8 @@ impl Certificate {
                     not_before,
                     not_after,
                     issued_at: now,
+                    revoked: None,
+                    compromised: false,
                 })
             }
             _ => Err(BadCertificate::NotNow { not_before: from, not_after: to, now }),

@@ -20,7 +20,14 @@ impl Issuer {
                 let message = format!("the certificate is valid until {}, nothing to do", time(certificate.not_after));
                 Progress::Done { message, path: self.path(slot) }
             }
-            Ok((state, _)) => self.attempt_from(slot, state).await,
+            Ok((state, certificate)) => {
+                let compromised = |certificate: &Certificate| {
+                    certificate.compromised && state.step.key() == Some(&certificate.private_key)
+                };
+                let new_key =
+                    reason == (Reason::Reissue { new_key: true }) || certificate.as_ref().is_some_and(compromised);
+                self.attempt_from(slot, state, new_key).await
+            }
             Err(error) => {
                 slot.pause_for(SHORTEST_PAUSE);
                 Progress::Failed { message: error.to_string() }
@@ -41,7 +48,7 @@ impl Issuer {
         }
     }
 
-    async fn attempt_from(&self, slot: &Slot, state: Issuance) -> Progress {
+    async fn attempt_from(&self, slot: &Slot, state: Issuance, new_key: bool) -> Progress {
         // Nobody closes the semaphore; without a permit the attempt would only be less polite.
         let _permit = self.shared.orders.acquire().await.ok();
         let mut state = state;
@@ -54,6 +61,7 @@ impl Issuer {
                 writer: &self.shared.writer,
                 resolver: &self.shared.resolver,
                 own: &self.shared.own,
+                new_key,
                 tell: &|line| slot.tell(line),
                 state,
             };
@@ -149,7 +157,7 @@ impl Issuer {
 
 /// Whether a person who asks for a certificate has it already.
 fn is_good(slot: &Slot, certificate: &Certificate) -> bool {
-    plan::serves(certificate, &slot.wanted) && now() < plan::renewal(certificate)
+    plan::serves(certificate, &slot.wanted) && certificate.revoked.is_none() && now() < plan::renewal(certificate)
 }
 
 /// For jitter alone: without random numbers there is none.

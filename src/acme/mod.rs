@@ -14,6 +14,7 @@
 //! decides, without clock or network, what is due when. Nothing here is needed to answer a query, and starting never
 //! depends on a CA.
 
+mod asked;
 mod attempt;
 mod authority;
 mod ca;
@@ -28,6 +29,8 @@ mod jws;
 mod plan;
 mod problem;
 mod proof;
+mod revoke;
+mod rollover;
 mod schedule;
 mod secret;
 mod slot;
@@ -38,6 +41,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use check::OwnListeners;
+pub use revoke::RevokeError;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -62,6 +66,8 @@ pub struct Issuer {
 struct Shared {
     /// In the order of the configuration.
     slots: Vec<Arc<Slot>>,
+    /// In the order of the configuration.
+    authorities: Vec<Arc<Authority>>,
     certs: PathBuf,
     writer: Writer,
     resolver: Resolver,
@@ -87,13 +93,14 @@ impl Issuer {
     /// Takes what the configuration says. Nothing happens before [`Issuer::run`] or [`Issuer::issue`].
     pub fn new(config: &Config, writer: Writer, resolver: Resolver, own: OwnListeners) -> Result<Issuer, IssuerError> {
         let authority = |ca: &crate::config::Ca| Authority::new(ca.clone(), config.acme.proxy.clone());
-        let known: HashMap<&String, Arc<Authority>> =
-            config.cas.iter().map(|ca| (&ca.name, Arc::new(authority(ca)))).collect();
+        let authorities: Vec<Arc<Authority>> = config.cas.iter().map(|ca| Arc::new(authority(ca))).collect();
+        let known: HashMap<&String, &Arc<Authority>> =
+            authorities.iter().map(|known| (&known.ca.name, known)).collect();
         let mut slots = Vec::with_capacity(config.certificates.len());
         for certificate in &config.certificates {
             let authority = |ca: &String| {
                 let unknown = || IssuerError::UnknownCa { certificate: certificate.name.clone(), ca: ca.clone() };
-                known.get(ca).cloned().ok_or_else(unknown)
+                known.get(ca).map(|known| Arc::clone(known)).ok_or_else(unknown)
             };
             let authorities = certificate.cas.iter().map(authority).collect::<Result<Vec<_>, _>>()?;
             let name = &certificate.name;
@@ -104,6 +111,7 @@ impl Issuer {
         }
         let shared = Shared {
             slots,
+            authorities,
             certs: config.certs_dir(),
             writer,
             resolver,
@@ -146,6 +154,10 @@ impl Issuer {
         Some(lines)
     }
 
+    fn authority(&self, name: &str) -> Option<&Arc<Authority>> {
+        self.shared.authorities.iter().find(|authority| authority.ca.name == name)
+    }
+
     fn slot(&self, name: &str) -> Option<&Arc<Slot>> {
         self.shared.slots.iter().find(|slot| slot.name() == name)
     }
@@ -172,6 +184,7 @@ impl Issuer {
             not_before: certificate.as_ref().map(|certificate| time(certificate.not_before)),
             not_after: certificate.as_ref().map(|certificate| time(certificate.not_after)),
             serial: certificate.as_ref().map(|certificate| certificate.serial.clone()),
+            revoked: certificate.as_ref().and_then(|certificate| certificate.revoked.map(|revoked| revoked.told())),
             path: certificate.as_ref().map(|_| self.path(slot)),
             next_attempt: (!running).then(|| time(due.max(now()))),
             last_error: failure.or(export_error),

@@ -71,11 +71,12 @@ pub(super) fn back_off(failures: u32, random: u32) -> u64 {
     wait + wait * u64::from(random) / (10 * (u64::from(u32::MAX) + 1))
 }
 
-/// Whether the certificate in use is for what the configuration asks for.
+/// Whether the certificate in use is for what the configuration asks for, and nobody has asked for another.
 pub(super) fn serves(certificate: &Certificate, wanted: &Wanted) -> bool {
     certificate.names == wanted.names
         && wanted.directories.contains(&certificate.directory)
         && certificate.key_type == wanted.key_type
+        && !certificate.revoked.is_some_and(|revoked| revoked.reissue)
 }
 
 /// The moment at which the running server tries next. `pause` is what the process remembers; a failure's is stored.
@@ -108,6 +109,7 @@ pub(super) fn summary(
     match (alive, certificate) {
         _ if running => CertificateState::Issuing,
         (None, _) if !state.missing.is_empty() => CertificateState::WaitingForDelegation,
+        (Some(alive), _) if alive.revoked.is_some() => CertificateState::Revoked,
         (Some(alive), _) if serves(alive, wanted) && now < renewal(alive) => CertificateState::Valid,
         (Some(_), _) => CertificateState::RenewalDue,
         (None, Some(_)) => CertificateState::Expired,
@@ -141,6 +143,8 @@ mod tests {
             not_after,
             serial: "01".into(),
             issued_at: not_before,
+            revoked: None,
+            compromised: false,
         }
     }
 

@@ -28,6 +28,10 @@ pub(super) enum Reason {
     Asked {
         renew: bool,
     },
+    /// By a person, whatever the certificate in use is like.
+    Reissue {
+        new_key: bool,
+    },
 }
 
 impl Issuer {
