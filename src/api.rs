@@ -35,6 +35,9 @@ pub struct Status {
     pub dns_tls: Vec<SocketAddr>,
     #[schema(value_type = Vec<String>)]
     pub api: Vec<SocketAddr>,
+    /// Name of the certificate without which the API and DNS over TLS do not listen yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_waits_for: Option<String>,
     #[schema(value_type = String)]
     pub admin: SocketAddr,
     pub zones: usize,
@@ -358,6 +361,23 @@ pub struct CertificateStatus {
     /// Records that have to be made before the next attempt, in master-file form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing_records: Vec<String>,
+}
+
+/// Something that happened to a certificate.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CertificateEvent {
+    pub at: jiff::Timestamp,
+    /// `issued`, `failed`, `revoked`, `deployed`, `deploy-failed`, …
+    pub event: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// Hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<jiff::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

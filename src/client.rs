@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::api::{
-    Account, AddedLabel, Alias, ApiError, CertificateStatus, CreatedAccount, CreatedStorage, CreatedToken,
+    Account, AddedLabel, Alias, ApiError, CertificateEvent, CertificateStatus, CreatedAccount, CreatedStorage,
+    CreatedToken,
 };
 use crate::api::{
     NewAccount, NewAlias, NewAllowFrom, NewCredential, NewLabel, NewReissue, NewRevocation, NewStorage, NewToken,
@@ -240,8 +241,7 @@ impl Client {
 
     /// Orders a certificate now. Without `renew`, a valid one is left alone.
     pub async fn issue(&self, name: &str, renew: bool) -> Result<Steps, ClientError> {
-        let url = self.url(&["certificates", name, if renew { "renew" } else { "issue" }]);
-        self.steps(self.request(Method::POST, url)).await
+        self.post(&["certificates", name, if renew { "renew" } else { "issue" }]).await
     }
 
     /// Orders a certificate now, whatever the one in use is like.
@@ -255,7 +255,21 @@ impl Client {
 
     /// Gives the account at a CA a new key.
     pub async fn roll_over(&self, ca: &str) -> Result<Steps, ClientError> {
-        self.steps(self.request(Method::POST, self.url(&["cas", ca, "rollover"]))).await
+        self.post(&["cas", ca, "rollover"]).await
+    }
+
+    /// What an order would meet; nothing is ordered.
+    pub async fn preview(&self, name: &str) -> Result<Steps, ClientError> {
+        self.post(&["certificates", name, "preview"]).await
+    }
+
+    /// What has happened to a certificate, the oldest first.
+    pub async fn certificate_history(&self, name: &str) -> Result<Vec<CertificateEvent>, ClientError> {
+        self.fetch(&["certificates", name, "history"]).await
+    }
+
+    async fn post(&self, path: &[&str]) -> Result<Steps, ClientError> {
+        self.steps(self.request(Method::POST, self.url(path))).await
     }
 
     async fn steps(&self, request: RequestBuilder) -> Result<Steps, ClientError> {

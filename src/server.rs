@@ -1,5 +1,7 @@
 //! The composition root: everything is put together here, for the binary and for every test alike.
 
+mod tls;
+
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -8,20 +10,24 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::acme::{Issuer, OwnListeners};
 use crate::answer::{COOKIE_SECRET, Cookies, Ttls};
 use crate::api::DnsCounters;
-use crate::config::{ApiTls, Config, CookieSecret, RateLimit, TlsFiles};
+use crate::config::{ApiTls, Config, CookieSecret, RateLimit};
 use crate::door::acmedns::storage::{self, Storages};
 use crate::door::admin::{self, AdminState, AdminToken, Counters, ZoneFacts};
 use crate::door::{Front, acmedns};
-use crate::listen::{self, Answerer, Caps, DnsSockets, Dot, Entrance, Limiter, LimiterSettings, Rare, Updates};
+use crate::listen::{
+    self, Answerer, BoundTcp, Caps, DnsSockets, Entrance, Limiter, LimiterSettings, Rare, Streams, Updates,
+};
 use crate::resolve::Resolver;
 use crate::store::{Policy, Sqlite, StoreError, Writer, WriterHandle};
 use crate::zone::{Live, Name, Zones};
+use tls::Certificate;
 
 /// How often expired values are taken out of store and memory, and idle clients out of the API's rate limits.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -78,8 +84,8 @@ impl Server {
         let started = jiff::Timestamp::now();
         let (lock, sockets) = claim(&config)?;
         let addresses = sockets.addresses().map_err(StartError::one)?;
-        let api_tls = api_tls_files(&config).map(listen::tls).transpose().map_err(StartError::one)?;
-        let dot = dot(&config, sockets.dns_tls)?;
+        // Before the store is opened, so that files that do not fit change nothing.
+        check(&config)?;
 
         let live = Arc::new(Live::new(Zones::new(config.zones.iter().map(|zone| zone.zone.clone()))));
         let policy = Policy {
@@ -95,6 +101,10 @@ impl Server {
         let resolver = Resolver::new(&config.resolver.nameservers);
         let own = OwnListeners { dns: addresses.dns.clone() };
         let issuer = Issuer::new(&config, writer.clone(), resolver.clone(), own).map_err(StartError::one)?;
+        let certificate = Certificate::at_start(&config, &issuer).await?;
+        if !sockets.dns_tls.is_empty() && certificate.is_none() {
+            return Err(StartError::one("DNS over TLS needs a certificate: [api] has no `tls`"));
+        }
         let token = AdminToken::create(&config.admin_token_file()).map_err(StartError::one)?;
         let facts = admin::Facts {
             config: config.file.clone(),
@@ -119,16 +129,23 @@ impl Server {
         let limiter = Arc::new(limiter(&config.dns.rate_limit));
         let answerer = Answerer { live, ttls, cookies, limiter: limiter.clone() };
         let rare = Arc::new(Rare::new(answerer).with_updates(Updates::new(writer.clone())));
-        listen::serve(sockets.dns, dot, caps, rare.clone(), &tasks, &stop).map_err(StartError::one)?;
+        let streams = listen::serve(sockets.dns, caps, rare.clone(), &tasks, &stop).map_err(StartError::one)?;
         let (facts, issuing) = (Arc::new(facts), issuer.clone());
         let count = move || DnsCounters { limited: limiter.limited(), dropped: rare.dropped() };
         let counters = Counters(Arc::new(count));
-        let admin_router =
-            admin::router(AdminState { token, writer: writer.clone(), issuer: issuing, facts, counters });
-        let entrance = Entrance::of_api(&config.api);
-        for listener in sockets.api {
-            serve_http(listener, api_router.clone(), api_tls.clone(), entrance.clone(), &tasks, &stop);
-        }
+        let opening = Opening {
+            api: sockets.api,
+            dns_tls: sockets.dns_tls,
+            certificate: certificate.as_ref().map(|certificate| certificate.shown.clone()),
+            router: api_router,
+            entrance: Entrance::of_api(&config.api),
+            streams,
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        };
+        let api_waits_for = start_api(opening, certificate).inspect_err(|_| stop.cancel())?;
+        let state = AdminState { token, writer: writer.clone(), issuer: issuing, facts, counters, api_waits_for };
+        let admin_router = admin::router(state);
         serve_http(sockets.admin, admin_router, None, Entrance::of_admin(), &tasks, &stop);
         tasks.spawn(sweep(writer, front, stop.clone()));
         tasks.spawn(issuer.run(stop.clone()));
@@ -187,7 +204,11 @@ pub async fn run(config: Config) -> Result<(), StartError> {
 /// certificate.
 pub fn check(config: &Config) -> Result<(), StartError> {
     install_tls_provider();
-    api_tls_files(config).map(listen::tls).transpose().map(|_| ()).map_err(StartError::one)
+    match &config.api.tls {
+        Some(ApiTls::Files(files)) => listen::check_tls(files).map_err(StartError::one),
+        // The certificate is in the store, or not there yet.
+        Some(ApiTls::Acme { .. }) | None => Ok(()),
+    }
 }
 
 /// The one TLS provider of the process.
@@ -199,18 +220,18 @@ fn install_tls_provider() {
 /// Everything bound, before anything is served.
 struct Sockets {
     dns: DnsSockets,
-    dns_tls: Vec<TcpListener>,
-    api: Vec<TcpListener>,
+    dns_tls: Vec<BoundTcp>,
+    api: Vec<BoundTcp>,
     admin: TcpListener,
 }
 
 impl Sockets {
     fn addresses(&self) -> io::Result<Addresses> {
-        let of = |listeners: &[TcpListener]| listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>();
+        let of = |bound: &[BoundTcp]| bound.iter().map(BoundTcp::address).collect();
         Ok(Addresses {
             dns: self.dns.addresses()?,
-            dns_tls: of(&self.dns_tls)?,
-            api: of(&self.api)?,
+            dns_tls: of(&self.dns_tls),
+            api: of(&self.api),
             admin: self.admin.local_addr()?,
         })
     }
@@ -222,36 +243,77 @@ fn claim(config: &Config) -> Result<(File, Sockets), StartError> {
     let mut keep = |problem: String| problems.push(problem);
     let lock = lock_data_dir(&config.data_dir).map_err(&mut keep).ok();
     let dns = DnsSockets::bind(&config.dns.listen).map_err(|error| keep(error.to_string())).ok();
-    let mut bind = |addresses: &[SocketAddr], what: &str| -> Vec<TcpListener> {
-        let bound = addresses.iter().map(|address| listen::bind_tcp(*address));
+    let mut bind = |addresses: &[SocketAddr], what: &str| -> Vec<BoundTcp> {
+        let bound = addresses.iter().map(|address| BoundTcp::bind(*address));
         bound.filter_map(|bound| bound.map_err(|error| keep(format!("{what} {error}"))).ok()).collect()
     };
     let dns_tls = bind(&config.dns.tls_listen, "[dns] tls_listen:");
     let api = bind(&config.api.listen, "[api]");
-    let admin = bind(&[config.admin.listen], "[admin]").pop();
+    let admin = listen::bind_tcp(config.admin.listen).map_err(|error| keep(format!("[admin] {error}"))).ok();
     match (lock, dns, admin) {
         (Some(lock), Some(dns), Some(admin)) if problems.is_empty() => Ok((lock, Sockets { dns, dns_tls, api, admin })),
         _ => Err(StartError { problems }),
     }
 }
 
-/// The files of the API's certificate.
-fn api_tls_files(config: &Config) -> Option<&TlsFiles> {
-    match &config.api.tls {
-        Some(ApiTls::Files(files)) => Some(files),
-        _ => None,
+/// What the API and DNS over TLS need to be served.
+struct Opening {
+    api: Vec<BoundTcp>,
+    dns_tls: Vec<BoundTcp>,
+    certificate: Option<Arc<listen::Shown>>,
+    router: axum::Router,
+    entrance: Entrance,
+    streams: Streams,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Opening {
+    /// From here on clients can connect.
+    fn open(self) -> Result<(), StartError> {
+        for bound in self.api {
+            let listener = bound.listen().map_err(|error| StartError::one(format!("[api] {error}")))?;
+            let tls = self.certificate.as_ref().map(listen::Shown::https);
+            serve_http(listener, self.router.clone(), tls, self.entrance.clone(), &self.tasks, &self.stop);
+        }
+        for bound in self.dns_tls {
+            let listener = bound.listen().map_err(|error| StartError::one(format!("[dns] tls_listen: {error}")))?;
+            let tls = self.certificate.as_ref().map(listen::Shown::dot);
+            self.streams.serve(listener, tls).map_err(StartError::one)?;
+        }
+        Ok(())
     }
 }
 
-/// DNS over TLS with the certificate of the API, if there is an address for it.
-fn dot(config: &Config, listeners: Vec<TcpListener>) -> Result<Option<Dot>, StartError> {
-    if listeners.is_empty() {
-        return Ok(None);
+/// Opens the API and DNS over TLS, at once or when their certificate is there: it is proved through our own DNS, which
+/// answers meanwhile. What is returned has the name of the certificate as long as they wait for it.
+fn start_api(
+    opening: Opening,
+    certificate: Option<Certificate>,
+) -> Result<watch::Receiver<Option<String>>, StartError> {
+    let waits = certificate.as_ref().and_then(Certificate::waits).map(str::to_owned);
+    let (waiting, waits_for) = watch::channel(waits.clone());
+    let (tasks, stop) = (opening.tasks.clone(), opening.stop.clone());
+    let open = match waits {
+        None => {
+            opening.open()?;
+            None
+        }
+        Some(name) => {
+            tracing::info!("API: waiting for its certificate, see `acmezone cert show {name}`");
+            Some(move || match opening.open() {
+                Ok(()) => {
+                    tracing::info!("API: listening");
+                    waiting.send_replace(None);
+                }
+                Err(error) => tracing::error!(%error, "API: not listening"),
+            })
+        }
+    };
+    if let Some(certificate) = certificate {
+        tasks.spawn(certificate.run(open, stop));
     }
-    let files = api_tls_files(config);
-    let files = files.ok_or_else(|| StartError::one("DNS over TLS needs a certificate: [api] has no `tls`"))?;
-    let config = listen::dot(files).map_err(StartError::one)?.into();
-    Ok(Some(Dot { listeners, config }))
+    Ok(waits_for)
 }
 
 /// Makes the folder (mode 0700) if it is missing and locks it for this process.
@@ -357,7 +419,7 @@ fn limiter(limit: &RateLimit) -> Limiter {
 fn serve_http(
     listener: TcpListener,
     router: axum::Router,
-    tls: Option<axum_server::tls_rustls::RustlsConfig>,
+    tls: Option<Arc<rustls::ServerConfig>>,
     entrance: Entrance,
     tasks: &TaskTracker,
     stop: &CancellationToken,

@@ -5,17 +5,19 @@
 
 use std::time::Duration;
 
-use instant_acme::{Identifier, NewOrder, Order, OrderStatus};
+use instant_acme::{AuthorizationStatus, Identifier, NewOrder, Order, OrderStatus};
 use tokio::time::{Instant, sleep};
 
 use super::authority::Authority;
+use super::budget::Renews;
 use super::ca::{self, CaError, Session, SessionError};
 use super::certificate::{Certificate, new_key, signing_request};
 use super::check::OwnListeners;
 use super::delegation::{Missing, Place, base_domain, locate};
 use super::export::KEPT_VERSIONS;
+use super::history::{Event, History, What};
 use super::problem::Class;
-use super::state::{Issuance, Published, Request, Step};
+use super::state::{Issuance, Phase, Published, Request, Step};
 use crate::resolve::Resolver;
 use crate::store::{Actor, Document, UpdateError, Writer, now};
 use crate::zone::{Edit, Timestamp, TxtValue, Update};
@@ -45,7 +47,9 @@ pub(super) struct Failure {
     /// Whether the CA was asked for something, so that the next attempt has to wait longer and longer.
     pub(super) backs_off: bool,
     pub(super) class: Class,
-    unknown_account: bool,
+    /// Whether something is wrong with the CA itself.
+    pub(super) outage: bool,
+    pub(super) unknown_account: bool,
 }
 
 /// What an attempt works with, and how far it has come.
@@ -59,6 +63,11 @@ pub(super) struct Attempt<'a> {
     /// Neither the key of an order under way nor that of the certificate in use is good enough.
     pub(super) new_key: bool,
     pub(super) tell: &'a (dyn Fn(String) + Send + Sync),
+    pub(super) history: &'a History,
+    /// The certificate in use.
+    pub(super) current: Option<&'a Certificate>,
+    /// The certificate is thrown away: this is a rehearsal of an order at another CA.
+    pub(super) rehearsal: bool,
     pub(super) state: Issuance,
 }
 
@@ -207,11 +216,13 @@ impl Attempt<'_> {
         if let Some(profile) = &request.profile {
             session.check_profile(profile).map_err(|error| ca_failed("order", &error))?;
         }
+        self.keep_to_limits().await?;
         let key = match self.state.step.key_for(&request) {
             Some(key) => key.clone(),
             None => new_key().map_err(|error| failed("key", error.to_string()))?,
         };
         self.state.step = Step::Prepared { request: request.clone(), key: key.clone() };
+        self.state.phase = Phase::Begun;
         self.save().await?;
 
         let identifiers: Vec<Identifier> = request.names.iter().cloned().map(Identifier::Dns).collect();
@@ -220,7 +231,14 @@ impl Attempt<'_> {
             wanted = wanted.profile(profile);
         }
         let order = session.account.new_order(&wanted).await;
-        let mut order = order.map_err(|error| ca_failed("order", &session.told(error)))?;
+        let mut order = match order {
+            Ok(order) => order,
+            Err(error) => {
+                let error = session.told(error);
+                self.settle(false, &[]).await?;
+                return Err(ca_failed("order", &error));
+            }
+        };
         let url = order.url().to_owned();
         self.state.step = Step::Ordered { request: request.clone(), key, url };
         self.save().await?;
@@ -233,6 +251,35 @@ impl Attempt<'_> {
             }
             _ => Ok(order),
         }
+    }
+
+    /// Counts the order that is about to be made, unless one of the CA's limits would be exceeded.
+    async fn keep_to_limits(&self) -> Result<(), AttemptError> {
+        let renews = same_names(self.current, self.request);
+        let Authority { ca, budget, .. } = self.authority;
+        match budget.order(ca, self.writer, &self.request.names, renews, now()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(exceeded)) => Err(AttemptError::Failed(Failure {
+                retry_at: Some(exceeded.until),
+                backs_off: false,
+                class: Class::Elsewhere,
+                ..failure("limits", exceeded.to_string())
+            })),
+            Err(error) => Err(store_failed(&error)),
+        }
+    }
+
+    /// Counts how the order ended.
+    async fn settle(&self, issued: bool, failed: &[String]) -> Result<(), AttemptError> {
+        let Authority { ca, budget, .. } = self.authority;
+        let settled = budget.settle(ca, self.writer, &self.request.names, issued, failed, now()).await;
+        settled.map_err(|error| store_failed(&error))
+    }
+
+    /// Writes down what is about to be done with the order.
+    pub(super) async fn enter(&mut self, phase: Phase) -> Result<(), AttemptError> {
+        self.state.phase = phase;
+        self.save().await
     }
 
     /// Waits until the CA has left this status. The order stays if that takes too long.
@@ -268,6 +315,7 @@ impl Attempt<'_> {
 
     async fn finalize(&mut self, session: &Session, order: &mut Order) -> Result<(), AttemptError> {
         self.say("the CA has validated all names".into());
+        self.enter(Phase::Finalizing).await?;
         let key = self.key()?;
         let csr = signing_request(&self.request.names, &key).map_err(|error| failed("key", error.to_string()))?;
         match order.finalize_csr(&csr).await {
@@ -278,6 +326,7 @@ impl Attempt<'_> {
 
     /// Fetches the chain, checks it, and keeps it: certificate and state in one commit.
     async fn download(&mut self, session: &Session, order: &mut Order) -> Result<Certificate, AttemptError> {
+        self.enter(Phase::Downloading).await?;
         let chain = match order.certificate().await {
             Ok(Some(chain)) => chain,
             Ok(None) => return Err(failed("download", format!("the order {} has no certificate", order.url()))),
@@ -293,7 +342,13 @@ impl Attempt<'_> {
                 return Err(failed("verification", error.to_string()));
             }
         };
-        let state = Issuance { current: Some(version), ..Issuance::default() };
+        self.settle(true, &[]).await?;
+        if self.rehearsal {
+            self.state.step = Step::Idle;
+            self.save().await?;
+            return Ok(certificate);
+        }
+        let state = Issuance { current: Some(version), rehearsed: self.state.rehearsed.take(), ..Issuance::default() };
         let mut documents = vec![
             (Document::Certificate, key_of(self.name, version), Some(json(&certificate)?)),
             (Document::Issuance, self.name.to_owned(), Some(json(&state)?)),
@@ -301,18 +356,28 @@ impl Attempt<'_> {
         if let Some(old) = version.checked_sub(KEPT_VERSIONS as u64).filter(|old| *old > 0) {
             documents.push((Document::Certificate, key_of(self.name, old), None));
         }
-        self.writer.put_documents(documents).await.map_err(|error| store_failed(&error))?;
+        let event = Event {
+            ca: Some(self.authority.ca.name.clone()),
+            serial: Some(certificate.serial.clone()),
+            not_after: Some(certificate.not_after),
+            ..Event::new(now(), What::Issued)
+        };
+        let kept = self.history.add_with(self.writer, self.name, event, documents).await;
+        kept.map_err(|error| store_failed(&error))?;
         self.state = state;
         Ok(certificate)
     }
 
     /// The failure of an order that the CA holds for invalid, in the CA's words. The order is given up.
     async fn refused(&mut self, session: &Session, order: &mut Order) -> Result<AttemptError, AttemptError> {
-        let mut words: Vec<String> = Vec::new();
+        let (mut words, mut failed): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
         let order_error = order.state().error.as_ref().map(ca::words);
         let mut authorizations = order.authorizations();
         while let Some(Ok(authorization)) = authorizations.next().await {
             let name = authorization.identifier().to_string();
+            if authorization.status == AuthorizationStatus::Invalid {
+                failed.push(name.clone());
+            }
             let errors = authorization.challenges.iter().filter_map(|challenge| challenge.error.as_ref());
             words.extend(errors.map(|error| format!("{name}: {}", ca::words(error))));
         }
@@ -320,6 +385,7 @@ impl Attempt<'_> {
             words.push(order_error.unwrap_or_else(|| "the CA declared the order invalid without a reason".into()));
         }
         let retry_at = session.retry_at();
+        self.settle(false, &failed).await?;
         self.give_up_order().await?;
         Ok(AttemptError::Failed(Failure { retry_at, ..failure("validation", words.join("; ")) }))
     }
@@ -337,6 +403,7 @@ impl Attempt<'_> {
         self.withdraw().await?;
         if self.state.is_ordered() {
             self.state.step = Step::Idle;
+            self.settle(false, &[]).await?;
             self.save().await?;
         }
         Ok(())
@@ -363,6 +430,14 @@ impl Attempt<'_> {
 
     pub(super) fn say(&self, line: String) {
         (self.tell)(line);
+    }
+}
+
+/// How an order for this request relates to the certificate in use.
+pub(super) fn same_names(current: Option<&Certificate>, request: &Request) -> Renews {
+    match current {
+        Some(current) if current.names == request.names => Renews::SameNames,
+        _ => Renews::Nothing,
     }
 }
 
@@ -396,7 +471,15 @@ fn json(value: &impl serde::Serialize) -> Result<String, AttemptError> {
 }
 
 pub(super) fn failure(step: &'static str, message: String) -> Failure {
-    Failure { step, message, retry_at: None, backs_off: true, class: Class::Later, unknown_account: false }
+    Failure {
+        step,
+        message,
+        retry_at: None,
+        backs_off: true,
+        class: Class::Later,
+        outage: false,
+        unknown_account: false,
+    }
 }
 
 pub(super) fn failed(step: &'static str, message: String) -> AttemptError {
@@ -411,6 +494,7 @@ fn ca_failed(step: &'static str, error: &CaError) -> AttemptError {
     AttemptError::Failed(Failure {
         retry_at: error.retry_at(),
         class: error.class(),
+        outage: error.is_outage(),
         unknown_account: error.is_unknown_account(),
         ..failure(step, error.to_string())
     })

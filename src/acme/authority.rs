@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::breaker::Breaker;
+use super::budget::Budget;
 use super::directory::{BadDirectory, Directory};
 use super::http::{Http, HttpError, NoClient, Pool};
 use crate::config::{Ca, Proxy};
@@ -21,6 +23,8 @@ pub(super) struct Authority {
     pub(super) turn: tokio::sync::Mutex<()>,
     /// Read by whoever signs requests with the account's key, and written to give it another: nobody signs meanwhile.
     pub(super) signing: tokio::sync::RwLock<()>,
+    pub(super) breaker: Breaker,
+    pub(super) budget: Budget,
     /// Made when it is needed, because that reads the system's roots. What fails is tried again.
     pool: Mutex<Option<Pool>>,
     /// Held while the directory is fetched.
@@ -50,6 +54,8 @@ impl Authority {
             proxy,
             turn: tokio::sync::Mutex::default(),
             signing: tokio::sync::RwLock::default(),
+            breaker: Breaker::default(),
+            budget: Budget::default(),
             pool: Mutex::default(),
             directory: tokio::sync::Mutex::default(),
         }

@@ -151,6 +151,20 @@ pub(super) async fn keep(ca: &Ca, writer: &Writer, kept: &Kept) -> Result<(), Se
     Ok(writer.put_documents(vec![(Document::CaAccount, key_of(ca), Some(text))]).await?)
 }
 
+/// The URL of our account at the CA, if there is one.
+pub(super) async fn account_url(ca: &Ca, writer: &Writer) -> Result<Option<String>, UpdateError> {
+    #[derive(Deserialize)]
+    struct Credentials {
+        id: String,
+    }
+    #[derive(Deserialize)]
+    struct Kept {
+        credentials: Credentials,
+    }
+    let Some(text) = writer.document(Document::CaAccount, &key_of(ca)).await? else { return Ok(None) };
+    Ok(serde_json::from_str::<Kept>(&text).ok().map(|kept| kept.credentials.id))
+}
+
 /// Forgets an account that the CA does not know any more; not one whose key may be another by now.
 pub(super) async fn forget(ca: &Ca, writer: &Writer) -> Result<(), UpdateError> {
     if kept(ca, writer).await?.is_some_and(|kept| kept.next_key.is_some()) {
@@ -202,6 +216,15 @@ impl CaError {
             CaError::Http(_) | CaError::Protocol { .. } | CaError::NoClient(_) => Class::Elsewhere,
             _ if self.is_final() => Class::Elsewhere,
             _ => Class::Later,
+        }
+    }
+
+    /// Whether something is wrong with the CA itself, or on the way to it.
+    pub(super) fn is_outage(&self) -> bool {
+        match self {
+            CaError::Http { .. } | CaError::Protocol { .. } => true,
+            CaError::Refused { status, .. } => status.is_some_and(|status| status >= 500),
+            _ => false,
         }
     }
 

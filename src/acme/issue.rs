@@ -1,8 +1,12 @@
 //! One attempt for one certificate, at its CAs in their order; what came out is remembered and told.
 
+use std::sync::Arc;
+
 use super::attempt::{Attempt, AttemptError, Failure, failure, save};
+use super::authority::Authority;
 use super::certificate::Certificate;
 use super::delegation::Missing;
+use super::history::{Event, What};
 use super::plan::Pause;
 use super::problem::Class;
 use super::schedule::{Reason, SHORTEST_PAUSE};
@@ -12,6 +16,9 @@ use super::{Issuer, plan, time};
 use crate::api::Progress;
 use crate::store::now;
 
+/// After so many failures in a row another CA is tried although there is an order at this one.
+const PATIENCE: u32 = 2;
+
 impl Issuer {
     pub(super) async fn attempt(&self, slot: &Slot, reason: Reason) -> Progress {
         match self.load(slot).await {
@@ -20,14 +27,7 @@ impl Issuer {
                 let message = format!("the certificate is valid until {}, nothing to do", time(certificate.not_after));
                 Progress::Done { message, path: self.path(slot) }
             }
-            Ok((state, certificate)) => {
-                let compromised = |certificate: &Certificate| {
-                    certificate.compromised && state.step.key() == Some(&certificate.private_key)
-                };
-                let new_key =
-                    reason == (Reason::Reissue { new_key: true }) || certificate.as_ref().is_some_and(compromised);
-                self.attempt_from(slot, state, new_key).await
-            }
+            Ok((state, current)) => self.attempt_from(slot, state, current.as_ref(), reason).await,
             Err(error) => {
                 slot.pause_for(SHORTEST_PAUSE);
                 Progress::Failed { message: error.to_string() }
@@ -40,7 +40,7 @@ impl Issuer {
         // The panic itself went to stderr.
         let message = "an internal error, please report it: the log has the panic".to_owned();
         match self.load(slot).await {
-            Ok((state, _)) => self.failed(slot, state, failure("attempt", message)).await,
+            Ok((state, _)) => self.failed(slot, state, "", failure("attempt", message)).await,
             Err(_) => {
                 slot.pause_for(SHORTEST_PAUSE);
                 Progress::Failed { message }
@@ -48,44 +48,139 @@ impl Issuer {
         }
     }
 
-    async fn attempt_from(&self, slot: &Slot, state: Issuance, new_key: bool) -> Progress {
+    async fn attempt_from(
+        &self,
+        slot: &Slot,
+        mut state: Issuance,
+        current: Option<&Certificate>,
+        reason: Reason,
+    ) -> Progress {
         // Nobody closes the semaphore; without a permit the attempt would only be less polite.
         let _permit = self.shared.orders.acquire().await.ok();
-        let mut state = state;
-        let mut authorities = slot.authorities.iter().peekable();
-        while let Some(authority) = authorities.next() {
-            let mut attempt = Attempt {
-                name: slot.name(),
-                request: &slot.request(&authority.ca),
-                authority,
-                writer: &self.shared.writer,
-                resolver: &self.shared.resolver,
-                own: &self.shared.own,
-                new_key,
-                tell: &|line| slot.tell(line),
-                state,
-            };
-            let outcome = attempt.run().await;
-            state = attempt.state;
-            match outcome {
+        let mut cas = in_order(slot, &state).into_iter().peekable();
+        while let Some((authority, rehearsal)) = cas.next() {
+            let outcome = self.attempt_at(slot, authority, rehearsal, &mut state, current, reason).await;
+            let failure = match outcome {
                 Ok(certificate) => return self.succeeded(slot, &certificate).await,
                 Err(AttemptError::Waiting(missing)) => return self.waiting(slot, state, missing).await,
-                Err(AttemptError::Failed(failure)) => match authorities.peek() {
-                    Some(next) if failure.class == Class::Elsewhere => {
-                        let (ca, step, message) = (&authority.ca.name, failure.step, failure.message);
-                        slot.tell(format!("{ca}: {step}: {message}; going on to {}", next.ca.name));
-                    }
-                    _ => return self.failed(slot, state, failure).await,
-                },
+                Err(AttemptError::Failed(failure)) => failure,
+            };
+            let ca = &authority.ca.name;
+            let under_way = state.step.order_for(&slot.request(&authority.ca)).is_some();
+            let failures = state.failure.as_ref().map_or(0, |failure| failure.failures);
+            match cas.peek() {
+                // An order that was begun is worth some patience: there may be a certificate already.
+                Some((next, _)) if failure.class == Class::Elsewhere && !(under_way && failures < PATIENCE) => {
+                    let words = format!("{}: {}", failure.step, failure.message);
+                    tracing::warn!(
+                        certificate = slot.name(),
+                        ca,
+                        error = words,
+                        next = next.ca.name,
+                        "trying another CA"
+                    );
+                    slot.hear(format!("{ca}: {words}; going on to {}", next.ca.name));
+                }
+                _ => return self.failed(slot, state, ca, failure).await,
             }
         }
         // There is one at least.
         Progress::Failed { message: "no CA is configured for this certificate".into() }
     }
 
+    /// An attempt at one CA, with a rehearsal of its first order elsewhere if there is to be one.
+    async fn attempt_at(
+        &self,
+        slot: &Slot,
+        authority: &Authority,
+        rehearsal: Option<&Authority>,
+        state: &mut Issuance,
+        current: Option<&Certificate>,
+        reason: Reason,
+    ) -> Result<Certificate, AttemptError> {
+        let request = slot.request(&authority.ca);
+        let known =
+            current.is_some_and(|current| current.names == request.names && current.directory == request.directory);
+        if let Some(rehearsal) = rehearsal
+            && !known
+            && state.rehearsed.as_ref() != Some(&request)
+            && state.step.order_for(&request).is_none()
+        {
+            slot.tell(format!("trying the order at {} first", rehearsal.ca.name));
+            match self.try_at(slot, rehearsal, true, state, current, reason).await {
+                Ok(_) => slot.tell(format!("{} would have issued the certificate", rehearsal.ca.name)),
+                Err(AttemptError::Failed(failure)) if failure.outage => {
+                    slot.tell(format!("{}: {}; going on without", rehearsal.ca.name, failure.message));
+                }
+                Err(AttemptError::Failed(failure)) => {
+                    let message = format!(
+                        "at {}, before an order at {}: {}",
+                        rehearsal.ca.name, authority.ca.name, failure.message
+                    );
+                    return Err(AttemptError::Failed(Failure { message, class: Class::Later, ..failure }));
+                }
+                Err(waiting) => return Err(waiting),
+            }
+            state.rehearsed = Some(request);
+        }
+        let outcome = self.try_at(slot, authority, false, state, current, reason).await;
+        if let Err(AttemptError::Failed(failure)) = &outcome
+            && failure.step == "validation"
+        {
+            state.rehearsed = None;
+        }
+        outcome
+    }
+
+    async fn try_at(
+        &self,
+        slot: &Slot,
+        authority: &Authority,
+        rehearsal: bool,
+        state: &mut Issuance,
+        current: Option<&Certificate>,
+        reason: Reason,
+    ) -> Result<Certificate, AttemptError> {
+        let ca = &authority.ca.name;
+        if let Err(until) = authority.breaker.pass(now())
+            && reason == Reason::Due
+        {
+            let message = format!("{ca} has failed again and again and is left alone for a while");
+            let failure = failure("account", message);
+            let (retry_at, class) = (Some(until), Class::Elsewhere);
+            return Err(AttemptError::Failed(Failure { retry_at, backs_off: false, class, ..failure }));
+        }
+        let compromised = |current: &&Certificate| current.compromised;
+        let spent = current.filter(compromised).is_some_and(|current| state.step.key() == Some(&current.private_key));
+        let mut attempt = Attempt {
+            name: slot.name(),
+            request: &slot.request(&authority.ca),
+            authority,
+            writer: &self.shared.writer,
+            resolver: &self.shared.resolver,
+            own: &self.shared.own,
+            new_key: spent || reason == (Reason::Reissue { new_key: true }),
+            tell: &|line| slot.tell(line),
+            history: &slot.history,
+            current,
+            rehearsal,
+            state: std::mem::take(state),
+        };
+        let outcome = attempt.run().await;
+        *state = attempt.state;
+        match &outcome {
+            Err(AttemptError::Failed(failure)) if failure.outage => authority.breaker.failed(now(), random()),
+            // Nothing was asked of the CA.
+            Err(AttemptError::Waiting(_)) => {}
+            _ => authority.breaker.succeeded(),
+        }
+        outcome
+    }
+
     async fn succeeded(&self, slot: &Slot, certificate: &Certificate) -> Progress {
         slot.pause_for(SHORTEST_PAUSE);
         slot.memory().told_missing.clear();
+        slot.offer.put(certificate);
         let until = time(certificate.not_after);
         tracing::info!(certificate = slot.name(), serial = certificate.serial, %until, "certificate issued");
         match self.export(slot, certificate).await {
@@ -124,7 +219,7 @@ impl Issuer {
         Progress::Failed { message }
     }
 
-    async fn failed(&self, slot: &Slot, mut state: Issuance, failure: Failure) -> Progress {
+    async fn failed(&self, slot: &Slot, mut state: Issuance, ca: &str, failure: Failure) -> Progress {
         let (failures, backed_off) = state.failure.as_ref().map_or((0, 0), |last| (last.failures, last.backed_off));
         let backed_off = backed_off.saturating_add(failure.backs_off.into());
         let wait = if failure.backs_off { plan::back_off(backed_off, random()) } else { plan::RECHECK };
@@ -144,7 +239,13 @@ impl Issuer {
         if known {
             tracing::info!(certificate = slot.name(), failures = failed.failures, %next, "failed as before");
         } else {
-            tracing::warn!(certificate = slot.name(), step = failed.step, error = failed.message, %next, "no certificate");
+            tracing::warn!(certificate = slot.name(), ca, step = failed.step, error = failed.message, %next, "no certificate");
+            let event = Event {
+                ca: Some(ca.to_owned()).filter(|ca| !ca.is_empty()),
+                message: Some(message.clone()),
+                ..Event::new(failed.at, What::Failed)
+            };
+            slot.history.add(&self.shared.writer, slot.name(), event).await;
         }
         state.missing.clear();
         state.failure = Some(failed);
@@ -153,6 +254,15 @@ impl Issuer {
         }
         Progress::Failed { message }
     }
+}
+
+/// The CAs of a certificate in the order in which they are tried, the one that has an order of it first; each with the
+/// one where its first order is rehearsed.
+pub(super) fn in_order<'s>(slot: &'s Slot, state: &Issuance) -> Vec<(&'s Authority, Option<&'s Authority>)> {
+    let rehearsals = slot.rehearsals.iter().map(Option::as_deref);
+    let mut cas: Vec<_> = slot.authorities.iter().map(Arc::as_ref).zip(rehearsals).collect();
+    cas.sort_by_key(|(authority, _)| state.step.order_for(&slot.request(&authority.ca)).is_none());
+    cas
 }
 
 /// Whether a person who asks for a certificate has it already.

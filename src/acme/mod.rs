@@ -17,23 +17,30 @@
 mod asked;
 mod attempt;
 mod authority;
+mod breaker;
+mod budget;
 mod ca;
 mod certificate;
+mod chain;
 mod check;
 mod delegation;
 mod directory;
 mod export;
+mod history;
 mod http;
 mod issue;
 mod jws;
 mod plan;
+mod preview;
 mod problem;
 mod proof;
 mod revoke;
 mod rollover;
 mod schedule;
 mod secret;
+mod serving;
 mod slot;
+mod source;
 mod state;
 
 use std::collections::HashMap;
@@ -42,19 +49,17 @@ use std::sync::Arc;
 
 pub use check::OwnListeners;
 pub use revoke::RevokeError;
+pub use serving::Serving;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{CertificateStatus, LastError, Progress};
+use crate::api::{CertificateEvent, CertificateStatus, LastError, Progress};
 use crate::config::Config;
 use crate::resolve::Resolver;
 use crate::store::{UpdateError, Writer, now};
 use authority::Authority;
 use slot::Slot;
-
-/// Most orders under way at the same time.
-const ORDERS: usize = 4;
 
 /// Obtains and renews the configured certificates. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -102,12 +107,17 @@ impl Issuer {
                 let unknown = || IssuerError::UnknownCa { certificate: certificate.name.clone(), ca: ca.clone() };
                 known.get(ca).map(|known| Arc::clone(known)).ok_or_else(unknown)
             };
-            let authorities = certificate.cas.iter().map(authority).collect::<Result<Vec<_>, _>>()?;
+            let with_rehearsal = |ca: &String| {
+                let found = authority(ca)?;
+                let rehearsal = found.ca.rehearsal.as_ref().map(authority).transpose()?;
+                Ok((found, rehearsal))
+            };
+            let cas = certificate.cas.iter().map(with_rehearsal).collect::<Result<Vec<_>, _>>()?;
             let name = &certificate.name;
             if name.is_empty() || name.starts_with('.') || name.contains('/') {
                 return Err(IssuerError::BadName(name.clone()));
             }
-            slots.push(Arc::new(Slot::new(certificate.clone(), authorities)));
+            slots.push(Arc::new(Slot::new(certificate.clone(), cas)));
         }
         let shared = Shared {
             slots,
@@ -116,7 +126,7 @@ impl Issuer {
             writer,
             resolver,
             own,
-            orders: Semaphore::new(ORDERS),
+            orders: Semaphore::new(config.acme.orders),
             attempts: TaskTracker::new(),
             stopping: CancellationToken::new(),
             ended: Notify::new(),
@@ -156,6 +166,14 @@ impl Issuer {
 
     fn authority(&self, name: &str) -> Option<&Arc<Authority>> {
         self.shared.authorities.iter().find(|authority| authority.ca.name == name)
+    }
+
+    /// What has happened to a certificate, the oldest first; `None` if the configuration has none of this name.
+    pub async fn history(&self, name: &str) -> Result<Option<Vec<CertificateEvent>>, UpdateError> {
+        match self.slot(name) {
+            Some(slot) => Ok(Some(history::told(&self.shared.writer, slot.name()).await?)),
+            None => Ok(None),
+        }
     }
 
     fn slot(&self, name: &str) -> Option<&Arc<Slot>> {

@@ -6,7 +6,7 @@ use super::attempt::{Attempt, AttemptError, failed};
 use super::ca::{CaError, Session};
 use super::check::{Expected, PATIENCE, check};
 use super::delegation::Place;
-use super::state::Published;
+use super::state::{Phase, Published};
 use crate::store::Actor;
 use crate::zone::{Edit, TxtValue, Update};
 
@@ -22,6 +22,7 @@ impl Attempt<'_> {
             Ok(challenges) => challenges,
             Err(error) => return Err(self.ended(error).await?),
         };
+        self.state.phase = Phase::Publishing;
         self.publish(&challenges).await?;
         let expected: Vec<Expected<'_>> = places
             .iter()
@@ -36,6 +37,7 @@ impl Attempt<'_> {
             self.withdraw().await?;
             return Err(failed("self-check", error.to_string()));
         }
+        self.enter(Phase::Validating).await?;
         if let Err(error) = self.set_ready(session, order).await {
             return Err(self.ended(("validation", error)).await?);
         }

@@ -13,6 +13,7 @@ use super::attempt::key_of;
 use super::authority::Authority;
 use super::ca::{CaError, SessionError, told};
 use super::certificate::Certificate;
+use super::history::{Event, What};
 use super::jws::{BadKey, Key, Signer, base64url, post};
 use super::rollover::existing;
 use super::schedule::Reason;
@@ -240,7 +241,18 @@ impl Issuer {
                 ));
             }
         }
-        self.shared.writer.put_documents(documents).await?;
+        let (writer, name) = (&self.shared.writer, slot.name());
+        if outcome == Outcome::Revoked {
+            let event = Event {
+                ca: Some(certificate.ca.clone()),
+                serial: Some(certificate.serial.clone()),
+                message: Some(wanted.reason.to_string()),
+                ..Event::new(now(), What::Revoked)
+            };
+            slot.history.add_with(writer, name, event, documents).await?;
+        } else {
+            writer.put_documents(documents).await?;
+        }
         Ok(others)
     }
 

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
 use super::authority::Authority;
+use super::history::History;
 use super::plan::{Pause, Wanted};
+use super::serving::Offer;
 use super::state::Request;
 use crate::api::{LastError, Progress};
 use crate::config::{Ca, Certificate};
@@ -19,7 +21,11 @@ pub(super) struct Slot {
     pub(super) certificate: Certificate,
     /// In the order in which they are tried. At least one.
     pub(super) authorities: Vec<Arc<Authority>>,
+    /// Where the first order is tried that goes to the CA of the same place.
+    pub(super) rehearsals: Vec<Option<Arc<Authority>>>,
     pub(super) wanted: Wanted,
+    pub(super) history: History,
+    pub(super) offer: Offer,
     memory: Mutex<Memory>,
 }
 
@@ -44,12 +50,15 @@ pub(super) struct Running {
 }
 
 impl Slot {
-    pub(super) fn new(certificate: Certificate, authorities: Vec<Arc<Authority>>) -> Slot {
+    /// Of each CA, and where its first order is rehearsed.
+    pub(super) fn new(certificate: Certificate, cas: Vec<(Arc<Authority>, Option<Arc<Authority>>)>) -> Slot {
+        let (authorities, rehearsals): (Vec<_>, Vec<_>) = cas.into_iter().unzip();
         let mut names = certificate.names.clone();
         names.sort();
-        let directories = authorities.iter().map(|authority| authority.ca.directory.clone()).collect();
+        let directories = authorities.iter().map(|authority: &Arc<Authority>| authority.ca.directory.clone()).collect();
         let wanted = Wanted { names, directories, key_type: certificate.key_type };
-        Slot { certificate, authorities, wanted, memory: Mutex::default() }
+        let (history, offer, memory) = (History::default(), Offer::default(), Mutex::default());
+        Slot { certificate, authorities, rehearsals, wanted, history, offer, memory }
     }
 
     /// What is asked of this CA.
@@ -101,9 +110,14 @@ impl Slot {
         self.memory().pause = Some(Pause { from: now, until: now + seconds });
     }
 
-    /// Tells a step to all who listen.
+    /// Tells a step to the log and to all who listen.
     pub(super) fn tell(&self, message: String) {
         tracing::info!(certificate = self.name(), "{message}");
+        self.hear(message);
+    }
+
+    /// Tells a step to all who listen.
+    pub(super) fn hear(&self, message: String) {
         let tell = |listener: &mpsc::Sender<Progress>| {
             if listener.capacity() > 1 {
                 let _ = listener.try_send(Progress::Step { message: message.clone() });
@@ -150,7 +164,7 @@ mod tests {
         let names = vec!["b.test".into(), "a.test".into()];
         let certificate = Certificate::new("site".into(), names, vec!["c".into()]);
         let authority = Authority::new(Ca::new("c".into(), "https://c/".into()), None);
-        Arc::new(Slot::new(certificate, vec![Arc::new(authority)]))
+        Arc::new(Slot::new(certificate, vec![(Arc::new(authority), None)]))
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::zone::{Name, Timestamp};
 #[serde(default)]
 pub(super) struct Issuance {
     pub(super) step: Step,
+    pub(super) phase: Phase,
     /// Version of the certificate in use; counts up from 1.
     pub(super) current: Option<u64>,
     /// Values that may still be in the DNS and are to be taken out when the CA needs them no more.
@@ -23,6 +24,25 @@ pub(super) struct Issuance {
     pub(super) missing: Vec<String>,
     /// The last attempt, if it failed.
     pub(super) failure: Option<Failed>,
+    /// What went well at the rehearsal CA and need not be tried there again.
+    pub(super) rehearsed: Option<Request>,
+}
+
+/// What is about to be done with an order: written before it is done. For people; what the CA has seen of it is asked
+/// from the CA.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Phase {
+    /// No order, or none that more is known of.
+    #[default]
+    Begun,
+    /// The CA has the order; its values are being put into the DNS and looked for.
+    Publishing,
+    /// The CA is told to look.
+    Validating,
+    /// The CA is asked to issue.
+    Finalizing,
+    Downloading,
 }
 
 /// How far an order has come. What the CA has seen of it is asked from the CA.
@@ -126,6 +146,8 @@ mod tests {
     fn the_state_survives_the_store() {
         let state = Issuance {
             step: Step::Ordered { request: request("a.test"), key: Secret::new("KEY".into()), url: "https://o".into() },
+            phase: Phase::Validating,
+            rehearsed: Some(request("a.test")),
             current: Some(3),
             published: vec![Published { name: Name::parse("x.test").unwrap(), value: "v".into() }],
             missing: vec!["_acme-challenge.a.test. IN CNAME x.test.".into()],

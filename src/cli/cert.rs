@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Failure;
 use super::account::confirmed;
 use super::output::{self, Output, printable};
-use crate::api::{CertificateState, CertificateStatus, Progress};
+use crate::api::{CertificateEvent, CertificateState, CertificateStatus, Progress};
 use crate::api::{NewReissue, NewRevocation, RevocationReason, RevokedBy};
 use crate::client::{Client, Steps};
 
@@ -27,6 +27,15 @@ pub(super) enum Command {
     /// A valid certificate for the configured names is left alone.
     #[command(after_long_help = "Example:\n  acmezone cert issue example-org")]
     Issue {
+        /// Name of the [[certificate]]
+        name: String,
+        /// Order nothing: look at the records, the CAs' limits, and tell what would happen
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show what has happened to a certificate: what was issued, what failed and why
+    #[command(after_long_help = "Example:\n  acmezone cert history example-org")]
+    History {
         /// Name of the [[certificate]]
         name: String,
     },
@@ -90,7 +99,12 @@ impl Command {
                 let certificate = client.certificate(&name).await?;
                 if out.json { Ok(out.pretty_json(&certificate)?) } else { show(&certificate, out) }
             }
-            Command::Issue { name } => follow(client.issue(&name, false).await?, out).await,
+            Command::Issue { name, dry_run: true } => follow(client.preview(&name).await?, out).await,
+            Command::Issue { name, dry_run: false } => follow(client.issue(&name, false).await?, out).await,
+            Command::History { name } => {
+                let events = client.certificate_history(&name).await?;
+                if out.json { Ok(out.pretty_json(&events)?) } else { history(&events, out) }
+            }
             Command::Renew { name } => follow(client.issue(&name, true).await?, out).await,
             Command::Reissue { name, new_key } => {
                 follow(client.reissue(&name, &NewReissue { new_key }).await?, out).await
@@ -201,6 +215,18 @@ fn show(certificate: &CertificateStatus, out: &mut Output) -> Result<(), Failure
             out.line(format_args!("  {}", printable(record)))?;
         }
     }
+    Ok(())
+}
+
+fn history(events: &[CertificateEvent], out: &mut Output) -> Result<(), Failure> {
+    let row = |event: &CertificateEvent| {
+        let mut what: Vec<String> = event.serial.iter().map(|serial| format!("serial {serial}")).collect();
+        what.extend(event.not_after.map(|at| format!("valid until {}", output::date(at))));
+        what.extend(event.message.clone());
+        vec![output::date(event.at), event.event.clone(), event.ca.clone().unwrap_or_default(), what.join(", ")]
+    };
+    let rows: Vec<_> = events.iter().map(row).collect();
+    out.table(&["WHEN", "WHAT", "CA", "DETAILS"], &rows, "Nothing has happened yet.")?;
     Ok(())
 }
 

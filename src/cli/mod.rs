@@ -4,6 +4,7 @@
 
 mod account;
 mod alias;
+mod ca;
 mod cert;
 mod check;
 mod export;
@@ -91,6 +92,9 @@ enum Command {
     /// Certificates that the server itself obtains and renews
     #[command(subcommand)]
     Cert(cert::Command),
+    /// Certificate authorities, and the accounts there
+    #[command(subcommand)]
+    Ca(ca::Command),
     /// Zones that are served
     #[command(subcommand)]
     Zone(zone::Command),
@@ -158,6 +162,7 @@ impl Arguments {
                 Command::Txt(command) => command.run(&client, &mut out).await,
                 Command::Tsig(command) => command.run(&client, &mut out).await,
                 Command::Cert(command) => command.run(&client, &mut out).await,
+                Command::Ca(command) => command.run(&client, &mut out).await,
                 Command::Zone(command) => command.run(&client, &mut out).await,
             }
         })

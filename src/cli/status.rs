@@ -1,5 +1,7 @@
 //! `acmezone status`
 
+use std::net::SocketAddr;
+
 use jiff::Timestamp;
 
 use super::output::{self, Output};
@@ -11,13 +13,20 @@ pub(super) async fn run(client: &Client, out: &mut Output) -> Result<(), Failure
     if out.json {
         return Ok(out.pretty_json(&status)?);
     }
+    let tls = |addresses: &[SocketAddr]| match &status.api_waits_for {
+        Some(name) if !addresses.is_empty() => {
+            format!("{}: waiting for its certificate, see `acmezone cert show {name}`", output::list(addresses))
+        }
+        _ => output::list(addresses),
+    };
+    let (dns_tls, api) = (tls(&status.dns_tls), tls(&status.api));
     out.facts(&[
         ("acmezone", format!("{}, started {}", status.version, output::distance(status.started, Timestamp::now()))),
         ("configuration", status.config),
         ("data", status.data_dir),
         ("DNS", output::list(&status.dns)),
-        ("DNS over TLS", output::list(&status.dns_tls)),
-        ("update API", output::list(&status.api)),
+        ("DNS over TLS", dns_tls),
+        ("update API", api),
         ("admin API", status.admin.to_string()),
         ("zones", status.zones.to_string()),
         ("labels", status.labels.to_string()),

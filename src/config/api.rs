@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::listening::{Listening, connections, listen};
 use super::rate_limit::api_rate_limit;
-use super::read::{Complaint, Reader, Table, nearest, values};
+use super::read::{At, Complaint, Reader, Table, nearest, values};
 use super::value::{
     domain_name, holds_certificate, holds_private_key, host_name, is_loopback, proxy_network, relative,
 };
@@ -19,9 +19,19 @@ pub(super) fn api(top: &mut Table, base: &Path, reader: &mut Reader) -> Listenin
         api.registration = at.value;
     }
     let zone = table.string("zone", reader, domain_name);
-    api.hostname = table.string("hostname", reader, host_name).map(|at| at.value);
+    let hostname = table.string("hostname", reader, host_name);
+    api.hostname = hostname.as_ref().map(|at| at.value.clone());
     let encrypted = table.has("tls");
-    if let Some(mut tls) = table.table("tls", "[api.tls]", reader) {
+    let acme = if table.is_string("tls") { table.string("tls", reader, acme) } else { None };
+    if let Some(At { span, .. }) = &acme
+        && !table.has("hostname")
+    {
+        let complaint = Complaint::new("`tls = \"acme\"` needs `hostname`, the name that the certificate is for");
+        reader.refuse(span, complaint.help("add `hostname = \"api.auth.example.org\"`, a name in a zone of this file"));
+    }
+    if !table.is_string("tls")
+        && let Some(mut tls) = table.table("tls", "[api.tls]", reader)
+    {
         api.tls = tls_files(&mut tls, base, reader).map(ApiTls::Files);
         tls.finish(reader);
     }
@@ -62,7 +72,8 @@ pub(super) fn api(top: &mut Table, base: &Path, reader: &mut Reader) -> Listenin
             ),
         );
     }
-    Listening { zone, encrypted, ..Listening::new(api, &[], listen) }
+    let acme = acme.map(|at| at.span);
+    Listening { zone, encrypted, hostname, acme, ..Listening::new(api, &[], listen) }
 }
 
 fn registration(text: &str) -> Result<Registration, Complaint> {
@@ -78,6 +89,14 @@ fn registration(text: &str) -> Result<Registration, Complaint> {
             })
         }
     }
+}
+
+fn acme(text: &str) -> Result<(), Complaint> {
+    if text == "acme" {
+        return Ok(());
+    }
+    Err(Complaint::new(format!("`{text}` is no way to have a certificate"))
+        .help("write \"acme\" for one of the embedded ACME client, or `{ certificate = \"…\", private_key = \"…\" }`"))
 }
 
 fn tls_files(table: &mut Table, base: &Path, reader: &mut Reader) -> Option<TlsFiles> {

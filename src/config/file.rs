@@ -1,21 +1,23 @@
 //! The TOML as written: version, unknown keys refused, every problem with its place.
 //!
-//! Each table has a function that reads it, those that repeat in `zones.rs`, `tsig.rs` and `issuance.rs`, that of the
-//! API in `api.rs`; what concerns two tables is compared at the end, in [`compare`] and [`labels_zone`]. A value that is
+//! Each table has a function that reads it, those that repeat in `zones.rs`, `tsig.rs`, `issuance.rs` and
+//! `certificate.rs`, that of the API in `api.rs`; what concerns two tables is compared at the end, in [`compare`] and [`labels_zone`]. A value that is
 //! wrong leaves its default behind, so that reading can go on; the result is thrown away as soon as there is one problem.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::api::api;
-use super::issuance::{cas, certificates};
+use super::certificate::{api_certificate, certificates};
+use super::issuance::{acme, cas};
+
 use super::listening::{Listening, connections, listen};
 use super::rate_limit::rate_limit;
 use super::read::{At, Complaint, Reader, Span, Table, listed, text_of, values};
 use super::tsig::tsig_keys;
 use super::value::{cookie_secret, duration, is_loopback, listen_address, relative, resolver_address};
 use super::zones::zones;
-use super::{Acme, Admin, Api, Config, ConfigError, Dns, Resolver};
+use super::{Admin, Api, Config, ConfigError, Dns, Resolver};
 use crate::zone::Name;
 
 /// The version of the file's keys and their meaning.
@@ -53,7 +55,12 @@ fn everything(path: &Path, mut top: Table, reader: &mut Reader) -> Option<Config
     let (zones, origins) = zones(&mut top, base, reader);
     let resolver = resolver(&mut top, reader);
     let (cas, ca_names) = cas(&mut top, base, reader);
-    let certificates = certificates(&mut top, &ca_names, reader);
+    let acme = acme(&mut top, base, reader);
+    let closed = acme.certs.as_ref().is_none_or(|certs| certs.starts_with(&data_dir));
+    let mut certificates = certificates(&mut top, base, &ca_names, closed, reader);
+    let by_acme = api.acme.as_ref().and_then(|asked| {
+        api_certificate(asked, api.hostname.as_ref(), &origins, (&cas, &ca_names), &mut certificates, reader)
+    });
     let zone = labels_zone(&api, &origins, reader);
     let tsig_keys = tsig_keys(&mut top, base, zone.as_ref(), &origins, reader);
     top.finish(reader);
@@ -66,12 +73,12 @@ fn everything(path: &Path, mut top: Table, reader: &mut Reader) -> Option<Config
         file: path.into(),
         data_dir,
         dns: dns.config,
-        api: Api { zone, ..api.config },
+        api: Api { zone, tls: by_acme.or(api.config.tls), ..api.config },
         admin: admin.config,
         zones,
         tsig_keys,
         resolver,
-        acme: Acme::default(),
+        acme,
         cas,
         certificates,
     })

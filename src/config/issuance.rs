@@ -1,104 +1,127 @@
-//! `[[ca]]` and `[[certificate]]`.
+//! `[acme]` and `[[ca]]`.
 
 use std::path::Path;
 
-use super::read::{At, Complaint, Reader, Table, listed, values};
-use super::value::{certified_name, contact_url, directory_url, folder_name, holds_certificate, plain_name, relative};
-use super::{Ca, Certificate};
+use super::proxy::proxy;
+use super::read::{At, Complaint, Reader, Table, listed, nearest, values};
+use super::secret::{hmac_key, secret_source};
+use super::value::{contact_url, directory_url, holds_certificate, plain_name, relative};
+use super::{Acme, Ca, Eab, Limits};
 
-/// What public CAs put into one certificate.
-const MAX_NAMES: usize = 100;
+pub(super) fn acme(top: &mut Table, base: &Path, reader: &mut Reader) -> Acme {
+    let mut acme = Acme::default();
+    let Some(mut table) = top.table("acme", "[acme]", reader) else { return acme };
+    acme.orders = table.between("orders", 1, 64, reader).map_or(acme.orders, |orders: u8| orders.into());
+    acme.versions = table.between("versions", 1, 100, reader).map_or(acme.versions, |versions: u8| versions.into());
+    acme.certs = table.string("certs", reader, |text| relative(base, text)).map(|at| at.value);
+    table.conceal("proxy", |url| url.contains('@'), reader);
+    acme.proxy = table.string("proxy", reader, proxy).map(|at| at.value);
+    table.finish(reader);
+    acme
+}
 
 /// The CAs, and the names of all of them, also of those with a problem.
 pub(super) fn cas(top: &mut Table, base: &Path, reader: &mut Reader) -> (Vec<Ca>, Vec<Option<At<String>>>) {
     let mut cas = Vec::new();
     let Some(tables) = top.tables("ca", "[[ca]]", reader) else { return (cas, vec![None]) };
     let mut names = Vec::new();
+    let mut rehearsals = Vec::new();
     for mut table in tables {
         table.require("name", "\"letsencrypt\"", reader);
         table.require("directory", "\"https://acme-v02.api.letsencrypt.org/directory\"", reader);
         let name = table.string("name", reader, plain_name);
         let directory = table.string("directory", reader, directory_url);
         let contact = table.strings("contact", reader, contact_url).map(|list| list.items).unwrap_or_default();
+        reader.distinct(&contact, |url| format!("the contact {url}"));
         let root = table.string("root", reader, |text| {
             let file = relative(base, text)?;
             holds_certificate(&file).map(|()| file)
         });
         let profile = table.string("profile", reader, plain_name);
-        reader.distinct(&contact, |url| format!("the contact {url}"));
+        let preferred_chain = table.string("preferred_chain", reader, plain_name);
+        let eab = eab(&mut table, base, reader);
+        let agrees_to_terms = table.boolean("agree_to_terms", reader);
+        let limits = table.string("limits", reader, limits);
+        let rehearsal = table.string("rehearsal", reader, |text| Ok(text.to_owned()));
         if let (Some(name), Some(directory)) = (&name, directory) {
+            let ca = Ca::new(name.value.clone(), directory.value);
             cas.push(Ca {
                 contact: values(&contact),
                 root: root.map(|at| at.value),
                 profile: profile.map(|at| at.value),
-                ..Ca::new(name.value.clone(), directory.value)
+                preferred_chain: preferred_chain.map(|at| at.value),
+                eab,
+                agrees_to_terms: agrees_to_terms.map_or(ca.agrees_to_terms, |at| at.value),
+                limits: limits.map_or(ca.limits, |at| at.value),
+                rehearsal: rehearsal.as_ref().map(|at| at.value.clone()),
+                ..ca
             });
+        }
+        if let Some(rehearsal) = rehearsal {
+            rehearsals.push((name.as_ref().map(|name| name.value.clone()), rehearsal));
         }
         names.push(name);
         table.finish(reader);
     }
     reader.distinct(names.iter().flatten(), |name| format!("the CA `{name}`"));
+    check_rehearsals(&rehearsals, &names, reader);
     (cas, names)
 }
 
-pub(super) fn certificates(top: &mut Table, cas: &[Option<At<String>>], reader: &mut Reader) -> Vec<Certificate> {
-    let mut certificates = Vec::new();
-    let mut folders = Vec::new();
-    let tables = top.tables("certificate", "[[certificate]]", reader).unwrap_or_default();
-    if let (Some(first), []) = (tables.first(), cas) {
-        let complaint = Complaint::new("there is a [[certificate]] but no [[ca]] to ask for it");
-        reader.refuse(&first.span, complaint.help("add a [[ca]] with `name`, `directory` and `contact`"));
-    }
-    for mut table in tables {
-        table.require("name", "\"example.com\"", reader);
-        table.require("names", "[\"example.com\", \"*.example.com\"]", reader);
-        let name = table.string("name", reader, folder_name);
-        let names = table.strings("names", reader, certified_name);
-        if let Some(names) = &names {
-            let complaint = match names.written {
-                0 => Some("a certificate needs a name".to_owned()),
-                count if count > MAX_NAMES => Some(format!("a certificate has at most {MAX_NAMES} names, not {count}")),
-                _ => None,
-            };
-            if let Some(complaint) = complaint {
-                reader.refuse(&names.span, Complaint::new(complaint));
-            }
-            reader.distinct(&names.items, |name| format!("the name {name}"));
+/// `rehearsals`: the names of CAs that have one, and of the CA that it is.
+fn check_rehearsals(rehearsals: &[(Option<String>, At<String>)], names: &[Option<At<String>>], reader: &mut Reader) {
+    for (ca, At { value: rehearsal, span }) in rehearsals {
+        if ca.as_ref() == Some(rehearsal) {
+            let complaint = Complaint::new(format!("`{rehearsal}` cannot be its own rehearsal"));
+            reader.refuse(span, complaint.help("name the [[ca]] of its staging directory"));
+        } else if known_ca(rehearsal, span, names, reader)
+            && rehearsals.iter().any(|(ca, _)| ca.as_ref() == Some(rehearsal))
+        {
+            let complaint = Complaint::new(format!("the rehearsal `{rehearsal}` has a rehearsal itself"));
+            reader.refuse(span, complaint.help(format!("drop the `rehearsal` of `{rehearsal}`")));
         }
-        let ca = ca_of(&mut table, cas, reader);
-        if let (Some(name), Some(names), Some(ca)) = (&name, names, ca) {
-            certificates.push(Certificate::new(name.value.clone(), values(&names.items), vec![ca]));
-        }
-        folders.extend(name);
-        table.finish(reader);
     }
-    reader.distinct(&folders, |name| format!("the certificate `{name}`"));
-    certificates
 }
 
-/// The CA of a certificate: the one that it names, or the only one.
-fn ca_of(table: &mut Table, cas: &[Option<At<String>>], reader: &mut Reader) -> Option<String> {
-    let written = table.string("ca", reader, |text| Ok(text.to_owned()));
-    let known = || listed(cas.iter().flatten().map(|ca| &ca.value));
-    match (written, cas) {
-        (_, []) => None,
-        (Some(ca), cas) => {
-            if cas.iter().flatten().any(|known| known.value == ca.value) {
-                return Some(ca.value);
-            }
-            // a CA without a good name may be the one that is meant
-            if cas.iter().all(Option::is_some) {
-                let complaint = Complaint::new(format!("there is no [[ca]] with the name `{}`", ca.value));
-                reader.refuse(&ca.span, complaint.help(format!("known CAs: {}", known())));
-            }
-            None
-        }
-        (None, [only]) if !table.has("ca") => only.as_ref().map(|ca| ca.value.clone()),
-        (None, _) if table.has("ca") => None,
-        (None, _) => {
-            let complaint = Complaint::new("[[certificate]] has no `ca`, and there are several");
-            reader.refuse(&table.span, complaint.help(format!("add `ca = \"…\"`; known CAs: {}", known())));
-            None
-        }
+/// Whether there is a [[ca]] with the name; it is refused if there is none.
+pub(super) fn known_ca(name: &str, span: &super::read::Span, cas: &[Option<At<String>>], reader: &mut Reader) -> bool {
+    let known = cas.iter().flatten().any(|ca| ca.value == name);
+    // a CA without a good name may be the one that is meant
+    if !known && cas.iter().all(Option::is_some) {
+        let complaint = Complaint::new(format!("there is no [[ca]] with the name `{name}`"));
+        let all = listed(cas.iter().flatten().map(|ca| &ca.value));
+        reader.refuse(span, complaint.help(format!("known CAs: {all}")));
     }
+    known
+}
+
+fn eab(ca: &mut Table, base: &Path, reader: &mut Reader) -> Option<Eab> {
+    let mut table = ca.table("eab", "[ca.eab]", reader)?;
+    table.require("key_id", "\"…\"", reader);
+    let key_id = table.string("key_id", reader, plain_name);
+    let check = |text: &str| {
+        let help = "write the HMAC key as the CA tells it, in base64url; with `-` and `_` rather than `+` and `/`";
+        hmac_key(text).map(drop).map_err(|why| Complaint::new(why).help(help))
+    };
+    let keys = ["hmac_key_file", "hmac_key_env"];
+    let hmac_key = secret_source(&mut table, keys, ("`eab`", "eab.key"), check, base, reader);
+    table.finish(reader);
+    Some(Eab { key_id: key_id?.value, hmac_key: hmac_key? })
+}
+
+fn limits(text: &str) -> Result<Limits, Complaint> {
+    word(text, "limits that are known", &[("letsencrypt", Limits::LetsEncrypt), ("none", Limits::None)])
+}
+
+/// One of a few words. `what`: what they all are.
+pub(super) fn word<T: Copy>(text: &str, what: &str, words: &[(&'static str, T)]) -> Result<T, Complaint> {
+    if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == text) {
+        return Ok(*meaning);
+    }
+    let known: Vec<&'static str> = words.iter().map(|(word, _)| *word).collect();
+    let complaint = Complaint::new(format!("`{text}` is none of the {what}"));
+    Err(match nearest(text, &known) {
+        Some(word) => complaint.help(format!("did you mean \"{word}\"?")),
+        None => complaint.help(format!("known here: {}", listed(known.iter()))),
+    })
 }

@@ -18,6 +18,9 @@ pub(super) struct Listening<T> {
     /// `[api]` has `tls`, well or badly.
     pub encrypted: bool,
     pub zone: Option<At<Name>>,
+    pub hostname: Option<At<Name>>,
+    /// `tls = "acme"` of `[api]`.
+    pub acme: Option<Span>,
 }
 
 impl<T> Listening<T> {
@@ -26,7 +29,7 @@ impl<T> Listening<T> {
             None => defaults.iter().map(|address| (*address, None)).collect(),
             Some(written) => written.into_iter().map(|at| (at.value, Some(at.span))).collect(),
         };
-        Listening { config, listen, tls: Vec::new(), encrypted: false, zone: None }
+        Listening { config, listen, tls: Vec::new(), encrypted: false, zone: None, hostname: None, acme: None }
     }
 }
 

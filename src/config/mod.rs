@@ -1,14 +1,18 @@
-//! The configuration, resolved and typed. `file.rs`, `api.rs`, `rate_limit.rs`, `zones.rs`, `tsig.rs` and `issuance.rs`
-//! read the TOML as written, with the tables of `read.rs` and the values of `value.rs`.
+//! The configuration, resolved and typed. `file.rs`, `api.rs`, `rate_limit.rs`, `zones.rs`, `tsig.rs`, `issuance.rs` and
+//! `certificate.rs` read the TOML as written, with the tables of `read.rs` and the values of `value.rs`.
 
 mod acme;
 mod api;
+mod certificate;
 mod file;
 mod issuance;
 mod listening;
+mod names;
+mod proxy;
 mod rate_limit;
 mod read;
 mod report;
+mod secret;
 #[cfg(test)]
 mod tests;
 mod tsig;

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::read::{At, Complaint, Reader, Table, values};
+use super::read::{Reader, Table, values};
 use super::value::network;
 use super::{ApiRateLimit, RateLimit};
 
@@ -12,10 +12,10 @@ const MAX_RATE: i64 = 1_000_000;
 pub(super) fn rate_limit(dns: &mut Table, reader: &mut Reader) -> RateLimit {
     let mut limit = RateLimit::default();
     let Some(mut table) = dns.table("rate_limit", "[dns.rate_limit]", reader) else { return limit };
-    let rate = between(&mut table, "answers_per_second", 0, MAX_RATE, reader);
+    let rate = table.between("answers_per_second", 0, MAX_RATE, reader);
     limit.answers_per_second = rate.unwrap_or(limit.answers_per_second);
-    limit.ipv4_prefix = between(&mut table, "ipv4_prefix", 8, 32, reader).unwrap_or(limit.ipv4_prefix);
-    limit.ipv6_prefix = between(&mut table, "ipv6_prefix", 16, 128, reader).unwrap_or(limit.ipv6_prefix);
+    limit.ipv4_prefix = table.between("ipv4_prefix", 8, 32, reader).unwrap_or(limit.ipv4_prefix);
+    limit.ipv6_prefix = table.between("ipv6_prefix", 16, 128, reader).unwrap_or(limit.ipv6_prefix);
     limit.exempt = exempt(&mut table, reader).unwrap_or(limit.exempt);
     limit.dry_run = table.boolean("dry_run", reader).map_or(limit.dry_run, |at| at.value);
     table.finish(reader);
@@ -33,7 +33,7 @@ pub(super) fn api_rate_limit(api: &mut Table, reader: &mut Reader) -> ApiRateLim
         ("registrations_per_minute", 0, &mut limit.registrations_per_minute),
     ];
     for (key, least, number) in numbers {
-        *number = between(&mut table, key, least, MAX_RATE, reader).unwrap_or(*number);
+        *number = table.between(key, least, MAX_RATE, reader).unwrap_or(*number);
     }
     limit.exempt = exempt(&mut table, reader).unwrap_or(limit.exempt);
     table.finish(reader);
@@ -44,20 +44,4 @@ fn exempt(table: &mut Table, reader: &mut Reader) -> Option<Vec<IpNet>> {
     let exempt = table.strings("exempt", reader, network)?;
     reader.distinct(&exempt.items, |network| format!("the network {network}"));
     Some(values(&exempt.items))
-}
-
-/// A whole number between two, both included.
-fn between<T: TryFrom<i64>>(
-    table: &mut Table,
-    key: &'static str,
-    least: i64,
-    most: i64,
-    reader: &mut Reader,
-) -> Option<T> {
-    let At { value, span } = table.integer(key, reader)?;
-    if !(least..=most).contains(&value) {
-        reader.refuse(&span, Complaint::new(format!("`{key}` is from {least} to {most}, not {value}")));
-        return None;
-    }
-    T::try_from(value).ok()
 }

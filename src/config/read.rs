@@ -85,11 +85,13 @@ pub(super) struct Reader<'t> {
     own: Vec<Problem>,
     /// In the files that it names.
     named: Vec<Problem>,
+    /// What is not shown to anybody.
+    secrets: Vec<Span>,
 }
 
 impl<'t> Reader<'t> {
     pub fn new(file: &'t Path, text: &'t str) -> Reader<'t> {
-        Reader { file, text, own: Vec::new(), named: Vec::new() }
+        Reader { file, text, own: Vec::new(), named: Vec::new(), secrets: Vec::new() }
     }
 
     /// The TOML document, `None` if its syntax is wrong.
@@ -162,6 +164,15 @@ impl<'t> Reader<'t> {
     /// All problems: first those of this file by line, then those of the files that it names.
     pub fn finish(mut self) -> Vec<Problem> {
         self.own.sort_by_key(|problem| problem.place);
+        if !self.secrets.is_empty() {
+            let concealed = |at: usize| self.secrets.iter().any(|span| span.contains(&at));
+            let shown = |(at, c): (usize, char)| if concealed(at) && !c.is_control() { '*' } else { c };
+            let text: String = self.text.char_indices().map(shown).collect();
+            for problem in self.own.iter_mut().filter(|problem| problem.place.is_some()) {
+                let line = text.split('\n').nth(problem.line_number().saturating_sub(1)).unwrap_or_default();
+                problem.line = line.trim_end_matches('\r').to_owned();
+            }
+        }
         self.own.append(&mut self.named);
         self.own
     }
@@ -185,6 +196,11 @@ impl<'d> Table<'d> {
     /// Whether the key is written, with whatever value.
     pub fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
+    }
+
+    /// Whether the key is written with a string.
+    pub fn is_string(&self, key: &str) -> bool {
+        self.entries.get(key).is_some_and(|value| value.get_ref().is_str())
     }
 
     fn value(&mut self, key: &'static str) -> Option<&'d Spanned<DeValue<'d>>> {
@@ -213,6 +229,24 @@ impl<'d> Table<'d> {
         let value = self.value(key)?;
         let text = value.get_ref().as_str().ok_or_else(|| wrong_type(key, "a string", value));
         reader.accept(value.span(), text.and_then(parse))
+    }
+
+    /// Has the string at `key` shown to nobody if it is a `secret`.
+    pub fn conceal(&self, key: &str, secret: impl FnOnce(&str) -> bool, reader: &mut Reader) {
+        if let Some(value) = self.entries.get(key)
+            && value.get_ref().as_str().is_some_and(secret)
+        {
+            reader.secrets.push(value.span());
+        }
+    }
+
+    /// A string, or a list of strings.
+    pub fn string_or_strings(&mut self, key: &'static str, reader: &mut Reader) -> Option<List<String>> {
+        if !self.is_string(key) {
+            return self.strings(key, reader, |text| Ok(text.to_owned()));
+        }
+        let At { value, span } = self.string(key, reader, |text| Ok(text.to_owned()))?;
+        Some(List { items: vec![At { value, span: span.clone() }], written: 1, span })
     }
 
     /// A list of strings, each taken through `parse`; those that fail are left out.
@@ -248,6 +282,22 @@ impl<'d> Table<'d> {
         let value = self.value(key)?;
         let result = integer_of(value).unwrap_or_else(|| Err(wrong_type(key, "a whole number", value)));
         reader.accept(value.span(), result)
+    }
+
+    /// A whole number between two, both included.
+    pub fn between<T: TryFrom<i64>>(
+        &mut self,
+        key: &'static str,
+        least: i64,
+        most: i64,
+        reader: &mut Reader,
+    ) -> Option<T> {
+        let At { value, span } = self.integer(key, reader)?;
+        if !(least..=most).contains(&value) {
+            reader.refuse(&span, Complaint::new(format!("`{key}` is from {least} to {most}, not {value}")));
+            return None;
+        }
+        T::try_from(value).ok()
     }
 
     /// Seconds as a whole number, or what `parse` makes of a string.

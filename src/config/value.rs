@@ -114,7 +114,8 @@ pub(super) fn host_name(text: &str) -> Result<Name, Complaint> {
     name(text, "", "a host name")
 }
 
-fn name(text: &str, also: &str, what: &str) -> Result<Name, Complaint> {
+/// A name of letters, digits, hyphens and the characters `also`. `what`: what it is meant to be.
+pub(super) fn name(text: &str, also: &str, what: &str) -> Result<Name, Complaint> {
     let refuse = |why: String| Complaint::new(format!("`{text}` is not {what}: {why}"));
     if text.parse::<IpAddr>().is_ok() {
         return Err(refuse("it is an IP address".into()));
@@ -142,29 +143,6 @@ fn name(text: &str, also: &str, what: &str) -> Result<Name, Complaint> {
     Name::parse(text).map_err(|error| refuse(error.to_string()))
 }
 
-/// A name to be certified, in lower case: a domain name of two labels or more, with `*.` in front if it is a wildcard.
-pub(super) fn certified_name(text: &str) -> Result<String, Complaint> {
-    let refuse = |why: &str| Complaint::new(format!("`{text}` is not a name for a certificate: {why}"));
-    if text.parse::<IpAddr>().is_ok() {
-        return Err(refuse("it is an IP address").help("dns-01 proves control of domain names alone"));
-    }
-    if let Some(without) = text.strip_suffix('.') {
-        return Err(refuse("it ends with a dot").help(format!("write `{without}`")));
-    }
-    let base = text.strip_prefix("*.").unwrap_or(text);
-    if base.contains('*') {
-        return Err(refuse("`*` can only be the whole first label"));
-    }
-    if text.is_ascii() && text.len() > 253 {
-        return Err(refuse("it is longer than 253 characters"));
-    }
-    let name = name(base, "", "a name for a certificate")?;
-    if name.labels().nth(1).is_none() {
-        return Err(refuse("it needs two labels at least"));
-    }
-    Ok(text.to_ascii_lowercase())
-}
-
 /// The name of a certificate, which is a folder's name too.
 pub(super) fn folder_name(text: &str) -> Result<String, Complaint> {
     let letter = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
@@ -184,6 +162,20 @@ pub(super) fn plain_name(text: &str) -> Result<String, Complaint> {
     let complaint =
         || Complaint::new("a name has 1 to 100 characters, no white space at its ends and no control characters");
     good.then(|| text.to_owned()).ok_or_else(complaint)
+}
+
+/// The name of a user or group of some system; whether it exists is not asked here.
+pub(super) fn account_name(text: &str) -> Result<String, Complaint> {
+    let odd = |c: char| c.is_control() || c.is_whitespace() || ":/".contains(c);
+    let why = match () {
+        () if text.is_empty() => "it is empty",
+        () if text.len() > MAX_LABEL => "it has more than 100 characters",
+        () if text.starts_with('-') => "it begins with a hyphen",
+        () if text.contains(odd) => "it has white space, `:`, `/` or a control character in it",
+        () if text.bytes().all(|byte| byte.is_ascii_digit()) => "it is a number",
+        () => return Ok(text.to_owned()),
+    };
+    Err(Complaint::new(format!("`{text}` cannot be the name of a user or group: {why}")))
 }
 
 /// The URL of an ACME directory (RFC 8555 section 6.1: over HTTPS).

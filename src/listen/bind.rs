@@ -89,18 +89,48 @@ fn bind_udp(address: SocketAddr) -> Result<Vec<UdpSocket>, BindError> {
     bind_all().map_err(|error| failed("UDP", address, &error))
 }
 
+/// A TCP address that is ours, where nobody is listened to yet: who connects is refused.
+#[derive(Debug)]
+pub struct BoundTcp {
+    socket: Socket,
+    address: SocketAddr,
+}
+
+impl BoundTcp {
+    pub fn bind(address: SocketAddr) -> Result<BoundTcp, BindError> {
+        let bind = || {
+            let socket = socket(address, Type::STREAM, Protocol::TCP)?;
+            // Connections of an earlier run in TIME_WAIT do not matter; a listener does, also with this option.
+            socket.set_reuse_address(true)?;
+            socket.bind(&address.into())?;
+            // From here on it would let others listen on the address.
+            socket.set_reuse_address(false)?;
+            let address = socket.local_addr()?.as_socket().unwrap_or(address);
+            Ok(BoundTcp { socket, address })
+        };
+        bind().map_err(|error| failed("TCP", address, &error))
+    }
+
+    /// With the port that was got.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Non-blocking.
+    pub fn listen(self) -> Result<TcpListener, BindError> {
+        let listen = || {
+            self.socket.set_reuse_address(true)?;
+            self.socket.listen(1024)?;
+            self.socket.set_nonblocking(true)
+        };
+        listen().map_err(|error| failed("TCP", self.address, &error))?;
+        Ok(self.socket.into())
+    }
+}
+
 /// Binds and listens; non-blocking.
 pub fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
-    let bind = || {
-        let socket = socket(address, Type::STREAM, Protocol::TCP)?;
-        // Connections of an earlier run in TIME_WAIT do not matter; a listener does, also with this option.
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(1024)?;
-        socket.set_nonblocking(true)?;
-        Ok(socket.into())
-    };
-    bind().map_err(|error| failed("TCP", address, &error))
+    BoundTcp::bind(address)?.listen()
 }
 
 /// Lets this process have as many files open as it may, and says how many; `None` if that cannot be told.
@@ -219,6 +249,27 @@ mod tests {
         let error = DnsSockets::bind(&[address]).unwrap_err().to_string();
         assert!(error.contains(&address.to_string()), "{error}");
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+    }
+
+    #[test]
+    fn a_bound_address_refuses_connections_and_is_nobody_elses() {
+        let bound = BoundTcp::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = bound.address();
+        let refused = std::net::TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let error = bind_tcp(address).unwrap_err().to_string();
+        assert!(error.contains("the port is in use"), "{error}");
+        let listener = bound.listen().unwrap();
+        let client = std::net::TcpStream::connect(address).unwrap();
+        // A restart while the other end of a connection keeps the port in TIME_WAIT.
+        let accepted = loop {
+            match listener.accept() {
+                Ok(accepted) => break accepted,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        };
+        drop((accepted, client, listener));
+        BoundTcp::bind(address).unwrap().listen().unwrap();
     }
 
     #[test]

@@ -25,6 +25,7 @@ use axum_server::{Address, Handle, Server};
 use http::Request;
 use hyper_util::rt::TokioTimer;
 use ipnet::IpNet;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -35,10 +36,9 @@ use super::bind::raise_file_limit;
 use super::places::{Caps, Place, Places};
 use super::prompt::Prompt;
 use super::throttle::Throttle;
-use super::tls::{self, TlsError};
 use super::watched::Watched;
 use super::{now_millis, proxy};
-use crate::config::{Api, TlsFiles};
+use crate::config::Api;
 
 /// How long the header of a request may take to arrive, and everything that comes before it.
 const HEADER: Duration = Duration::from_secs(5);
@@ -58,11 +58,6 @@ const OF_FILES: u64 = 4;
 const OF_FILES_FOR_ADMIN: u64 = 16;
 /// Connections of the admin API, which are all from this host.
 const ADMIN_CONNECTIONS: usize = 256;
-
-/// Reads certificate chain and key, for HTTP.
-pub fn tls(files: &TlsFiles) -> Result<RustlsConfig, TlsError> {
-    Ok(RustlsConfig::from_config(Arc::new(tls::read(files, &[b"h2", b"http/1.1"])?)))
-}
 
 /// Who is let in to the listeners that share it, and how long they may be idle. Cheap to clone.
 #[derive(Clone)]
@@ -136,7 +131,7 @@ impl Proxies {
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    tls: Option<RustlsConfig>,
+    tls: Option<Arc<ServerConfig>>,
     entrance: Entrance,
     stop: CancellationToken,
 ) -> io::Result<()> {
@@ -154,7 +149,7 @@ pub async fn serve(
         match tls {
             Some(tls) => {
                 let guarded = |tls: RustlsAcceptor| Prompt::new(tls.handshake_timeout(HEADER), HEADER);
-                let mut server = axum_server::from_tcp_rustls(listener, tls)?
+                let mut server = axum_server::from_tcp_rustls(listener, RustlsConfig::from_config(tls))?
                     .handle(handle)
                     .map(|tls| Guarded { inner: guarded(tls), entrance });
                 limit(&mut server);

@@ -17,23 +17,25 @@ mod stream;
 mod tcp;
 mod throttle;
 mod tls;
+mod tls_files;
 mod udp;
 mod watched;
 
-use std::net::{IpAddr, TcpListener};
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub use bind::{BindError, DnsSockets, bind_tcp};
+pub use bind::{BindError, BoundTcp, DnsSockets, bind_tcp};
 pub use handler::Rare;
-pub use http::{Entrance, serve as serve_http, tls};
+pub use http::{Entrance, serve as serve_http};
 pub use limit::{Limiter, Settings as LimiterSettings};
 use mmsg::{Batch, Peer};
 pub use places::Caps;
-use rustls::ServerConfig;
 pub use signed::Updates;
-pub use tls::{TlsError, dot};
+pub use tcp::Streams;
+pub use tls::{Pair, Shown, Unusable};
+pub use tls_files::{TlsError, Watch, check as check_tls};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -104,38 +106,24 @@ fn now_millis() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-/// Listeners of DNS over TLS, and what to show to those who come.
-pub struct Dot {
-    pub listeners: Vec<TcpListener>,
-    pub config: Arc<ServerConfig>,
-}
-
 /// Serves all sockets until `stop` is cancelled; the tasks are tracked by `tasks`. Plain queries are answered where they
-/// arrive, the others by `rare`.
+/// arrive, the others by `rare`. What is returned serves more streams.
 pub fn serve(
     sockets: DnsSockets,
-    dot: Option<Dot>,
     caps: Caps,
     rare: Arc<Rare>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
-) -> std::io::Result<()> {
+) -> std::io::Result<Streams> {
     let hand_over = udp::HandOver::start(rare.clone(), tasks, stop.clone())?;
     for socket in sockets.udp {
         udp::serve(socket, rare.clone(), hand_over.clone(), tasks, stop.clone())?;
     }
     let streams = tcp::Streams::new(rare, caps, bind::raise_file_limit(), tasks, stop);
     for listener in sockets.tcp {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        tasks.spawn(streams.clone().serve(listener, None));
+        streams.serve(listener, None)?;
     }
-    if let Some(dot) = dot {
-        for listener in dot.listeners {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            tasks.spawn(streams.clone().serve(listener, Some(dot.config.clone())));
-        }
-    }
-    Ok(())
+    Ok(streams)
 }
 
 #[cfg(test)]
@@ -198,7 +186,7 @@ mod tests {
                 let sockets = DnsSockets::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
                 let (rare, stop) = (Arc::new(Rare::new(answerer(0))), CancellationToken::new());
                 let caps = Caps { connections: 1, per_prefix: 1 };
-                serve(sockets, None, caps, rare, &TaskTracker::new(), &stop).unwrap();
+                serve(sockets, caps, rare, &TaskTracker::new(), &stop).unwrap();
                 drop(entered);
                 stop.cancel();
                 // Some of the tasks that end it have begun, others have not.

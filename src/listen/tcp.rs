@@ -50,9 +50,14 @@ impl Streams {
         Streams { rare, limits: Limits::default(), places: Places::new(caps, "DNS", Vec::new()), tasks, stop }
     }
 
-    /// Accepts connections until the server stops; with TLS if there is a configuration for it.
-    pub async fn serve(self, listener: TcpListener, tls: Option<Arc<ServerConfig>>) {
-        let tls = tls.map(TlsAcceptor::from);
+    /// Accepts connections in a task of its own until the server stops; with TLS if there is a configuration for it.
+    pub fn serve(&self, listener: std::net::TcpListener, tls: Option<Arc<ServerConfig>>) -> io::Result<()> {
+        let listener = TcpListener::from_std(listener)?;
+        self.tasks.spawn(self.clone().accept(listener, tls.map(TlsAcceptor::from)));
+        Ok(())
+    }
+
+    async fn accept(self, listener: TcpListener, tls: Option<TlsAcceptor>) {
         loop {
             let accepted = tokio::select! {
                 () = self.stop.cancelled() => return,

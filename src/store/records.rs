@@ -51,6 +51,10 @@ pub enum Document {
     Issuance,
     /// Key: name of the certificate, `/`, version. Private key and chain.
     Certificate,
+    /// Key: as of the CA's account. What counts against the CA's rate limits.
+    CaLedger,
+    /// Key: name of the certificate. What has happened to it.
+    History,
     /// Key: hexadecimal SHA-256 of the token.
     RegistrationToken,
     /// Key: hexadecimal SHA-256 of the secret. The domains that it opens, with their labels.

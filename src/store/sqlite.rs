@@ -398,6 +398,8 @@ fn kind_text(kind: Document) -> &'static str {
         Document::CaAccount => "ca-account",
         Document::Issuance => "issuance",
         Document::Certificate => "certificate",
+        Document::CaLedger => "ca-ledger",
+        Document::History => "history",
         Document::RegistrationToken => "registration-token",
         Document::HttpStorage => "http-storage",
         Document::TsigKey => "tsig-key",

@@ -35,6 +35,8 @@ pub enum Fault {
     },
     /// Says nothing.
     Silence,
+    /// Does what it is asked, and says nothing.
+    SilenceAfterwards,
 }
 
 type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
@@ -45,6 +47,8 @@ struct Front {
     client: Client<Connector, Full<Bytes>>,
     fault: Arc<Mutex<Option<(&'static str, Fault)>>>,
     hits: Arc<Mutex<usize>>,
+    /// Requests that were done although they met the fault.
+    done: Arc<Mutex<usize>>,
 }
 
 pub struct FaultyCa {
@@ -67,6 +71,7 @@ impl FaultyCa {
             client: Client::builder(TokioExecutor::new()).build(connector),
             fault: Arc::default(),
             hits: Arc::default(),
+            done: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -95,6 +100,11 @@ impl FaultyCa {
         *self.front.fault.lock().unwrap() = None;
     }
 
+    /// How many requests Pebble has done in silence.
+    pub fn done(&self) -> usize {
+        *self.front.done.lock().unwrap()
+    }
+
     /// How many requests have met the fault.
     pub fn hits(&self) -> usize {
         *self.front.hits.lock().unwrap()
@@ -111,6 +121,11 @@ async fn answer(State(front): State<Front>, request: Request<Body>) -> Response 
     match fault {
         None => front.pass_on(request).await,
         Some(Fault::Silence) => std::future::pending().await,
+        Some(Fault::SilenceAfterwards) => {
+            front.pass_on(request).await;
+            *front.done.lock().unwrap() += 1;
+            std::future::pending().await
+        }
         Some(Fault::Answer { status, content_type, retry_after, body }) => {
             let headers = [(header::CONTENT_TYPE, content_type), (header::RETRY_AFTER, retry_after)];
             (StatusCode::from_u16(status).unwrap(), headers, body).into_response()

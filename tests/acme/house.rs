@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use acmezone::api::{CertificateState, CertificateStatus, Progress};
-use acmezone::client::Client;
+use acmezone::client::{Client, Steps};
 use acmezone::config::Config;
 use acmezone::server::{Handle, Server};
 use tempfile::TempDir;
@@ -153,13 +153,17 @@ impl Running {
 
     /// Every line of `cert issue` or `cert renew`.
     pub async fn issue(&self, renew: bool) -> Vec<Progress> {
-        let mut steps = self.client.issue("site", renew).await.unwrap();
-        let mut lines = Vec::new();
-        while let Some(step) = steps.next().await {
-            lines.push(step.unwrap());
-        }
-        lines
+        lines(self.client.issue("site", renew).await.unwrap()).await
     }
+}
+
+/// Every line, to the end.
+pub async fn lines(mut steps: Steps) -> Vec<Progress> {
+    let mut lines = Vec::new();
+    while let Some(step) = steps.next().await {
+        lines.push(step.unwrap());
+    }
+    lines
 }
 
 /// How many orders the CA has made.

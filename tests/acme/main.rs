@@ -8,4 +8,6 @@ mod delegation;
 mod faulty;
 mod house;
 mod issuance;
+mod revocation;
+mod rollover;
 mod trouble;

@@ -70,7 +70,7 @@ impl Served {
         let caps = Caps { connections: 16, per_prefix: 16 };
         let entered = runtime.enter();
         let tasks = TaskTracker::new();
-        listen::serve(sockets, None, caps, rare.clone(), &tasks, &stop).unwrap();
+        listen::serve(sockets, caps, rare.clone(), &tasks, &stop).unwrap();
         drop(entered);
         let dns = RawDns::new(address).timeout(Duration::from_secs(20));
         Served { rare, dns, stop, tasks, runtime }

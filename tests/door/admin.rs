@@ -83,7 +83,8 @@ pub async fn serve_admin(folder: &TempDir, writer: Writer) -> (SocketAddr, PathB
     };
     let issuer = issuer(folder, writer.clone());
     let counters = Counters(Arc::new(|| DnsCounters { limited: 17, dropped: 4 }));
-    let state = AdminState { token, writer, issuer, facts: Arc::new(facts), counters };
+    let api_waits_for = tokio::sync::watch::channel(None).1;
+    let state = AdminState { token, writer, issuer, facts: Arc::new(facts), counters, api_waits_for };
     (serve(admin::router(state)).await, path)
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::AdminState;
 use super::failure::{Body as Given, Failure, Segment};
 use crate::acme::RevokeError;
-use crate::api::{CertificateStatus, NewReissue, NewRevocation, Progress};
+use crate::api::{CertificateEvent, CertificateStatus, NewReissue, NewRevocation, Progress};
 
 /// All certificates, in the order of the configuration.
 #[utoipa::path(
@@ -106,6 +106,31 @@ pub(super) async fn revoke(
         Err(RevokeError::Store(error)) => Err(error.into()),
         Err(error) => Err(Failure::not_found(error.to_string())),
     }
+}
+
+/// Tells what an order would meet, and orders nothing.
+#[utoipa::path(
+    post, path = "/v1/certificates/{name}/preview", tag = "certificates", operation_id = "preview_certificate",
+    params(("name" = String, Path, description = "Of a [[certificate]] in the configuration.", min_length = 1)),
+    responses((status = 200, description = "A line for each thing that was looked at.", body = Progress, content_type = "application/x-ndjson")),
+    security(("administrator" = [])),
+)]
+pub(super) async fn preview(State(state): State<AdminState>, Segment(name): Segment) -> Result<Response, Failure> {
+    Ok(lines(state.issuer.preview(&name).ok_or_else(|| unknown(&name))?))
+}
+
+/// What has happened to a certificate, the oldest first.
+#[utoipa::path(
+    get, path = "/v1/certificates/{name}/history", tag = "certificates", operation_id = "certificate_history",
+    params(("name" = String, Path, description = "Of a [[certificate]] in the configuration.", min_length = 1)),
+    responses((status = 200, description = "The events that are kept, 200 at most.", body = Vec<CertificateEvent>)),
+    security(("administrator" = [])),
+)]
+pub(super) async fn history(
+    State(state): State<AdminState>,
+    Segment(name): Segment,
+) -> Result<Json<Vec<CertificateEvent>>, Failure> {
+    Ok(Json(state.issuer.history(&name).await?.ok_or_else(|| unknown(&name))?))
 }
 
 fn unknown(name: &str) -> Failure {

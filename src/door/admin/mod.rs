@@ -35,6 +35,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
+use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -53,6 +54,8 @@ pub struct AdminState {
     pub issuer: Issuer,
     pub facts: Arc<Facts>,
     pub counters: Counters,
+    /// Name of the certificate without which the API does not listen yet.
+    pub api_waits_for: watch::Receiver<Option<String>>,
 }
 
 /// Reads what the DNS listeners count.
@@ -111,6 +114,8 @@ pub fn router(state: AdminState) -> Router {
         .routes(routes!(certificates::reissue))
         .routes(routes!(certificates::revoke))
         .routes(routes!(rollover::roll_over))
+        .routes(routes!(certificates::preview))
+        .routes(routes!(certificates::history))
         .with_state(state.clone());
     let routes = openapi::documented(routes, &DOCUMENT);
     let routes =
@@ -167,7 +172,8 @@ pub(super) fn bearer(authorization: &str) -> Option<&str> {
     security(("administrator" = [])),
 )]
 async fn status(State(state): State<AdminState>) -> Result<Json<Status>, Failure> {
-    let AdminState { writer, issuer, facts, counters, .. } = state;
+    let AdminState { writer, issuer, facts, counters, api_waits_for, .. } = state;
+    let api_waits_for = api_waits_for.borrow().clone();
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         config: facts.config.display().to_string(),
@@ -176,6 +182,7 @@ async fn status(State(state): State<AdminState>) -> Result<Json<Status>, Failure
         dns: facts.dns.clone(),
         dns_tls: facts.dns_tls.clone(),
         api: facts.api.clone(),
+        api_waits_for,
         admin: facts.admin,
         zones: facts.zones.len(),
         labels: writer.live().registered_count(),

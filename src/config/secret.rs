@@ -1,0 +1,114 @@
+//! Secrets that a file or a variable of the environment holds.
+//!
+//! The configuration names them. A file is looked at at once; the environment is not, because every command reads the
+//! configuration, and only the server needs its secrets.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use zeroize::Zeroizing;
+
+use super::SecretSource;
+use super::read::{Complaint, Reader, Table, text_of};
+use super::value::{relative, unreadable};
+
+/// base64url (RFC 4648 section 5), with padding or without.
+const BASE64URL: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+impl SecretSource {
+    /// The secret, without white space at its ends. The error says what is missing; it has nothing of the secret.
+    pub fn read(&self) -> Result<Zeroizing<String>, String> {
+        let text = match self {
+            SecretSource::File(file) => text_in(file).map_err(|why| format!("`{}` {why}", file.display()))?,
+            SecretSource::Environment(name) => {
+                let text = std::env::var(name).map(Zeroizing::new);
+                text.map_err(|_| format!("the environment has no variable `{name}`, or it is not UTF-8"))?
+            }
+        };
+        match text.trim() {
+            "" => Err(format!("{self} is empty")),
+            text => Ok(Zeroizing::new(text.to_owned())),
+        }
+    }
+}
+
+impl std::fmt::Display for SecretSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SecretSource::File(file) => write!(f, "`{}`", file.display()),
+            SecretSource::Environment(name) => write!(f, "the environment's `{name}`"),
+        }
+    }
+}
+
+fn text_in(file: &Path) -> Result<Zeroizing<String>, String> {
+    text_of(file).map(Zeroizing::new).map_err(|problem| problem.message)
+}
+
+/// The octets of a key in base64url. The error says what is wrong, and has nothing of the key.
+pub(super) fn hmac_key(text: &str) -> Result<Zeroizing<Vec<u8>>, &'static str> {
+    match BASE64URL.decode(text).map(Zeroizing::new) {
+        Ok(octets) if octets.is_empty() => Err("is empty"),
+        Ok(octets) => Ok(octets),
+        Err(_) if text.contains(['+', '/']) => Err("is not base64url but base64 with `+` and `/`"),
+        Err(_) => Err("is not base64url"),
+    }
+}
+
+/// What is written as `file_key` or `env_key` of a table; `check` looks at what is in the file, `example` shows how the
+/// file's key is written.
+pub(super) fn secret_source(
+    table: &mut Table,
+    [file_key, env_key]: [&'static str; 2],
+    (whose, example): (&str, &str),
+    check: impl FnOnce(&str) -> Result<(), Complaint>,
+    base: &Path,
+    reader: &mut Reader,
+) -> Option<SecretSource> {
+    let file = table.string(file_key, reader, |text| {
+        let file = relative(base, text)?;
+        let text = text_in(&file).map_err(|why| unreadable(&file, &why))?;
+        let of_file = |complaint: Complaint| Complaint {
+            message: format!("`{}` {}", file.display(), complaint.message),
+            ..complaint
+        };
+        match text.trim() {
+            "" => Err(of_file(Complaint::new("is empty"))),
+            text => check(text).map_err(of_file).map(|()| file.clone()),
+        }
+    });
+    table.conceal(env_key, |text| variable(text).is_err(), reader);
+    let variable = table.string(env_key, reader, variable);
+    match (table.has(file_key), table.has(env_key)) {
+        (true, true) => {
+            let complaint = Complaint::new(format!("{whose} has both `{file_key}` and `{env_key}`"));
+            reader.refuse(&table.span, complaint.help("drop one of them"));
+            None
+        }
+        (false, false) => {
+            let complaint = Complaint::new(format!("{whose} has neither `{file_key}` nor `{env_key}`"));
+            let help = format!("add `{file_key} = \"{example}\"`, or `{env_key} = \"…\"`, the name of a variable");
+            reader.refuse(&table.span, complaint.help(help));
+            None
+        }
+        _ => {
+            let file = file.map(|at| SecretSource::File(PathBuf::clone(&at.value)));
+            file.or(variable.map(|at| SecretSource::Environment(at.value)))
+        }
+    }
+}
+
+/// The name of a variable of the environment. Who wrote the secret itself does not see it again.
+fn variable(text: &str) -> Result<String, Complaint> {
+    let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if text.is_empty() || text.starts_with(|c: char| c.is_ascii_digit()) || !text.chars().all(letter) {
+        return Err(Complaint::new("a variable of the environment has letters, digits and `_` in its name")
+            .help("write its name alone, such as \"ACME_HMAC_KEY\", not what is in it"));
+    }
+    Ok(text.to_owned())
+}
