@@ -258,6 +258,11 @@ impl Client {
         self.post(&["cas", ca, "rollover"]).await
     }
 
+    /// Runs the certificate's deploy program now.
+    pub async fn deploy(&self, name: &str) -> Result<Steps, ClientError> {
+        self.steps(&["certificates", name, "deploy"]).await
+    }
+
     /// What an order would meet; nothing is ordered.
     pub async fn preview(&self, name: &str) -> Result<Steps, ClientError> {
         self.post(&["certificates", name, "preview"]).await

@@ -10,13 +10,14 @@ use tokio::time::{Instant, sleep};
 
 use super::authority::Authority;
 use super::budget::Renews;
-use super::ca::{self, CaError, Session, SessionError};
-use super::certificate::{Certificate, new_key, signing_request};
+use super::ca::{self, CaError, Session, SessionError, ask};
+use super::certificate::Certificate;
 use super::check::OwnListeners;
 use super::delegation::{Missing, Place, base_domain, locate};
 use super::export::KEPT_VERSIONS;
 use super::history::{Event, History, What};
-use super::problem::Class;
+use super::key::{key_for_order, signing_request};
+use super::problem::{About, Class, Refusal};
 use super::state::{Issuance, Phase, Published, Request, Step};
 use crate::resolve::Resolver;
 use crate::store::{Actor, Document, UpdateError, Writer, now};
@@ -47,8 +48,10 @@ pub(super) struct Failure {
     /// Whether the CA was asked for something, so that the next attempt has to wait longer and longer.
     pub(super) backs_off: bool,
     pub(super) class: Class,
-    /// Whether something is wrong with the CA itself.
-    pub(super) outage: bool,
+    /// Whether the CA is down or broken, so that others need not ask it now.
+    pub(super) is_the_cas_fault: bool,
+    /// What it means and what to do.
+    pub(super) explanation: Option<String>,
     pub(super) unknown_account: bool,
 }
 
@@ -62,6 +65,8 @@ pub(super) struct Attempt<'a> {
     pub(super) own: &'a OwnListeners,
     /// Neither the key of an order under way nor that of the certificate in use is good enough.
     pub(super) new_key: bool,
+    /// Whether a program or a webhook is to hear of a new certificate.
+    pub(super) deploys: bool,
     pub(super) tell: &'a (dyn Fn(String) + Send + Sync),
     pub(super) history: &'a History,
     /// The certificate in use.
@@ -92,7 +97,7 @@ impl Attempt<'_> {
     }
 
     async fn run_with_account(&mut self) -> Result<Certificate, AttemptError> {
-        let mut places = None;
+        let (mut places, mut is_allowed) = (None, false);
         if self.state.step.order_for(self.request).is_none() {
             self.give_up_order().await?;
             places = Some(self.locate().await?);
@@ -105,6 +110,8 @@ impl Attempt<'_> {
                 if places.is_none() {
                     places = Some(self.locate().await?);
                 }
+                self.check_caa(&session).await?;
+                is_allowed = true;
                 self.new_order(&session).await?
             }
         };
@@ -117,6 +124,10 @@ impl Attempt<'_> {
                 OrderStatus::Pending => {
                     if places.is_none() {
                         places = Some(self.locate().await?);
+                    }
+                    if !is_allowed {
+                        self.check_caa(&session).await?;
+                        is_allowed = true;
                     }
                     self.prove(&session, &mut order, places.as_deref().unwrap_or_default()).await?;
                 }
@@ -191,7 +202,7 @@ impl Attempt<'_> {
     /// The order that was left behind, if the CA still has it.
     async fn taken_up(&mut self, session: &Session) -> Result<Option<Order>, AttemptError> {
         let Some(url) = self.state.step.order_for(self.request).map(str::to_owned) else { return Ok(None) };
-        match session.account.order(url.clone()).await {
+        match ask!(session, session.account.order(url.clone()).await) {
             Ok(mut order) => {
                 if order.state().status != OrderStatus::Invalid {
                     self.say(format!("going on with the order {url}"));
@@ -200,7 +211,6 @@ impl Attempt<'_> {
                 self.say(format!("the order {url} of an earlier attempt is invalid"));
             }
             Err(error) => {
-                let error = session.told(error);
                 if error.is_unknown_account() || !error.is_final() {
                     return Err(ca_failed("order", &error));
                 }
@@ -219,7 +229,7 @@ impl Attempt<'_> {
         self.keep_to_limits().await?;
         let key = match self.state.step.key_for(&request) {
             Some(key) => key.clone(),
-            None => new_key().map_err(|error| failed("key", error.to_string()))?,
+            None => key_for_order(request.key_type, None).await.map_err(|error| failed("key", error.to_string()))?,
         };
         self.state.step = Step::Prepared { request: request.clone(), key: key.clone() };
         self.state.phase = Phase::Begun;
@@ -230,11 +240,9 @@ impl Attempt<'_> {
         if let Some(profile) = &request.profile {
             wanted = wanted.profile(profile);
         }
-        let order = session.account.new_order(&wanted).await;
-        let mut order = match order {
+        let mut order = match ask!(session, session.account.new_order(&wanted).await) {
             Ok(order) => order,
             Err(error) => {
-                let error = session.told(error);
                 self.settle(false, &[]).await?;
                 return Err(ca_failed("order", &error));
             }
@@ -301,13 +309,10 @@ impl Attempt<'_> {
                 return Err(AttemptError::Failed(Failure { retry_at, ..failure(step, message) }));
             }
             sleep(wait).await;
-            let error = match order.refresh().await {
-                Ok(state) if state.status == busy => None,
+            match ask!(session, order.refresh().await.map(|state| state.status)) {
+                Ok(status) if status == busy => {}
                 Ok(_) => return Ok(()),
-                Err(error) => Some(session.told(error)),
-            };
-            if let Some(error) = error {
-                return Err(self.ended((step, error)).await?);
+                Err(error) => return Err(self.ended((step, error)).await?),
             }
             pause = (pause * 2).min(LONGEST_WAIT);
         }
@@ -318,19 +323,19 @@ impl Attempt<'_> {
         self.enter(Phase::Finalizing).await?;
         let key = self.key()?;
         let csr = signing_request(&self.request.names, &key).map_err(|error| failed("key", error.to_string()))?;
-        match order.finalize_csr(&csr).await {
+        match ask!(session, order.finalize_csr(&csr).await) {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.ended(("issuance", session.told(error))).await?),
+            Err(error) => Err(self.ended(("issuance", error)).await?),
         }
     }
 
     /// Fetches the chain, checks it, and keeps it: certificate and state in one commit.
     async fn download(&mut self, session: &Session, order: &mut Order) -> Result<Certificate, AttemptError> {
         self.enter(Phase::Downloading).await?;
-        let chain = match order.certificate().await {
+        let chain = match ask!(session, order.certificate().await) {
             Ok(Some(chain)) => chain,
             Ok(None) => return Err(failed("download", format!("the order {} has no certificate", order.url()))),
-            Err(error) => return Err(self.ended(("download", session.told(error))).await?),
+            Err(error) => return Err(self.ended(("download", error)).await?),
         };
         let key = self.key()?;
         let version = self.state.current.unwrap_or(0) + 1;
@@ -348,7 +353,8 @@ impl Attempt<'_> {
             self.save().await?;
             return Ok(certificate);
         }
-        let state = Issuance { current: Some(version), rehearsed: self.state.rehearsed.take(), ..Issuance::default() };
+        let rehearsed = self.state.rehearsed.take();
+        let state = Issuance { current: Some(version), deploys: self.deploys, rehearsed, ..Issuance::default() };
         let mut documents = vec![
             (Document::Certificate, key_of(self.name, version), Some(json(&certificate)?)),
             (Document::Issuance, self.name.to_owned(), Some(json(&state)?)),
@@ -370,8 +376,10 @@ impl Attempt<'_> {
 
     /// The failure of an order that the CA holds for invalid, in the CA's words. The order is given up.
     async fn refused(&mut self, session: &Session, order: &mut Order) -> Result<AttemptError, AttemptError> {
-        let (mut words, mut failed): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
-        let order_error = order.state().error.as_ref().map(ca::words);
+        let (mut refusals, mut failed): (Vec<Refusal>, Vec<String>) = (Vec::new(), Vec::new());
+        let order_error = order.state().error.as_ref().map(|error| Refusal::new(error, About::Request));
+        // Without them there are the order's own words.
+        let _ = session.fetch_authorizations(order).await;
         let mut authorizations = order.authorizations();
         while let Some(Ok(authorization)) = authorizations.next().await {
             let name = authorization.identifier().to_string();
@@ -379,15 +387,25 @@ impl Attempt<'_> {
                 failed.push(name.clone());
             }
             let errors = authorization.challenges.iter().filter_map(|challenge| challenge.error.as_ref());
-            words.extend(errors.map(|error| format!("{name}: {}", ca::words(error))));
+            refusals.extend(errors.map(|error| Refusal::new(error, About::Validation).of(&name)));
         }
-        if words.is_empty() {
-            words.push(order_error.unwrap_or_else(|| "the CA declared the order invalid without a reason".into()));
+        if refusals.is_empty() {
+            refusals.extend(order_error);
         }
         let retry_at = session.retry_at();
         self.settle(false, &failed).await?;
         self.give_up_order().await?;
-        Ok(AttemptError::Failed(Failure { retry_at, ..failure("validation", words.join("; ")) }))
+        let failure = failure("validation", "the CA declared the order invalid without a reason".into());
+        Ok(AttemptError::Failed(match Refusal::all(refusals, now()) {
+            Some((message, refusal)) => Failure {
+                message,
+                class: refusal.class(now()),
+                explanation: Some(refusal.explanation()),
+                retry_at,
+                ..failure
+            },
+            None => Failure { retry_at, ..failure },
+        }))
     }
 
     /// What the CA's error means for the order: a decision ends it, anything else leaves it for the next attempt.
@@ -477,7 +495,8 @@ pub(super) fn failure(step: &'static str, message: String) -> Failure {
         retry_at: None,
         backs_off: true,
         class: Class::Later,
-        outage: false,
+        is_the_cas_fault: false,
+        explanation: None,
         unknown_account: false,
     }
 }
@@ -493,8 +512,9 @@ fn store_failed(error: &UpdateError) -> AttemptError {
 fn ca_failed(step: &'static str, error: &CaError) -> AttemptError {
     AttemptError::Failed(Failure {
         retry_at: error.retry_at(),
-        class: error.class(),
-        outage: error.is_outage(),
+        class: error.class(now()),
+        is_the_cas_fault: error.is_the_cas_fault(),
+        explanation: error.explanation(),
         unknown_account: error.is_unknown_account(),
         ..failure(step, error.to_string())
     })

@@ -91,9 +91,12 @@ impl Authority {
         Ok(directory)
     }
 
-    /// Lets the next one who asks for the directory fetch it anew.
+    /// Lets the next one who asks for the directory fetch it anew: the CA may have moved.
     pub(super) async fn doubt_directory(&self) {
-        *self.directory.lock().await = None;
+        let mut fetched = self.directory.lock().await;
+        if fetched.as_ref().is_some_and(|fetched| fetched.outcome.is_ok()) {
+            *fetched = None;
+        }
     }
 
     async fn fetch(&self, http: &Http) -> Result<(Arc<Directory>, Bytes), NoDirectory> {

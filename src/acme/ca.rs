@@ -2,17 +2,38 @@
 
 use std::sync::Arc;
 
-use instant_acme::{Account, AccountCredentials, NewAccount, Problem};
+use http::StatusCode;
+use instant_acme::{Account, AccountCredentials, ExternalAccountKey, NewAccount, Order};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::authority::{Authority, NoDirectory};
-use super::directory::Directory;
-use super::http::{Http, HttpError, NoClient};
-use super::problem::Class;
+use super::directory::{Directory, Meta};
+use super::http::{Answer, Http, HttpError, NoClient};
+use super::problem::{self, About, Class, Refusal};
 use super::rollover::{self, NextKey};
-use crate::config::Ca;
+use super::source;
+use crate::config::{Ca, Eab};
 use crate::store::{Document, UpdateError, Writer, now};
 use crate::zone::Timestamp;
+
+/// How often a request is made again whose nonce the CA does not take, each time with three nonces.
+const NONCES: usize = 10;
+
+/// Asks a session's CA, and asks again as long as it is only the nonce that the CA does not take: then it has not acted
+/// (RFC 8555 section 6.5). instant-acme alone gives up after three. No function: what the request borrows, and that it
+/// can be sent between threads, cannot be said in the types of one.
+macro_rules! ask {
+    ($session:expr, $request:expr) => {{
+        let mut tries = 0;
+        loop {
+            if let Some(outcome) = $session.heard($request, &mut tries) {
+                break outcome;
+            }
+        }
+    }};
+}
+pub(super) use ask;
 
 /// What is kept of an account: `Document::CaAccount`. No `Debug`: it holds the account's key.
 #[derive(Serialize, Deserialize)]
@@ -36,8 +57,8 @@ pub(super) struct Session {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CaError {
     /// A problem document (RFC 8555 section 6.7).
-    #[error("{words}")]
-    Refused { kind: String, status: Option<u16>, words: String, retry_at: Option<Timestamp> },
+    #[error("{}", .0.words)]
+    Refused(Refusal),
     #[error(transparent)]
     Http(#[from] HttpError),
     #[error("the CA's answer from {url} is not what ACME says: {reason}")]
@@ -48,6 +69,20 @@ pub(super) enum CaError {
     NoProfile { wanted: String, offered: Vec<String> },
     #[error("the CA took the order without the profile `{wanted}`")]
     ProfileIgnored { wanted: String },
+    /// RFC 8555 section 7.3.4.
+    #[error(
+        "the CA `{ca}` makes accounts only for its customers: get a key ID and an HMAC key from it, and set \
+         `eab = {{ key_id = \"…\", hmac_key_file = \"…\" }}` in its [[ca]]"
+    )]
+    NeedsEab { ca: String },
+    #[error("the HMAC key of `eab` in the [[ca]] `{ca}` cannot be used: {reason}")]
+    EabKey { ca: String, reason: String },
+    /// RFC 8555 section 7.3.3.
+    #[error(
+        "an account at the CA `{ca}` needs your agreement to its terms of service, {url}; its [[ca]] has \
+         `agree_to_terms = false`"
+    )]
+    Terms { ca: String, url: String },
 }
 
 /// Why there is no session.
@@ -67,12 +102,12 @@ impl Session {
         let http = authority.http().map_err(CaError::from)?;
         let directory = authority.directory(&http).await.map_err(CaError::from)?;
         let contact = ca.contact.clone();
-        let builder = Account::builder_with_http(Box::new(http.clone()));
         match kept(ca, writer).await? {
             Some(kept) => {
                 let kept = rollover::settle(ca, &http, &directory, writer, kept).await?;
                 let Kept { contact: known, credentials, created, next_key } = kept;
                 let again = copy(&credentials).map_err(|reason| protocol(&ca.directory, reason))?;
+                let builder = Account::builder_with_http(Box::new(http.clone()));
                 let account = builder.from_credentials(credentials).await.map_err(|error| told(error, &http))?;
                 let session = Session { account, directory, http };
                 if known != contact && session.tell_contact(&ca.name, &contact).await {
@@ -81,12 +116,7 @@ impl Session {
                 Ok(session)
             }
             None => {
-                let contact_refs: Vec<&str> = contact.iter().map(String::as_str).collect();
-                let wanted =
-                    NewAccount { contact: &contact_refs, terms_of_service_agreed: true, only_return_existing: false };
-                let created = builder.create(&wanted, ca.directory.clone(), None).await;
-                let (account, credentials) = created.map_err(|error| told(error, &http))?;
-                tracing::info!(ca = %ca.name, account = account.id(), "made an account at the CA");
+                let (account, credentials) = new_account(ca, &http, &directory.meta).await?;
                 keep(ca, writer, &Kept { contact, credentials, created: now(), next_key: None }).await?;
                 Ok(Session { account, directory, http })
             }
@@ -96,10 +126,10 @@ impl Session {
     /// Tells the CA new contact addresses; whether it took them. Issuing does not depend on it.
     async fn tell_contact(&self, ca: &str, contact: &[String]) -> bool {
         let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
-        match self.account.update_contacts(&contact).await {
+        match ask!(self, self.account.update_contacts(&contact).await) {
             Ok(()) => true,
             Err(error) => {
-                tracing::warn!(ca, error = %self.told(error), "the CA did not take the new contact addresses");
+                tracing::warn!(ca, %error, "the CA did not take the new contact addresses");
                 false
             }
         }
@@ -119,6 +149,23 @@ impl Session {
         &self.directory.meta.caa_identities
     }
 
+    /// Fetches all authorizations of an order, so that going through them asks nothing any more.
+    pub(super) async fn fetch_authorizations(&self, order: &mut Order) -> Result<(), CaError> {
+        for index in 0..order.state().authorizations.len() {
+            ask!(self, fetch_authorization(order, index).await)?;
+        }
+        Ok(())
+    }
+
+    /// The outcome of a request, if it is not to be made again.
+    pub(super) fn heard<T>(
+        &self,
+        outcome: Result<T, instant_acme::Error>,
+        tries: &mut usize,
+    ) -> Option<Result<T, CaError>> {
+        heard(&self.http, outcome, tries)
+    }
+
     /// The error with what the last answer said beside it.
     pub(super) fn told(&self, error: instant_acme::Error) -> CaError {
         told(error, &self.http)
@@ -128,6 +175,60 @@ impl Session {
     pub(super) fn retry_at(&self) -> Option<Timestamp> {
         self.http.last().retry_at
     }
+}
+
+/// Makes an account at the CA (RFC 8555 section 7.3).
+async fn new_account(ca: &Ca, http: &Http, meta: &Meta) -> Result<(Account, AccountCredentials), CaError> {
+    if let Some(url) = meta.terms_of_service.clone().filter(|_| !ca.agrees_to_terms) {
+        return Err(CaError::Terms { ca: ca.name.clone(), url });
+    }
+    let eab = match &ca.eab {
+        Some(eab) => {
+            let unusable = |reason| CaError::EabKey { ca: ca.name.clone(), reason };
+            Some(ExternalAccountKey::new(eab.key_id.clone(), &hmac_key(eab).map_err(unusable)?))
+        }
+        None if meta.external_account_required => return Err(CaError::NeedsEab { ca: ca.name.clone() }),
+        None => None,
+    };
+    let contact: Vec<&str> = ca.contact.iter().map(String::as_str).collect();
+    let terms_of_service_agreed = ca.agrees_to_terms;
+    let wanted = NewAccount { contact: &contact, terms_of_service_agreed, only_return_existing: false };
+    let mut tries = 0;
+    let (account, credentials) = loop {
+        let builder = Account::builder_with_http(Box::new(http.clone()));
+        let made = builder.create(&wanted, ca.directory.clone(), eab.as_ref()).await;
+        if let Some(made) = heard(http, made, &mut tries) {
+            break made?;
+        }
+    };
+    let terms = meta.terms_of_service.as_deref().unwrap_or("none");
+    tracing::info!(ca = %ca.name, account = account.id(), terms, "made an account at the CA, agreeing to its terms");
+    Ok((account, credentials))
+}
+
+/// Goes through what is fetched already to the one that may not be.
+async fn fetch_authorization(order: &mut Order, index: usize) -> Result<(), instant_acme::Error> {
+    let mut authorizations = order.authorizations();
+    for _ in 0..index {
+        authorizations.next().await.transpose()?;
+    }
+    authorizations.next().await.transpose().map(drop)
+}
+
+/// The outcome of a request, unless the CA did not take its nonce and `tries` are left.
+fn heard<T>(http: &Http, outcome: Result<T, instant_acme::Error>, tries: &mut usize) -> Option<Result<T, CaError>> {
+    let outcome = outcome.map_err(|error| told(error, http));
+    *tries += 1;
+    match outcome {
+        Err(CaError::Refused(refusal)) if refusal.is("badNonce") && *tries < NONCES => None,
+        outcome => Some(outcome),
+    }
+}
+
+/// The octets of the HMAC key of an external account.
+fn hmac_key(eab: &Eab) -> Result<Zeroizing<Vec<u8>>, String> {
+    let text = source::read(&eab.hmac_key).map_err(|error| error.to_string())?;
+    Eab::decode(text.reveal()).map_err(|why| format!("the `hmac_key` {why}"))
 }
 
 /// The key of an account's document. A CA whose directory changes, to a staging one and back, has one for each.
@@ -183,16 +284,34 @@ pub(super) fn protocol(url: &str, reason: String) -> CaError {
     CaError::Protocol { url: url.to_owned(), reason }
 }
 
+/// The error with what the last answer said beside it.
 pub(super) fn told(error: instant_acme::Error, http: &Http) -> CaError {
     let last = http.last();
     match error {
-        instant_acme::Error::Api(problem) => CaError::refused(&problem, last.retry_at),
+        instant_acme::Error::Api(problem) => {
+            let mut refusal = Refusal::new(&problem, About::Request);
+            // The problem may also be one of an object, in an answer that is a success.
+            if !last.status.is_success() {
+                refusal.status = refusal.status.or(Some(last.status.as_u16()));
+            }
+            refusal.retry_at = last.retry_at.or(refusal.retry_at);
+            if refusal.is("userActionRequired") {
+                refusal.see = instance(&last).or_else(|| last.linked("terms-of-service").next().map(str::to_owned));
+            }
+            CaError::Refused(refusal)
+        }
         instant_acme::Error::Other(other) => match other.downcast::<HttpError>() {
             Ok(error) => CaError::Http(*error),
             Err(other) => protocol(&last.url, other.to_string()),
         },
         other => protocol(&last.url, other.to_string()),
     }
+}
+
+/// The page that a problem document leads to (RFC 8555 section 7.3.3), which instant-acme does not read.
+fn instance(answer: &Answer) -> Option<String> {
+    let document: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+    document.get("instance")?.as_str().filter(|url| url.starts_with("http")).map(str::to_owned)
 }
 
 impl From<NoDirectory> for CaError {
@@ -205,75 +324,61 @@ impl From<NoDirectory> for CaError {
 }
 
 impl CaError {
-    /// The problem in the CA's own words.
-    pub(super) fn refused(problem: &Problem, retry_at: Option<Timestamp>) -> CaError {
-        let kind = problem.r#type.clone().unwrap_or_default();
-        CaError::Refused { kind, status: problem.status, words: words(problem), retry_at }
-    }
-
-    pub(super) fn class(&self) -> Class {
+    /// Who can do something about it, if asked now.
+    pub(super) fn class(&self, now: Timestamp) -> Class {
         match self {
-            CaError::Http(_) | CaError::Protocol { .. } | CaError::NoClient(_) => Class::Elsewhere,
-            _ if self.is_final() => Class::Elsewhere,
-            _ => Class::Later,
-        }
-    }
-
-    /// Whether something is wrong with the CA itself, or on the way to it.
-    pub(super) fn is_outage(&self) -> bool {
-        match self {
-            CaError::Http { .. } | CaError::Protocol { .. } => true,
-            CaError::Refused { status, .. } => status.is_some_and(|status| status >= 500),
-            _ => false,
+            CaError::Refused(refusal) => refusal.class(now),
+            CaError::Http(HttpError::Status { status, retry_at, .. }) => {
+                problem::class_of_status(*status, *retry_at, now)
+            }
+            // Down, not speaking ACME, or not set up well: others are.
+            _ => Class::Elsewhere,
         }
     }
 
     /// When the CA wants us to come back, if it said.
     pub(super) fn retry_at(&self) -> Option<Timestamp> {
         match self {
-            CaError::Refused { retry_at, .. } | CaError::Http(HttpError::Status { retry_at, .. }) => *retry_at,
+            CaError::Refused(Refusal { retry_at, .. }) | CaError::Http(HttpError::Status { retry_at, .. }) => *retry_at,
             _ => None,
         }
     }
 
     /// Whether the CA does not know our account (RFC 8555 section 6.7).
     pub(super) fn is_unknown_account(&self) -> bool {
-        matches!(self, CaError::Refused { kind, .. } if kind.ends_with(":accountDoesNotExist"))
+        matches!(self, CaError::Refused(refusal) if refusal.is("accountDoesNotExist"))
     }
 
     /// Whether the CA has decided against what was asked, so that asking the same again is of no use.
-    ///
-    /// `orderNotReady` is what the CA says to the second of two requests for a certificate, if the answer to the first
-    /// was lost: the order is about to be valid.
     pub(super) fn is_final(&self) -> bool {
-        const PASSING: [&str; 4] = [":rateLimited", ":serverInternal", ":badNonce", ":orderNotReady"];
         match self {
-            CaError::Refused { kind, status, .. } => {
-                let busy = status.is_some_and(|status| status == 429 || status >= 500);
-                !busy && !PASSING.iter().any(|passing| kind.ends_with(passing))
-            }
+            CaError::Refused(refusal) => refusal.is_final(),
             CaError::NoProfile { .. } | CaError::ProfileIgnored { .. } => true,
             _ => false,
         }
     }
-}
 
-/// `detail (type)`, and the same for each name that has a problem of its own (RFC 8555 section 6.7.1).
-pub(super) fn words(problem: &Problem) -> String {
-    let one = |detail: &Option<String>, kind: &Option<String>| match (detail, kind) {
-        (Some(detail), Some(kind)) => format!("{detail} ({kind})"),
-        (Some(text), None) | (None, Some(text)) => text.clone(),
-        (None, None) => "the CA gave no reason".into(),
-    };
-    let mut text = one(&problem.detail, &problem.r#type);
-    for sub in &problem.subproblems {
-        let words = one(&sub.detail, &sub.r#type);
-        match &sub.identifier {
-            Some(identifier) => text.push_str(&format!("; {}: {words}", identifier.authorized(false))),
-            None => text.push_str(&format!("; {words}")),
+    /// Whether the CA is down, broken, or no CA.
+    pub(super) fn is_the_cas_fault(&self) -> bool {
+        match self {
+            CaError::Refused(refusal) => refusal.is_the_cas_fault(),
+            CaError::Http(HttpError::Status { status, .. }) => {
+                !matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+            }
+            CaError::Http(_) | CaError::Protocol { .. } => true,
+            _ => false,
         }
     }
-    text
+
+    /// What it means and what to do, where the error does not say so itself.
+    pub(super) fn explanation(&self) -> Option<String> {
+        match self {
+            CaError::Refused(refusal) => Some(refusal.explanation()),
+            CaError::Http(error) => Some(problem::explanation_of(error)),
+            CaError::Protocol { .. } => Some(problem::NO_ACME.into()),
+            _ => None,
+        }
+    }
 }
 
 fn listed(offered: &[String]) -> String {
@@ -284,37 +389,12 @@ fn listed(offered: &[String]) -> String {
 mod tests {
     use super::*;
 
-    fn problem(json: &str) -> Problem {
-        serde_json::from_str(json).unwrap()
-    }
-
     #[test]
-    fn the_ca_is_told_in_its_own_words() {
-        let problem = problem(
-            r#"{"type":"urn:ietf:params:acme:error:rejectedIdentifier","detail":"Not these","status":400,
-                "subproblems":[{"type":"urn:t:caa","detail":"CAA forbids","identifier":{"type":"dns","value":"a.test"}}]}"#,
-        );
-        let error = CaError::refused(&problem, None);
-        assert_eq!(
-            error.to_string(),
-            "Not these (urn:ietf:params:acme:error:rejectedIdentifier); a.test: CAA forbids (urn:t:caa)"
-        );
-        assert!(error.is_final());
-    }
-
-    #[test]
-    fn rate_limits_pass_and_unknown_accounts_are_known() {
-        let limited = CaError::refused(&problem(r#"{"type":"urn:ietf:params:acme:error:rateLimited"}"#), Some(9));
-        assert!(!limited.is_final());
-        assert_eq!(limited.retry_at(), Some(9));
-        for passing in [
-            r#"{"type":"urn:ietf:params:acme:error:orderNotReady","status":403}"#,
-            r#"{"detail":"down for maintenance","status":503}"#,
-            r#"{"type":"urn:ietf:params:acme:error:malformed","detail":"slow down","status":429}"#,
-        ] {
-            assert!(!CaError::refused(&problem(passing), None).is_final(), "{passing}");
-        }
-        let unknown = problem(r#"{"type":"urn:ietf:params:acme:error:accountDoesNotExist"}"#);
-        assert!(CaError::refused(&unknown, None).is_unknown_account());
+    fn the_page_that_a_person_has_to_see_is_found_rfc8555_7_3_3() {
+        let instance = |body: &'static str| instance(&Answer { body: body.into(), ..Answer::default() });
+        assert_eq!(instance(r#"{"instance":"https://ca.test/agree"}"#).as_deref(), Some("https://ca.test/agree"));
+        assert_eq!(instance(r#"{"instance":"urn:x"}"#), None);
+        assert_eq!(instance(r#"{"instance":7}"#), None);
+        assert_eq!(instance("<html>"), None);
     }
 }

@@ -150,14 +150,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::acme::certificate::tests::{chain, request};
-    use crate::acme::certificate::{Certificate, new_key};
-
-    fn certificate(version: u64) -> Certificate {
-        let key = new_key().unwrap();
-        let chain = chain(&["example.test"], &key);
-        Certificate::accept(&request(&["example.test"]), "test", &key, chain, version, 1_800_000_000).unwrap()
-    }
+    use crate::acme::certificate::tests::certificate;
 
     fn read(certs: &Path, file: &str) -> String {
         fs::read_to_string(certs.join("site").join(file)).unwrap()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::attempt::{Attempt, AttemptError, Failure, failure, save};
 use super::authority::Authority;
+use super::caa;
 use super::certificate::Certificate;
 use super::delegation::Missing;
 use super::history::{Event, What};
@@ -109,7 +110,8 @@ impl Issuer {
             slot.tell(format!("trying the order at {} first", rehearsal.ca.name));
             match self.try_at(slot, rehearsal, true, state, current, reason).await {
                 Ok(_) => slot.tell(format!("{} would have issued the certificate", rehearsal.ca.name)),
-                Err(AttemptError::Failed(failure)) if failure.outage => {
+                // CAA may be for the account at the other CA alone.
+                Err(AttemptError::Failed(failure)) if failure.is_the_cas_fault || failure.step == caa::STEP => {
                     slot.tell(format!("{}: {}; going on without", rehearsal.ca.name, failure.message));
                 }
                 Err(AttemptError::Failed(failure)) => {
@@ -160,6 +162,7 @@ impl Issuer {
             resolver: &self.shared.resolver,
             own: &self.shared.own,
             new_key: spent || reason == (Reason::Reissue { new_key: true }),
+            deploys: slot.deploys(),
             tell: &|line| slot.tell(line),
             history: &slot.history,
             current,
@@ -169,7 +172,7 @@ impl Issuer {
         let outcome = attempt.run().await;
         *state = attempt.state;
         match &outcome {
-            Err(AttemptError::Failed(failure)) if failure.outage => authority.breaker.failed(now(), random()),
+            Err(AttemptError::Failed(failure)) if failure.is_the_cas_fault => authority.breaker.failed(now(), random()),
             // Nothing was asked of the CA.
             Err(AttemptError::Waiting(_)) => {}
             _ => authority.breaker.succeeded(),
@@ -229,6 +232,7 @@ impl Issuer {
             at: pause.from,
             step: failure.step.to_owned(),
             message: failure.message,
+            explanation: failure.explanation,
             failures: failures.saturating_add(1),
             backed_off,
             next_attempt: pause.until,
@@ -239,7 +243,16 @@ impl Issuer {
         if known {
             tracing::info!(certificate = slot.name(), failures = failed.failures, %next, "failed as before");
         } else {
-            tracing::warn!(certificate = slot.name(), ca, step = failed.step, error = failed.message, %next, "no certificate");
+            let explanation = failed.explanation.as_deref().unwrap_or_default();
+            tracing::warn!(
+                certificate = slot.name(),
+                ca,
+                step = failed.step,
+                error = failed.message,
+                explanation,
+                %next,
+                "no certificate"
+            );
             let event = Event {
                 ca: Some(ca.to_owned()).filter(|ca| !ca.is_empty()),
                 message: Some(message.clone()),
@@ -252,6 +265,7 @@ impl Issuer {
         if let Err(error) = save(&self.shared.writer, slot.name(), &state).await {
             tracing::error!(certificate = slot.name(), %error, "cannot keep the failure of an attempt");
         }
+        self.announce_failure(slot, failures.saturating_add(1), &message).await;
         Progress::Failed { message }
     }
 }
@@ -271,6 +285,6 @@ fn is_good(slot: &Slot, certificate: &Certificate) -> bool {
 }
 
 /// For jitter alone: without random numbers there is none.
-fn random() -> u32 {
+pub(super) fn random() -> u32 {
     getrandom::u32().unwrap_or(0)
 }

@@ -20,19 +20,25 @@ mod authority;
 mod breaker;
 mod budget;
 mod ca;
+mod caa;
 mod certificate;
 mod chain;
 mod check;
 mod delegation;
+mod deploy;
+mod deployment;
 mod directory;
+mod explanation;
 mod export;
 mod history;
 mod http;
 mod issue;
 mod jws;
+mod key;
 mod plan;
 mod preview;
 mod problem;
+mod program;
 mod proof;
 mod revoke;
 mod rollover;
@@ -42,6 +48,7 @@ mod serving;
 mod slot;
 mod source;
 mod state;
+mod webhook;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -81,6 +88,7 @@ struct Shared {
     /// Attempts under way.
     attempts: TaskTracker,
     stopping: CancellationToken,
+    deploys: deploy::Deploys,
     /// An attempt has ended.
     ended: Notify,
 }
@@ -129,6 +137,7 @@ impl Issuer {
             orders: Semaphore::new(config.acme.orders),
             attempts: TaskTracker::new(),
             stopping: CancellationToken::new(),
+            deploys: deploy::Deploys::new(config.acme.proxy.clone()),
             ended: Notify::new(),
         };
         Ok(Issuer { shared: Arc::new(shared) })
@@ -168,6 +177,12 @@ impl Issuer {
         self.shared.authorities.iter().find(|authority| authority.ca.name == name)
     }
 
+    /// Runs the certificate's deploy program now and tells its lines; the last line is `Done` or `Failed`. `None` if
+    /// the configuration has no certificate of this name. Must be called inside the runtime.
+    pub fn deploy(&self, name: &str) -> Option<mpsc::Receiver<Progress>> {
+        self.slot(name).map(|slot| self.deploy_heard(slot))
+    }
+
     /// What has happened to a certificate, the oldest first; `None` if the configuration has none of this name.
     pub async fn history(&self, name: &str) -> Result<Option<Vec<CertificateEvent>>, UpdateError> {
         match self.slot(name) {
@@ -192,6 +207,7 @@ impl Issuer {
             at: time(failure.at),
             step: failure.step.clone(),
             message: failure.message.clone(),
+            explanation: failure.explanation.clone(),
             failures: failure.failures,
         });
         Ok(CertificateStatus {
@@ -206,6 +222,7 @@ impl Issuer {
             path: certificate.as_ref().map(|_| self.path(slot)),
             next_attempt: (!running).then(|| time(due.max(now()))),
             last_error: failure.or(export_error),
+            deployment: self.deployment_status(slot).await?,
             missing_records: state.missing,
         })
     }

@@ -54,7 +54,7 @@ impl Pause {
         Pause { from: now, until: asked.max(now + wait) }
     }
 
-    fn end(self, now: Timestamp) -> Timestamp {
+    pub(super) fn end(self, now: Timestamp) -> Timestamp {
         if now + SET_BACK < self.from { 0 } else { self.until }
     }
 }
@@ -149,7 +149,15 @@ mod tests {
     }
 
     fn failed(next_attempt: Timestamp) -> Option<Failed> {
-        Some(Failed { at: 0, step: "order".into(), message: "no".into(), failures: 1, backed_off: 1, next_attempt })
+        Some(Failed {
+            at: 0,
+            step: "order".into(),
+            message: "no".into(),
+            explanation: None,
+            failures: 1,
+            backed_off: 1,
+            next_attempt,
+        })
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use instant_acme::{AuthorizationStatus, ChallengeStatus, ChallengeType, Identifier, Order, OrderStatus};
 
 use super::attempt::{Attempt, AttemptError, failed};
-use super::ca::{CaError, Session};
+use super::ca::{CaError, Session, ask};
 use super::check::{Expected, PATIENCE, check};
 use super::delegation::Place;
 use super::state::{Phase, Published};
@@ -54,6 +54,7 @@ impl Attempt<'_> {
     ) -> Result<Vec<(&'p Place, String)>, (&'static str, CaError)> {
         let protocol = |reason: String| CaError::Protocol { url: session.account.id().to_owned(), reason };
         let mut found = Vec::new();
+        session.fetch_authorizations(order).await.map_err(|error| ("order", error))?;
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization.map_err(|error| ("order", session.told(error)))?;
@@ -93,6 +94,7 @@ impl Attempt<'_> {
     }
 
     async fn set_ready(&self, session: &Session, order: &mut Order) -> Result<(), CaError> {
+        session.fetch_authorizations(order).await?;
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization.map_err(|error| session.told(error))?;
@@ -102,7 +104,7 @@ impl Attempt<'_> {
             if let Some(mut challenge) = authorization.challenge(ChallengeType::Dns01)
                 && challenge.status == ChallengeStatus::Pending
             {
-                challenge.set_ready().await.map_err(|error| session.told(error))?;
+                ask!(session, challenge.set_ready().await)?;
             }
         }
         Ok(())

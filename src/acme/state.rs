@@ -18,6 +18,8 @@ pub(super) struct Issuance {
     pub(super) phase: Phase,
     /// Version of the certificate in use; counts up from 1.
     pub(super) current: Option<u64>,
+    /// Whether a program or a webhook was configured when it was issued, and is to hear of it.
+    pub(super) deploys: bool,
     /// Values that may still be in the DNS and are to be taken out when the CA needs them no more.
     pub(super) published: Vec<Published>,
     /// Records that the domains' zones lack, in master-file form.
@@ -86,6 +88,9 @@ pub(super) struct Failed {
     pub(super) at: Timestamp,
     pub(super) step: String,
     pub(super) message: String,
+    /// What it means and what to do.
+    #[serde(default)]
+    pub(super) explanation: Option<String>,
     /// How many in a row.
     pub(super) failures: u32,
     /// How many of them make the next wait longer: those in which the CA was asked for something.
@@ -149,12 +154,14 @@ mod tests {
             phase: Phase::Validating,
             rehearsed: Some(request("a.test")),
             current: Some(3),
+            deploys: true,
             published: vec![Published { name: Name::parse("x.test").unwrap(), value: "v".into() }],
             missing: vec!["_acme-challenge.a.test. IN CNAME x.test.".into()],
             failure: Some(Failed {
                 at: 1,
                 step: "order".into(),
                 message: "no".into(),
+                explanation: Some("wait".into()),
                 failures: 2,
                 backed_off: 1,
                 next_attempt: 9,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Failure;
 use super::account::confirmed;
 use super::output::{self, Output, printable};
-use crate::api::{CertificateEvent, CertificateState, CertificateStatus, Progress};
+use crate::api::{CertificateEvent, CertificateState, CertificateStatus, DeploymentStatus, LastError, Progress};
 use crate::api::{NewReissue, NewRevocation, RevocationReason, RevokedBy};
 use crate::client::{Client, Steps};
 
@@ -86,6 +86,12 @@ Examples:
         #[arg(long)]
         yes: bool,
     },
+    /// Run the deploy program of a certificate now and follow its output
+    #[command(after_long_help = "Example:\n  acmezone cert deploy example-org")]
+    Deploy {
+        /// Name of the [[certificate]]
+        name: String,
+    },
 }
 
 impl Command {
@@ -105,6 +111,7 @@ impl Command {
                 let events = client.certificate_history(&name).await?;
                 if out.json { Ok(out.pretty_json(&events)?) } else { history(&events, out) }
             }
+            Command::Deploy { name } => follow(client.deploy(&name).await?, out).await,
             Command::Renew { name } => follow(client.issue(&name, true).await?, out).await,
             Command::Reissue { name, new_key } => {
                 follow(client.reissue(&name, &NewReissue { new_key }).await?, out).await
@@ -205,7 +212,11 @@ fn show(certificate: &CertificateStatus, out: &mut Output) -> Result<(), Failure
     facts.extend(certificate.next_attempt.map(|at| ("next attempt", date(at))));
     if let Some(error) = &certificate.last_error {
         facts.push(("last error", format!("{}: {}", error.step, error.message)));
+        facts.extend(error.explanation.clone().map(|explanation| ("explained", explanation)));
         facts.push(("failed", format!("{} (failures in a row: {})", date(error.at), error.failures)));
+    }
+    if let Some(deployment) = &certificate.deployment {
+        facts.extend(deployment_facts(deployment, now));
     }
     out.facts(&facts)?;
     if !certificate.missing_records.is_empty() {
@@ -216,6 +227,19 @@ fn show(certificate: &CertificateStatus, out: &mut Output) -> Result<(), Failure
         }
     }
     Ok(())
+}
+
+fn deployment_facts(deployment: &DeploymentStatus, now: Timestamp) -> Vec<(&'static str, String)> {
+    let date = |at| output::date_and_distance(at, now);
+    let failed = |error: &LastError| {
+        format!("failed {} (failures in a row: {}): {}", date(error.at), error.failures, error.message)
+    };
+    let mut facts = Vec::new();
+    facts.extend(deployment.deployed_at.map(|at| ("deployed", date(at))));
+    facts.extend(deployment.last_error.as_ref().map(|error| ("deploy", failed(error))));
+    facts.extend(deployment.next_attempt.map(|at| ("next deploy", date(at))));
+    facts.extend(deployment.webhook_error.as_ref().map(|error| ("webhook", failed(error))));
+    facts
 }
 
 fn history(events: &[CertificateEvent], out: &mut Output) -> Result<(), Failure> {

@@ -177,7 +177,7 @@ fn resolver(top: &mut Table, reader: &mut Reader) -> Resolver {
 fn refuse_unencrypted(tls: &[(SocketAddr, Option<Span>)], reader: &mut Reader) {
     if let Some((address, Some(span))) = tls.first() {
         let complaint = Complaint::new(format!("DNS over TLS on {address} needs a certificate"));
-        let help = "it is that of the API: give [api] `tls = { certificate = \"…\", private_key = \"…\" }`";
+        let help = "it is that of the API: give [api] `tls = { certificate = \"…\", private_key = \"…\" }` or `tls = \"acme\"`";
         reader.refuse(span, complaint.help(help));
     }
 }

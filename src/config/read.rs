@@ -242,11 +242,17 @@ impl<'d> Table<'d> {
 
     /// A string, or a list of strings.
     pub fn string_or_strings(&mut self, key: &'static str, reader: &mut Reader) -> Option<List<String>> {
-        if !self.is_string(key) {
-            return self.strings(key, reader, |text| Ok(text.to_owned()));
-        }
-        let At { value, span } = self.string(key, reader, |text| Ok(text.to_owned()))?;
-        Some(List { items: vec![At { value, span: span.clone() }], written: 1, span })
+        let value = self.value(key)?;
+        let (items, span) = match value.get_ref() {
+            DeValue::Array(items) => (items.iter().collect(), value.span()),
+            _ => (vec![value], value.span()),
+        };
+        let written = items.len();
+        let strings = items.into_iter().filter_map(|item| {
+            let text = item.get_ref().as_str().map(str::to_owned);
+            reader.accept(item.span(), text.ok_or_else(|| wrong_type(key, "a string or a list of strings", item)))
+        });
+        Some(List { items: strings.collect(), written, span })
     }
 
     /// A list of strings, each taken through `parse`; those that fail are left out.

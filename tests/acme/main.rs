@@ -3,11 +3,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api_tls;
 mod bad_days;
+mod check;
 mod delegation;
 mod faulty;
 mod house;
 mod issuance;
+mod kill;
 mod revocation;
 mod rollover;
 mod trouble;

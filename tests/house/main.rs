@@ -40,7 +40,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["door/", "listen/http.rs", "server.rs"]),
     ("governor", &["door/limits.rs"]),
     ("utoipa", &["door/", "api"]),
-    ("libc", &["listen/"]),
+    ("libc", &["listen/", "acme/program.rs"]),
     ("crossbeam_epoch", &["zone/names.rs", "zone/live.rs"]),
 ];
 

@@ -114,6 +114,7 @@ pub fn router(state: AdminState) -> Router {
         .routes(routes!(certificates::reissue))
         .routes(routes!(certificates::revoke))
         .routes(routes!(rollover::roll_over))
+        .routes(routes!(certificates::deploy))
         .routes(routes!(certificates::preview))
         .routes(routes!(certificates::history))
         .with_state(state.clone());
