@@ -14,7 +14,6 @@ use super::ca::{self, CaError, Session, SessionError, ask};
 use super::certificate::Certificate;
 use super::check::OwnListeners;
 use super::delegation::{Missing, Place, base_domain, locate};
-use super::export::KEPT_VERSIONS;
 use super::history::{Event, History, What};
 use super::key::{key_for_order, signing_request};
 use super::problem::{About, Class, Refusal};
@@ -71,6 +70,10 @@ pub(super) struct Attempt<'a> {
     pub(super) history: &'a History,
     /// The certificate in use.
     pub(super) current: Option<&'a Certificate>,
+    /// Its key is to serve the next one too.
+    pub(super) reuse_key: bool,
+    /// How many versions of the certificate stay in the store.
+    pub(super) versions: usize,
     /// The certificate is thrown away: this is a rehearsal of an order at another CA.
     pub(super) rehearsal: bool,
     pub(super) state: Issuance,
@@ -229,7 +232,12 @@ impl Attempt<'_> {
         self.keep_to_limits().await?;
         let key = match self.state.step.key_for(&request) {
             Some(key) => key.clone(),
-            None => key_for_order(request.key_type, None).await.map_err(|error| failed("key", error.to_string()))?,
+            None => {
+                let may_stay = self.reuse_key && !self.new_key && !self.rehearsal;
+                let reused = self.current.filter(|current| may_stay && !current.compromised);
+                let key = key_for_order(request.key_type, reused).await;
+                key.map_err(|error| failed("key", error.to_string()))?
+            }
         };
         self.state.step = Step::Prepared { request: request.clone(), key: key.clone() };
         self.state.phase = Phase::Begun;
@@ -359,8 +367,9 @@ impl Attempt<'_> {
             (Document::Certificate, key_of(self.name, version), Some(json(&certificate)?)),
             (Document::Issuance, self.name.to_owned(), Some(json(&state)?)),
         ];
-        if let Some(old) = version.checked_sub(KEPT_VERSIONS as u64).filter(|old| *old > 0) {
-            documents.push((Document::Certificate, key_of(self.name, old), None));
+        let surplus = surplus(self.writer, self.name, version, self.versions).await;
+        for old in surplus.map_err(|error| store_failed(&error))? {
+            documents.push((Document::Certificate, old, None));
         }
         let event = Event {
             ca: Some(self.authority.ca.name.clone()),
@@ -477,6 +486,20 @@ pub(super) async fn withdraw(writer: &Writer, published: &[Published]) -> Result
         }
     }
     Ok(())
+}
+
+/// The keys of the documents that are too many when this version comes and so many may stay: the version that just
+/// became too old, and those before it that are left from a time when more were kept.
+async fn surplus(writer: &Writer, name: &str, version: u64, kept: usize) -> Result<Vec<String>, UpdateError> {
+    let mut keys = Vec::new();
+    let newest = version.saturating_sub(kept as u64);
+    for key in (1..=newest).rev().map(|old| key_of(name, old)) {
+        if writer.document(Document::Certificate, &key).await?.is_none() {
+            break;
+        }
+        keys.push(key);
+    }
+    Ok(keys)
 }
 
 /// The key of a certificate's document.

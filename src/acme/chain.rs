@@ -92,7 +92,6 @@ fn bar(issuer: &X509Certificate<'_>, below: usize) -> Option<&'static str> {
     }
 }
 
-// The attempt that downloads alternate chains calls it.
 #[allow(dead_code)]
 /// Of the chains that a CA offers for a certificate (PEM, the default one first), the one that leads to the root with
 /// this common name. The default one if none does, or none is wanted; whether the wish was fulfilled.

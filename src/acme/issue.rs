@@ -166,6 +166,8 @@ impl Issuer {
             tell: &|line| slot.tell(line),
             history: &slot.history,
             current,
+            reuse_key: slot.certificate.reuse_key,
+            versions: self.shared.versions,
             rehearsal,
             state: std::mem::take(state),
         };

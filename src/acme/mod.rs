@@ -14,6 +14,7 @@
 //! decides, without clock or network, what is due when. Nothing here is needed to answer a query, and starting never
 //! depends on a CA.
 
+mod access;
 mod asked;
 mod attempt;
 mod authority;
@@ -35,6 +36,7 @@ mod http;
 mod issue;
 mod jws;
 mod key;
+mod pkcs12;
 mod plan;
 mod preview;
 mod problem;
@@ -81,6 +83,8 @@ struct Shared {
     /// In the order of the configuration.
     authorities: Vec<Arc<Authority>>,
     certs: PathBuf,
+    /// How many versions of a certificate stay.
+    versions: usize,
     writer: Writer,
     resolver: Resolver,
     own: OwnListeners,
@@ -131,6 +135,7 @@ impl Issuer {
             slots,
             authorities,
             certs: config.certs_dir(),
+            versions: config.acme.versions.max(1),
             writer,
             resolver,
             own,

@@ -122,8 +122,10 @@ pub(super) fn summary(
 mod tests {
     use super::*;
     use crate::acme::certificate::tests::request;
+    use crate::acme::revoke::Revoked;
     use crate::acme::secret::Secret;
     use crate::acme::state::{Failed, Step};
+    use crate::api::RevocationReason;
 
     fn wanted() -> Wanted {
         let directories = vec!["https://ca.test/dir".into()];
@@ -145,6 +147,21 @@ mod tests {
             issued_at: not_before,
             revoked: None,
             compromised: false,
+        }
+    }
+
+    #[test]
+    fn a_revoked_certificate_is_due_at_once_when_another_was_asked_for() {
+        let revoked = |reissue| {
+            let revoked = Revoked { at: DAY, reason: RevocationReason::Unspecified, reissue };
+            Certificate { revoked: Some(revoked), ..certificate(0, 90 * DAY) }
+        };
+        let due_for = |certificate: &Certificate| due(&Issuance::default(), Some(certificate), &wanted(), None, DAY);
+        assert_eq!(due_for(&revoked(true)), 0);
+        assert_eq!(due_for(&revoked(false)), due_for(&certificate(0, 90 * DAY)));
+        for reissue in [true, false] {
+            let state = summary(&Issuance::default(), Some(&revoked(reissue)), &wanted(), false, DAY);
+            assert_eq!(state, CertificateState::Revoked);
         }
     }
 

@@ -150,7 +150,9 @@ impl Issuer {
     pub(super) async fn export(&self, slot: &Slot, certificate: &Certificate) -> Option<String> {
         let version = certificate.version;
         let (certs, name, certificate) = (self.shared.certs.clone(), slot.name().to_owned(), certificate.clone());
-        let written = tokio::task::spawn_blocking(move || export::export(&certs, &name, &certificate)).await;
+        let (files, kept) = (slot.certificate.files.clone(), self.shared.versions);
+        let export = move || export::export(&certs, &name, &certificate, &files, kept);
+        let written = tokio::task::spawn_blocking(export).await;
         let error = match written {
             Ok(Ok(written)) => {
                 if written {

@@ -76,6 +76,24 @@ async fn a_certificate_is_revoked_by_its_account_at_pebble_2_10_rfc8555_7_6() {
     by_the_account(PebbleVersion::V2_10_1).await;
 }
 
+/// Pebble forgets nothing: one certificate by its RSA key, and the one after it without the key being kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_rsa_key_revokes_its_certificate_and_a_new_key_is_made_when_asked_for() {
+    let mut house = House::new();
+    house.certificate = "key_type = \"rsa2048\"\nreuse_key = true".into();
+    let pebble = house.pebble(PebbleVersion::V2_10_1).start();
+    let server = house.serve(&Ca::of(&pebble), &NAMES).await;
+    let serial = server.wait_for(CertificateState::Valid).await.serial.unwrap();
+    let reason = RevocationReason::Superseded;
+    done(&revoke(&server, NewRevocation { by: RevokedBy::Key, reason, ..NewRevocation::default() }).await);
+    let seen = status(&pebble, &serial);
+    assert_eq!((&seen["Status"], &seen["Reason"]), (&"Revoked".into(), &4.into()));
+    let key = house.pem("privkey.pem");
+    reissue(&server, true).await;
+    assert_ne!(house.pem("privkey.pem"), key);
+    server.handle.stop().await;
+}
+
 /// The account is lost, and no other is made for a revocation.
 async fn by_its_own_key(version: PebbleVersion) {
     let house = House::new();
@@ -139,21 +157,26 @@ async fn an_older_certificate_is_revoked_by_its_serial() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_certificate_with_another_key_takes_the_place_of_a_compromised_one() {
+async fn a_compromised_key_is_used_no_more_though_the_configuration_keeps_it() {
     let mut house = House::new();
     house.certificate = "reuse_key = true".into();
     let pebble = house.pebble(PebbleVersion::V2_10_1).start();
     let server = house.serve(&Ca::of(&pebble), &NAMES).await;
     let old = server.wait_for(CertificateState::Valid).await.serial.unwrap();
     let key = house.pem("privkey.pem");
+    reissue(&server, false).await;
+    assert_eq!(house.pem("privkey.pem"), key);
+    let reused = server.show().await.serial.unwrap();
     let reason = RevocationReason::KeyCompromise;
     let told = revoke(&server, NewRevocation { reason, reissue: true, ..NewRevocation::default() }).await;
     assert!(matches!(told.last(), Some(Progress::Done { .. })), "{told:#?}");
-    let seen = status(&pebble, &old);
+    // What else has the key is named.
+    assert!(told.iter().any(|line| matches!(line, Progress::Step { message } if message.contains(&old))), "{told:#?}");
+    let seen = status(&pebble, &reused);
     assert_eq!((&seen["Status"], &seen["Reason"]), (&"Revoked".into(), &1.into()));
     let shown = server.show().await;
     assert_eq!((shown.state, shown.revoked), (CertificateState::Valid, None));
-    assert_ne!(shown.serial, Some(old));
+    assert_ne!(shown.serial, Some(reused));
     assert_ne!(house.pem("privkey.pem"), key);
     verify_chain(&house.pem("fullchain.pem"), &pebble.issuance_root_pem(), &NAMES);
     server.handle.stop().await;

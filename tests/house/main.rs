@@ -35,6 +35,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rcgen", &["acme/", "listen/tls_files/tests.rs"]),
     ("aws_lc_rs", &["tsig/", "acme/"]),
     ("x509_parser", &["acme/", "listen/tls.rs"]),
+    ("p12_keystore", &["acme/pkcs12.rs"]),
+    ("nix", &["acme/access.rs"]),
     ("clap", &["cli/"]),
     ("reqwest", &["client"]),
     ("axum", &["door/", "listen/http.rs", "server.rs"]),
