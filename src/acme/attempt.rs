@@ -83,10 +83,9 @@ impl Attempt<'_> {
     /// Gets a certificate, or says why not. Either way `state` is what the store has.
     pub(super) async fn run(&mut self) -> Result<Certificate, AttemptError> {
         let _signing = self.authority.signing.read().await;
-        if self.new_key && self.state.step != Step::Idle {
-            self.withdraw().await?;
+        if self.new_key {
+            self.give_up_order().await?;
             self.state.step = Step::Idle;
-            self.save().await?;
         }
         match self.run_with_account().await {
             Err(AttemptError::Failed(failure)) if failure.unknown_account => {
