@@ -260,7 +260,7 @@ impl Client {
 
     /// Runs the certificate's deploy program now.
     pub async fn deploy(&self, name: &str) -> Result<Steps, ClientError> {
-        self.steps(&["certificates", name, "deploy"]).await
+        self.post(&["certificates", name, "deploy"]).await
     }
 
     /// What an order would meet; nothing is ordered.
