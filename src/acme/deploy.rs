@@ -238,7 +238,10 @@ impl Issuer {
                     let turn = issuer.shared.stopping.run_until_cancelled(slot.deploys.program.clone().lock_owned());
                     match turn.await {
                         Some(turn) => turn,
-                        None => return,
+                        None => {
+                            let _ = sender.try_send(Progress::Failed { message: stopping() });
+                            return;
+                        }
                     }
                 }
             };
@@ -252,7 +255,8 @@ impl Issuer {
         receiver
     }
 
-    /// Runs the program for the certificate in use, which is the caller's turn, and remembers how it ended: in words, either way.
+    /// Runs the program for the certificate in use and remembers how it ended: in words, either way. The caller has the
+    /// turn.
     async fn run_program(&self, slot: &Slot, heard: &(dyn Fn(String) + Send + Sync)) -> Result<String, String> {
         if !slot.runs_program() {
             return Err(format!("the certificate {} has no `deploy` program in the configuration", slot.name()));

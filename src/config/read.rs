@@ -231,13 +231,12 @@ impl<'d> Table<'d> {
         reader.accept(value.span(), text.and_then(parse))
     }
 
-    /// Has the string at `key` shown to nobody if it is a `secret`.
-    pub fn conceal(&self, key: &str, secret: impl FnOnce(&str) -> bool, reader: &mut Reader) {
-        if let Some(value) = self.entries.get(key)
-            && value.get_ref().as_str().is_some_and(secret)
-        {
-            reader.secrets.push(value.span());
-        }
+    /// Has the string at `key`, or those of a list, shown to nobody if it is a `secret`.
+    pub fn conceal(&self, key: &str, secret: impl Fn(&str) -> bool, reader: &mut Reader) {
+        let Some(value) = self.entries.get(key) else { return };
+        let items = value.get_ref().as_array().map_or_else(|| vec![value], |items| items.iter().collect());
+        let secrets = items.into_iter().filter(|item| item.get_ref().as_str().is_some_and(&secret));
+        reader.secrets.extend(secrets.map(Spanned::span));
     }
 
     /// A string, or a list of strings.
