@@ -2,9 +2,11 @@
 //!
 //! Times are RFC 3339 in UTC. A failed request has an [`ApiError`] as its body.
 
+mod revocation;
 mod schema;
 mod tsig_keys;
 
+pub use revocation::{NewReissue, NewRevocation, Revocation, RevocationReason, RevokedBy};
 pub(crate) use schema::{CertifiedName, Cidr, DomainName, NOTE_LIMIT, Note, ValueText, pattern};
 pub use tsig_keys::{NewTsigKey, Secret, TsigKey, TsigKeySource};
 
@@ -347,6 +349,9 @@ pub struct CertificateStatus {
     pub not_after: Option<jiff::Timestamp>,
     /// Hexadecimal.
     pub serial: Option<String>,
+    /// If it is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Revocation>,
     /// Folder with privkey.pem, cert.pem, chain.pem and fullchain.pem.
     pub path: Option<String>,
     /// When the running server will try next, to renew or after a failure.
@@ -410,6 +415,8 @@ pub enum CertificateState {
     Valid,
     /// In use, renewal due.
     RenewalDue,
+    /// In use, and revoked.
+    Revoked,
     /// The last attempt failed and there is no valid certificate.
     Failed,
     /// The one in use has expired.
@@ -479,14 +486,22 @@ pub struct Profile {
     pub description: String,
 }
 
-/// One line of `POST /v1/certificates/{name}/issue` and `…/renew` (newline-delimited JSON), as it happens. The last
-/// one is `done` or `failed`.
+/// One line of `POST /v1/certificates/{name}/issue`, `…/renew`, `…/reissue`, `…/revoke`, `…/deploy` and of
+/// `POST /v1/cas/{name}/rollover` (newline-delimited JSON), as it happens. The last one is `done` or `failed`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Progress {
-    Step { message: String },
-    Done { message: String, path: String },
-    Failed { message: String },
+    Step {
+        message: String,
+    },
+    Done {
+        message: String,
+        /// Of the certificate's files; empty where there are none.
+        path: String,
+    },
+    Failed {
+        message: String,
+    },
 }
 
 /// Body of every failed request.

@@ -63,6 +63,8 @@ pub(super) struct Attempt<'a> {
     pub(super) writer: &'a Writer,
     pub(super) resolver: &'a Resolver,
     pub(super) own: &'a OwnListeners,
+    /// Neither the key of an order under way nor that of the certificate in use is good enough.
+    pub(super) new_key: bool,
     /// Whether a program or a webhook is to hear of a new certificate.
     pub(super) deploys: bool,
     pub(super) tell: &'a (dyn Fn(String) + Send + Sync),
@@ -81,6 +83,11 @@ pub(super) struct Attempt<'a> {
 impl Attempt<'_> {
     /// Gets a certificate, or says why not. Either way `state` is what the store has.
     pub(super) async fn run(&mut self) -> Result<Certificate, AttemptError> {
+        let _signing = self.authority.signing.read().await;
+        if self.new_key {
+            self.give_up_order().await?;
+            self.state.step = Step::Idle;
+        }
         match self.run_with_account().await {
             Err(AttemptError::Failed(failure)) if failure.unknown_account => {
                 self.say("the CA does not know our account any more, making a new one".into());
@@ -226,7 +233,8 @@ impl Attempt<'_> {
         let key = match self.state.step.key_for(&request) {
             Some(key) => key.clone(),
             None => {
-                let reused = self.current.filter(|_| self.reuse_key && !self.rehearsal);
+                let may_stay = self.reuse_key && !self.new_key && !self.rehearsal;
+                let reused = self.current.filter(|current| may_stay && !current.compromised);
                 let key = key_for_order(request.key_type, reused).await;
                 key.map_err(|error| failed("key", error.to_string()))?
             }

@@ -6,6 +6,7 @@ use x509_parser::pem::Pem;
 
 use super::chain::{self, BadChain, CLOCK_SKEW};
 use super::key::{KeyError, public_key};
+use super::revoke::Revoked;
 use super::secret::Secret;
 use super::state::Request;
 use crate::config::KeyType;
@@ -32,6 +33,11 @@ pub(super) struct Certificate {
     /// Hexadecimal.
     pub(super) serial: String,
     pub(super) issued_at: Timestamp,
+    #[serde(default)]
+    pub(super) revoked: Option<Revoked>,
+    /// Others may know the private key: it is never used again.
+    #[serde(default)]
+    pub(super) compromised: bool,
 }
 
 /// Why what the CA sent is not taken.
@@ -120,6 +126,8 @@ impl Certificate {
                     not_before,
                     not_after,
                     issued_at: now,
+                    revoked: None,
+                    compromised: false,
                 })
             }
             _ => {
@@ -189,6 +197,8 @@ pub(super) mod tests {
             not_after,
             serial: "01".into(),
             issued_at: not_before,
+            revoked: None,
+            compromised: false,
         }
     }
 

@@ -59,10 +59,9 @@ impl Issuer {
         reason: Reason,
     ) -> Progress {
         let _place = self.place(reason).await;
-        let asked = reason != Reason::Due;
         let mut cas = in_order(slot, &state).into_iter().peekable();
         while let Some((authority, rehearsal)) = cas.next() {
-            let outcome = self.attempt_at(slot, authority, rehearsal, &mut state, current, asked).await;
+            let outcome = self.attempt_at(slot, authority, rehearsal, &mut state, current, reason).await;
             let failure = match outcome {
                 Ok(certificate) => return self.succeeded(slot, &certificate).await,
                 Err(AttemptError::Waiting(missing)) => return self.waiting(slot, state, missing).await,
@@ -99,7 +98,7 @@ impl Issuer {
         rehearsal: Option<&Authority>,
         state: &mut Issuance,
         current: Option<&Certificate>,
-        asked: bool,
+        reason: Reason,
     ) -> Result<Certificate, AttemptError> {
         let request = slot.request(&authority.ca);
         let known =
@@ -110,7 +109,7 @@ impl Issuer {
             && state.step.order_for(&request).is_none()
         {
             slot.tell(format!("trying the order at {} first", rehearsal.ca.name));
-            match self.try_at(slot, rehearsal, true, state, current, asked).await {
+            match self.try_at(slot, rehearsal, true, state, current, reason).await {
                 Ok(_) => slot.tell(format!("{} would have issued the certificate", rehearsal.ca.name)),
                 // CAA may be for the account at the other CA alone.
                 Err(AttemptError::Failed(failure)) if failure.outage || failure.step == caa::STEP => {
@@ -127,7 +126,7 @@ impl Issuer {
             }
             state.rehearsed = Some(request);
         }
-        let outcome = self.try_at(slot, authority, false, state, current, asked).await;
+        let outcome = self.try_at(slot, authority, false, state, current, reason).await;
         if let Err(AttemptError::Failed(failure)) = &outcome
             && failure.step == "validation"
         {
@@ -143,17 +142,19 @@ impl Issuer {
         rehearsal: bool,
         state: &mut Issuance,
         current: Option<&Certificate>,
-        asked: bool,
+        reason: Reason,
     ) -> Result<Certificate, AttemptError> {
         let ca = &authority.ca.name;
         if let Err(until) = authority.breaker.pass(now())
-            && !asked
+            && reason == Reason::Due
         {
             let message = format!("{ca} has failed again and again and is left alone for a while");
             let failure = failure("account", message);
             let (retry_at, class) = (Some(until), Class::Elsewhere);
             return Err(AttemptError::Failed(Failure { retry_at, backs_off: false, class, ..failure }));
         }
+        let compromised = |current: &&Certificate| current.compromised;
+        let spent = current.filter(compromised).is_some_and(|current| state.step.key() == Some(&current.private_key));
         let mut attempt = Attempt {
             name: slot.name(),
             request: &slot.request(&authority.ca),
@@ -161,6 +162,7 @@ impl Issuer {
             writer: &self.shared.writer,
             resolver: &self.shared.resolver,
             own: &self.shared.own,
+            new_key: spent || reason == (Reason::Reissue { new_key: true }),
             deploys: slot.deploys(),
             tell: &|line| slot.tell(line),
             history: &slot.history,
@@ -287,7 +289,9 @@ pub(super) fn in_order<'s>(slot: &'s Slot, state: &Issuance) -> Vec<(&'s Authori
 
 /// Whether a person who asks for a certificate has it already.
 fn is_good(slot: &Slot, state: &Issuance, certificate: &Certificate) -> bool {
-    plan::serves(certificate, &slot.wanted) && now() < plan::renewal(certificate, state.renewal.as_ref())
+    plan::serves(certificate, &slot.wanted)
+        && certificate.revoked.is_none()
+        && now() < plan::renewal(certificate, state.renewal.as_ref())
 }
 
 /// For jitter alone: without random numbers there is none.

@@ -16,6 +16,7 @@
 
 mod access;
 mod ari;
+mod asked;
 mod attempt;
 mod authority;
 mod breaker;
@@ -44,6 +45,8 @@ mod problem;
 mod program;
 mod proof;
 mod renewal;
+mod revoke;
+mod rollover;
 mod schedule;
 mod secret;
 mod serving;
@@ -57,6 +60,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 pub use check::OwnListeners;
+pub use revoke::RevokeError;
 pub use serving::Serving;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -122,7 +126,7 @@ impl Issuer {
         for certificate in &config.certificates {
             let authority = |ca: &String| {
                 let unknown = || IssuerError::UnknownCa { certificate: certificate.name.clone(), ca: ca.clone() };
-                known.get(ca).cloned().ok_or_else(unknown)
+                known.get(ca).map(|known| Arc::clone(known)).ok_or_else(unknown)
             };
             let with_rehearsal = |ca: &String| {
                 let found = authority(ca)?;
@@ -138,7 +142,7 @@ impl Issuer {
         }
         let shared = Shared {
             slots,
-            authorities: authorities.clone(),
+            authorities,
             certs: config.certs_dir(),
             versions: config.acme.versions.max(1),
             writer,
@@ -185,6 +189,10 @@ impl Issuer {
         Some(lines)
     }
 
+    fn authority(&self, name: &str) -> Option<&Arc<Authority>> {
+        self.shared.authorities.iter().find(|authority| authority.ca.name == name)
+    }
+
     /// Runs the certificate's deploy program now and tells its lines; the last line is `Done` or `Failed`. `None` if
     /// the configuration has no certificate of this name. Must be called inside the runtime.
     pub fn deploy(&self, name: &str) -> Option<mpsc::Receiver<Progress>> {
@@ -228,6 +236,7 @@ impl Issuer {
             not_before: certificate.as_ref().map(|certificate| time(certificate.not_before)),
             not_after: certificate.as_ref().map(|certificate| time(certificate.not_after)),
             serial: certificate.as_ref().map(|certificate| certificate.serial.clone()),
+            revoked: certificate.as_ref().and_then(|certificate| certificate.revoked.map(|revoked| revoked.told())),
             path: certificate.as_ref().map(|_| self.path(slot)),
             next_attempt: (!running).then(|| time(due.max(now()))),
             last_error: failure.or(export_error),

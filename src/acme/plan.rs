@@ -124,11 +124,12 @@ pub(super) fn back_off_within(left: Option<u64>, failures: u32, random: u32) -> 
     }
 }
 
-/// Whether the certificate in use is for what the configuration asks for.
+/// Whether the certificate in use is for what the configuration asks for, and nobody has asked for another.
 pub(super) fn serves(certificate: &Certificate, wanted: &Wanted) -> bool {
     certificate.names == wanted.names
         && wanted.directories.contains(&certificate.directory)
         && certificate.key_type == wanted.key_type
+        && !certificate.revoked.is_some_and(|revoked| revoked.reissue)
 }
 
 /// What is to be done for a certificate, and when.
@@ -223,6 +224,7 @@ pub(super) fn summary(
     match (alive, certificate) {
         _ if running => CertificateState::Issuing,
         (None, _) if !state.missing.is_empty() => CertificateState::WaitingForDelegation,
+        (Some(alive), _) if alive.revoked.is_some() => CertificateState::Revoked,
         (Some(alive), _) if serves(alive, wanted) && !is_due(alive) => CertificateState::Valid,
         (Some(_), _) => CertificateState::RenewalDue,
         (None, Some(_)) => CertificateState::Expired,
@@ -240,8 +242,10 @@ mod tests {
     use super::*;
     use crate::acme::ari::{Answer, Window};
     use crate::acme::certificate::tests::{issued, request};
+    use crate::acme::revoke::Revoked;
     use crate::acme::secret::Secret;
     use crate::acme::state::{Failed, Step};
+    use crate::api::RevocationReason;
 
     fn wanted() -> Wanted {
         let directories = vec!["https://ca.test/dir".into()];
@@ -253,6 +257,21 @@ mod tests {
         let mut heard = Renewal::of(certificate);
         heard.hear(Ok(Answer::Window { window: Window { start, end }, explanation: None }), None, start, 0);
         heard
+    }
+
+    #[test]
+    fn a_revoked_certificate_is_due_at_once_when_another_was_asked_for() {
+        let revoked = |reissue| {
+            let revoked = Revoked { at: DAY, reason: RevocationReason::Unspecified, reissue };
+            Certificate { revoked: Some(revoked), ..issued(0, 90 * DAY) }
+        };
+        let due_for = |certificate: &Certificate| due(&Issuance::default(), Some(certificate), &wanted(), None, DAY);
+        assert_eq!(due_for(&revoked(true)), 0);
+        assert_eq!(due_for(&revoked(false)), due_for(&issued(0, 90 * DAY)));
+        for reissue in [true, false] {
+            let state = summary(&Issuance::default(), Some(&revoked(reissue)), &wanted(), false, DAY);
+            assert_eq!(state, CertificateState::Revoked);
+        }
     }
 
     fn failed(next_attempt: Timestamp) -> Option<Failed> {

@@ -45,6 +45,10 @@ pub(super) enum Reason {
     Asked {
         renew: bool,
     },
+    /// By a person, whatever the certificate in use is like.
+    Reissue {
+        new_key: bool,
+    },
 }
 
 /// What is remembered of all certificates, in the order of the configuration.

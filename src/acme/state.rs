@@ -111,6 +111,14 @@ impl Issuance {
 }
 
 impl Step {
+    /// The key that was made for an order.
+    pub(super) fn key(&self) -> Option<&Secret> {
+        match self {
+            Step::Prepared { key, .. } | Step::Ordered { key, .. } => Some(key),
+            Step::Idle => None,
+        }
+    }
+
     /// The key for this request, if one was made before.
     pub(super) fn key_for(&self, wanted: &Request) -> Option<&Secret> {
         match self {

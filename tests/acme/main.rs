@@ -14,4 +14,6 @@ mod house;
 mod issuance;
 mod kill;
 mod renewal;
+mod revocation;
+mod rollover;
 mod trouble;
