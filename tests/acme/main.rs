@@ -4,6 +4,7 @@
 mod support;
 
 mod bad_days;
+mod ca;
 mod delegation;
 mod faulty;
 mod house;
