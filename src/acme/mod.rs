@@ -126,7 +126,7 @@ impl Issuer {
         for certificate in &config.certificates {
             let authority = |ca: &String| {
                 let unknown = || IssuerError::UnknownCa { certificate: certificate.name.clone(), ca: ca.clone() };
-                known.get(ca).map(|known| Arc::clone(known)).ok_or_else(unknown)
+                known.get(ca).map(Arc::clone).ok_or_else(unknown)
             };
             let with_rehearsal = |ca: &String| {
                 let found = authority(ca)?;

@@ -18,6 +18,7 @@ use super::jws::{BadKey, Key, Signer, base64url, post};
 use super::rollover::existing;
 use super::schedule::Reason;
 use super::slot::Slot;
+use super::webhook::Kind;
 use super::{Issuer, time};
 use crate::api::{NewRevocation, Progress, RevocationReason, RevokedBy};
 use crate::store::{Document, StoreError, UpdateError, now};
@@ -98,7 +99,9 @@ impl Issuer {
         };
         let (certificate, in_use) = (certificate.clone(), certificate.version == current.version);
         Ok(self.telling(move |issuer, listener| async move {
-            match issuer.revoke_one(&slot, &certificate, in_use, &wanted, &listener).await {
+            let revoked = issuer.revoke_one(&slot, &certificate, in_use, &wanted, &listener).await;
+            issuer.changed(slot.clone());
+            match revoked {
                 Ok(message) if wanted.reissue && in_use => {
                     listener.step(message);
                     issuer.reissue_heard(&slot, true, &listener).await
@@ -250,6 +253,8 @@ impl Issuer {
                 ..Event::new(now(), What::Revoked)
             };
             slot.history.add_with(writer, name, event, documents).await?;
+            let reason = Some(wanted.reason.to_string());
+            self.announce(slot, Kind::Revoked, Some(certificate), reason).await;
         } else {
             writer.put_documents(documents).await?;
         }

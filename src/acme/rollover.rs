@@ -169,8 +169,8 @@ pub(super) async fn settle(
     let asked = json!({ "onlyReturnExisting": true });
     let signer = (&key, Signer::Key);
     match post(http, &directory.new_nonce, &directory.new_account, signer, Some(&asked)).await {
-        Ok(answer) => {
-            let url = answer.headers.get(LOCATION).and_then(|url| url.to_str().ok());
+        Ok(headers) => {
+            let url = headers.get(LOCATION).and_then(|url| url.to_str().ok());
             let settled = promote(ca, writer, found, url).await?;
             tracing::info!(ca = %ca.name, "the CA has the new key of the account");
             Ok(settled)

@@ -3,10 +3,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api_tls;
 mod bad_days;
 mod ca;
+mod check;
 mod delegation;
+mod deploy;
 mod faulty;
+mod files;
 mod house;
 mod issuance;
+mod kill;
+mod renewal;
+mod revocation;
+mod rollover;
 mod trouble;
