@@ -353,6 +353,9 @@ pub struct CertificateStatus {
     pub next_attempt: Option<jiff::Timestamp>,
     /// What the last attempt said if it failed, in the CA's own words where they came from the CA.
     pub last_error: Option<LastError>,
+    /// Only if a deploy program or a webhook is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<DeploymentStatus>,
     /// Records that have to be made before the next attempt, in master-file form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing_records: Vec<String>,
@@ -442,7 +445,22 @@ pub struct Profile {
     pub description: String,
 }
 
-/// One line of `POST /v1/certificates/{name}/issue` and `…/renew` (newline-delimited JSON), as it happens. The last
+/// What became of the certificate in use after its files were written.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct DeploymentStatus {
+    /// When the deploy program ended well for it.
+    pub deployed_at: Option<jiff::Timestamp>,
+    /// The last run of the program, if it failed.
+    pub last_error: Option<LastError>,
+    /// When the running server will run the program by itself.
+    pub next_attempt: Option<jiff::Timestamp>,
+    /// Events that the webhook has not taken yet.
+    pub undelivered: usize,
+    /// Why not.
+    pub webhook_error: Option<LastError>,
+}
+
+/// One line of `POST /v1/certificates/{name}/issue`, `…/renew` and `…/deploy` (newline-delimited JSON), as it happens. The last
 /// one is `done` or `failed`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]

@@ -253,6 +253,11 @@ impl Client {
         self.steps(&["certificates", name, if renew { "renew" } else { "issue" }]).await
     }
 
+    /// Runs the certificate's deploy program now.
+    pub async fn deploy(&self, name: &str) -> Result<Steps, ClientError> {
+        self.steps(&["certificates", name, "deploy"]).await
+    }
+
     /// What an order would meet; nothing is ordered.
     pub async fn preview(&self, name: &str) -> Result<Steps, ClientError> {
         self.steps(&["certificates", name, "preview"]).await

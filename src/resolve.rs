@@ -3,6 +3,8 @@
 //! Nothing is cached here, because every question is about what has just changed. The system's resolver settings are
 //! read anew for each question, so that they may change while the server runs.
 
+mod extended_error;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -10,13 +12,17 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::dnssec::rdata::DNSSECRData;
 use hickory_resolver::proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_resolver::proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_resolver::proto::rr::{self, RData, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use crate::zone::{Name, TxtValue};
+use extended_error::ExtendedError;
 
 /// Longest CNAME chain that is followed; Unbound, which stands in front of Let's Encrypt, follows no longer one.
 pub const MAX_CNAMES: usize = 11;
@@ -58,6 +64,17 @@ pub struct Authority {
     pub rname: Name,
 }
 
+/// A property of a domain: who may issue certificates for it (RFC 8659 section 4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caa {
+    /// Where the record is: the name that was asked for, or what its CNAMEs lead to.
+    pub owner: Name,
+    pub flags: u8,
+    pub tag: String,
+    /// As it is in the record, not interpreted.
+    pub value: Vec<u8>,
+}
+
 /// Names from the one that was asked for to the last one that was found; each is a CNAME to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
@@ -79,6 +96,12 @@ pub enum ResolveError {
     NoResolver(String),
     #[error("the resolver gave no usable answer for {rtype} of {name}: {reason}")]
     Failed { name: Name, rtype: &'static str, reason: String },
+    /// The resolver validates and says so (RFC 8914 section 4, codes 6 to 12).
+    #[error(
+        "the resolver does not believe the answer for {rtype} of {name}, because DNSSEC does not hold ({words}): mend the \
+         signatures of the zone or the DS records at its parent"
+    )]
+    Bogus { name: Name, rtype: &'static str, words: String },
     #[error("the CNAMEs of {0} go round in a circle")]
     Loop(Name),
     #[error("{0} leads over more than {MAX_CNAMES} CNAMEs")]
@@ -122,7 +145,7 @@ impl Resolver {
 
     /// The target of the CNAME at `name`; `None` if there is none.
     async fn cname(&self, name: &Name) -> Result<Option<Name>, ResolveError> {
-        let take = |data: &RData| match data {
+        let take = |record: &rr::Record| match &record.data {
             RData::CNAME(target) => from_hickory(&target.0),
             _ => None,
         };
@@ -131,12 +154,12 @@ impl Resolver {
 
     /// The TXT values that a CA finds at `name`, over CNAMEs.
     pub async fn txt(&self, name: &Name) -> Result<Answer<TxtValue>, ResolveError> {
-        self.look_up(name, RecordType::TXT, txt_value).await
+        self.look_up(name, RecordType::TXT, |record| txt_value(&record.data)).await
     }
 
     /// The start of authority at exactly `name`.
     pub async fn soa(&self, name: &Name) -> Result<Answer<Authority>, ResolveError> {
-        let take = |data: &RData| match data {
+        let take = |record: &rr::Record| match &record.data {
             RData::SOA(soa) => Some(Authority { mname: from_hickory(&soa.mname)?, rname: from_hickory(&soa.rname)? }),
             _ => None,
         };
@@ -145,16 +168,38 @@ impl Resolver {
 
     /// The name servers of the zone `name`.
     pub async fn ns(&self, name: &Name) -> Result<Answer<Name>, ResolveError> {
-        let take = |data: &RData| match data {
+        let take = |record: &rr::Record| match &record.data {
             RData::NS(target) => from_hickory(&target.0),
             _ => None,
         };
         self.look_up(name, RecordType::NS, take).await
     }
 
+    /// The CAA records that a CA finds at `name`, over CNAMEs; not those of the names above.
+    pub async fn caa(&self, name: &Name) -> Result<Answer<Caa>, ResolveError> {
+        let take = |record: &rr::Record| match &record.data {
+            RData::CAA(caa) => {
+                let flags = caa.reserved_flags | if caa.issuer_critical { 0x80 } else { 0 };
+                let owner = from_hickory(&record.name)?;
+                Some(Caa { owner, flags, tag: caa.tag.clone(), value: caa.value.clone() })
+            }
+            _ => None,
+        };
+        self.look_up(name, RecordType::CAA, take).await
+    }
+
+    /// What the parent of the zone `name` has as its DS records (RFC 4034 section 5), in master-file form.
+    pub async fn ds(&self, name: &Name) -> Result<Answer<String>, ResolveError> {
+        let take = |record: &rr::Record| match &record.data {
+            RData::DNSSEC(DNSSECRData::DS(ds)) => Some(ds.to_string()),
+            _ => None,
+        };
+        self.look_up(name, RecordType::DS, take).await
+    }
+
     /// IPv4 and IPv6 addresses of a host.
     pub async fn addresses(&self, host: &Name) -> Result<Vec<IpAddr>, ResolveError> {
-        let take = |data: &RData| match data {
+        let take = |record: &rr::Record| match &record.data {
             RData::A(address) => Some(IpAddr::V4(address.0)),
             RData::AAAA(address) => Some(IpAddr::V6(address.0)),
             _ => None,
@@ -173,21 +218,54 @@ impl Resolver {
         &self,
         name: &Name,
         rtype: RecordType,
-        take: impl Fn(&RData) -> Option<T>,
+        take: impl Fn(&rr::Record) -> Option<T>,
     ) -> Result<Answer<T>, ResolveError> {
         let failed = |reason: String| ResolveError::Failed { name: name.clone(), rtype: rtype.into(), reason };
         let question = to_hickory(name).map_err(failed)?;
         match self.client()?.lookup(question, rtype).await {
             Ok(found) => {
-                let records = found.answers().iter().filter_map(|record| take(&record.data)).collect();
+                let records = found.answers().iter().filter_map(take).collect();
                 Ok(Answer { code: Code::from(found.message().metadata.response_code), records })
             }
             Err(NetError::Dns(DnsError::NoRecordsFound(none))) => {
                 Ok(Answer { code: Code::from(none.response_code), records: Vec::new() })
             }
-            Err(NetError::Dns(DnsError::ResponseCode(code))) => Err(failed(Code::from(code).to_string())),
+            Err(NetError::Dns(DnsError::ResponseCode(code))) => {
+                let code = Code::from(code);
+                Err(match self.extended_error(name, rtype).await {
+                    Some(more) if more.is_dnssec() => {
+                        ResolveError::Bogus { name: name.clone(), rtype: rtype.into(), words: more.to_string() }
+                    }
+                    Some(more) => failed(format!("{code} ({more})")),
+                    None => failed(code.to_string()),
+                })
+            }
             Err(error) => Err(failed(error.to_string())),
         }
+    }
+
+    /// Why a resolver has no answer (RFC 8914), which [`TokioResolver`] keeps to itself: the question is put once more.
+    async fn extended_error(&self, name: &Name, rtype: RecordType) -> Option<ExtendedError> {
+        let (id, question) = query(name, rtype, true).ok()?;
+        for server in self.servers() {
+            let Ok(reply) = exchange_udp(server, id, &question).await else { continue };
+            let Ok(message) = Message::from_vec(&reply) else { continue };
+            let option = message.edns.as_ref().and_then(|edns| edns.option(EdnsCode::from(ExtendedError::OPTION)));
+            if let Some(EdnsOption::Unknown(_, octets)) = option {
+                return ExtendedError::from_octets(octets);
+            }
+        }
+        None
+    }
+
+    /// The servers that are asked.
+    fn servers(&self) -> Vec<SocketAddr> {
+        if !self.servers.is_empty() {
+            return self.servers.clone();
+        }
+        let of_system = read_system_conf().map(|(config, _)| config.name_servers().to_vec()).unwrap_or_default();
+        let port = |server: &NameServerConfig| server.connections.first().map_or(53, |connection| connection.port);
+        of_system.iter().map(|server| SocketAddr::new(server.ip, port(server))).collect()
     }
 
     fn client(&self) -> Result<TokioResolver, ResolveError> {
@@ -253,7 +331,7 @@ impl std::fmt::Display for Chain {
 pub async fn ask(server: SocketAddr, name: &Name, transport: Transport) -> Result<Answer<TxtValue>, AskError> {
     let unreachable = |reason: String| AskError::Unreachable { server, transport, reason };
     let nonsense = |reason: String| AskError::Nonsense { server, transport, reason };
-    let (id, question) = txt_query(name).map_err(nonsense)?;
+    let (id, question) = query(name, RecordType::TXT, false).map_err(nonsense)?;
     let reply = match transport {
         Transport::Udp => exchange_udp(server, id, &question).await,
         Transport::Tcp => match timeout(TCP_TIMEOUT, exchange_tcp(server, &question)).await {
@@ -278,13 +356,13 @@ pub async fn ask(server: SocketAddr, name: &Name, transport: Transport) -> Resul
     Ok(Answer { code, records })
 }
 
-fn txt_query(name: &Name) -> Result<(u16, Vec<u8>), String> {
+fn query(name: &Name, rtype: RecordType, recursive: bool) -> Result<(u16, Vec<u8>), String> {
     let mut id = [0; 2];
     getrandom::fill(&mut id).map_err(|error| error.to_string())?;
     let id = u16::from_be_bytes(id);
     let mut message = Message::new(id, MessageType::Query, OpCode::Query);
-    message.metadata.recursion_desired = false;
-    message.add_query(Query::query(to_hickory(name)?, RecordType::TXT));
+    message.metadata.recursion_desired = recursive;
+    message.add_query(Query::query(to_hickory(name)?, rtype));
     let mut edns = Edns::new();
     edns.set_max_payload(1232);
     message.set_edns(edns);
@@ -402,7 +480,7 @@ mod tests {
 
     #[test]
     fn a_query_asks_for_txt_without_recursion() {
-        let (id, wire) = txt_query(&name("x.test")).unwrap();
+        let (id, wire) = query(&name("x.test"), RecordType::TXT, false).unwrap();
         assert_eq!(wire[..2], id.to_be_bytes());
         assert_eq!(wire[2] & 1, 0);
         assert_eq!(wire[12..24], *b"\x01x\x04test\x00\x00\x10\x00\x01");

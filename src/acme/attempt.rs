@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep};
 use super::authority::Authority;
 use super::budget::Renews;
 use super::ca::{self, CaError, Session, SessionError, ask};
-use super::certificate::{Certificate, new_key, signing_request};
+use super::certificate::Certificate;
 use super::chain;
 use super::check::OwnListeners;
 use super::delegation::{Missing, Place, base_domain, locate};
-use super::export::KEPT_VERSIONS;
 use super::history::{Event, History, What};
+use super::key::{key_for_order, signing_request};
 use super::problem::{About, Class, Refusal};
 use super::state::{Issuance, Phase, Published, Request, Step};
 use crate::resolve::Resolver;
@@ -48,8 +48,8 @@ pub(super) struct Failure {
     /// Whether the CA was asked for something, so that the next attempt has to wait longer and longer.
     pub(super) backs_off: bool,
     pub(super) class: Class,
-    /// Whether something is wrong with the CA itself.
-    pub(super) outage: bool,
+    /// Whether the CA is down or broken, so that others need not ask it now.
+    pub(super) is_the_cas_fault: bool,
     /// What it means and what to do.
     pub(super) explanation: Option<String>,
     pub(super) unknown_account: bool,
@@ -63,10 +63,16 @@ pub(super) struct Attempt<'a> {
     pub(super) writer: &'a Writer,
     pub(super) resolver: &'a Resolver,
     pub(super) own: &'a OwnListeners,
+    /// Whether a program or a webhook is to hear of a new certificate.
+    pub(super) deploys: bool,
     pub(super) tell: &'a (dyn Fn(String) + Send + Sync),
     pub(super) history: &'a History,
     /// The certificate in use.
     pub(super) current: Option<&'a Certificate>,
+    /// Its key is to serve the next one too.
+    pub(super) reuse_key: bool,
+    /// How many versions of the certificate stay in the store.
+    pub(super) versions: usize,
     /// The certificate is thrown away: this is a rehearsal of an order at another CA.
     pub(super) rehearsal: bool,
     pub(super) state: Issuance,
@@ -87,7 +93,7 @@ impl Attempt<'_> {
     }
 
     async fn run_with_account(&mut self) -> Result<Certificate, AttemptError> {
-        let mut places = None;
+        let (mut places, mut is_allowed) = (None, false);
         if self.state.step.order_for(self.request).is_none() {
             self.give_up_order().await?;
             places = Some(self.locate().await?);
@@ -100,6 +106,8 @@ impl Attempt<'_> {
                 if places.is_none() {
                     places = Some(self.locate().await?);
                 }
+                self.check_caa(&session).await?;
+                is_allowed = true;
                 self.new_order(&session).await?
             }
         };
@@ -112,6 +120,10 @@ impl Attempt<'_> {
                 OrderStatus::Pending => {
                     if places.is_none() {
                         places = Some(self.locate().await?);
+                    }
+                    if !is_allowed {
+                        self.check_caa(&session).await?;
+                        is_allowed = true;
                     }
                     self.prove(&session, &mut order, places.as_deref().unwrap_or_default()).await?;
                 }
@@ -213,7 +225,11 @@ impl Attempt<'_> {
         self.keep_to_limits().await?;
         let key = match self.state.step.key_for(&request) {
             Some(key) => key.clone(),
-            None => new_key().map_err(|error| failed("key", error.to_string()))?,
+            None => {
+                let reused = self.current.filter(|_| self.reuse_key && !self.rehearsal);
+                let key = key_for_order(request.key_type, reused).await;
+                key.map_err(|error| failed("key", error.to_string()))?
+            }
         };
         self.state.step = Step::Prepared { request: request.clone(), key: key.clone() };
         self.state.phase = Phase::Begun;
@@ -224,8 +240,7 @@ impl Attempt<'_> {
         if let Some(profile) = &request.profile {
             wanted = wanted.profile(profile);
         }
-        let order = ask!(session, session.account.new_order(&wanted).await);
-        let mut order = match order {
+        let mut order = match ask!(session, session.account.new_order(&wanted).await) {
             Ok(order) => order,
             Err(error) => {
                 self.settle(false, &[]).await?;
@@ -339,13 +354,15 @@ impl Attempt<'_> {
             self.save().await?;
             return Ok(certificate);
         }
-        let state = Issuance { current: Some(version), rehearsed: self.state.rehearsed.take(), ..Issuance::default() };
+        let rehearsed = self.state.rehearsed.take();
+        let state = Issuance { current: Some(version), deploys: self.deploys, rehearsed, ..Issuance::default() };
         let mut documents = vec![
             (Document::Certificate, key_of(self.name, version), Some(json(&certificate)?)),
             (Document::Issuance, self.name.to_owned(), Some(json(&state)?)),
         ];
-        if let Some(old) = version.checked_sub(KEPT_VERSIONS as u64).filter(|old| *old > 0) {
-            documents.push((Document::Certificate, key_of(self.name, old), None));
+        let surplus = surplus(self.writer, self.name, version, self.versions).await;
+        for old in surplus.map_err(|error| store_failed(&error))? {
+            documents.push((Document::Certificate, old, None));
         }
         let event = Event {
             ca: Some(self.authority.ca.name.clone()),
@@ -474,6 +491,20 @@ pub(super) async fn withdraw(writer: &Writer, published: &[Published]) -> Result
     Ok(())
 }
 
+/// The keys of the documents that are too many when this version comes and so many may stay: the version that just
+/// became too old, and those before it that are left from a time when more were kept.
+async fn surplus(writer: &Writer, name: &str, version: u64, kept: usize) -> Result<Vec<String>, UpdateError> {
+    let mut keys = Vec::new();
+    let newest = version.saturating_sub(kept as u64);
+    for key in (1..=newest).rev().map(|old| key_of(name, old)) {
+        if writer.document(Document::Certificate, &key).await?.is_none() {
+            break;
+        }
+        keys.push(key);
+    }
+    Ok(keys)
+}
+
 /// The key of a certificate's document.
 pub(super) fn key_of(name: &str, version: u64) -> String {
     format!("{name}/{version}")
@@ -490,7 +521,7 @@ pub(super) fn failure(step: &'static str, message: String) -> Failure {
         retry_at: None,
         backs_off: true,
         class: Class::Later,
-        outage: false,
+        is_the_cas_fault: false,
         explanation: None,
         unknown_account: false,
     }
@@ -508,7 +539,7 @@ fn ca_failed(step: &'static str, error: &CaError) -> AttemptError {
     AttemptError::Failed(Failure {
         retry_at: error.retry_at(),
         class: error.class(now()),
-        outage: error.is_outage(),
+        is_the_cas_fault: error.is_the_cas_fault(),
         explanation: error.explanation(),
         unknown_account: error.is_unknown_account(),
         ..failure(step, error.to_string())

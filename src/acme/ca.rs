@@ -5,12 +5,14 @@ use std::sync::Arc;
 use http::StatusCode;
 use instant_acme::{Account, AccountCredentials, ExternalAccountKey, NewAccount, Order};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::authority::{Authority, NoDirectory};
 use super::directory::{Directory, Meta};
 use super::http::{Answer, Http, HttpError, NoClient};
 use super::problem::{self, About, Class, Refusal};
-use crate::config::Ca;
+use super::source;
+use crate::config::{Ca, Eab};
 use crate::store::{Document, UpdateError, Writer, now};
 use crate::zone::Timestamp;
 
@@ -198,7 +200,7 @@ async fn new_account(ca: &Ca, http: &Http, meta: &Meta) -> Result<(Account, Acco
     let eab = match &ca.eab {
         Some(eab) => {
             let unusable = |reason| CaError::EabKey { ca: ca.name.clone(), reason };
-            Some(ExternalAccountKey::new(eab.key_id.clone(), &eab.octets().map_err(unusable)?))
+            Some(ExternalAccountKey::new(eab.key_id.clone(), &hmac_key(eab).map_err(unusable)?))
         }
         None if meta.external_account_required => return Err(CaError::NeedsEab { ca: ca.name.clone() }),
         None => None,
@@ -236,6 +238,12 @@ fn heard<T>(http: &Http, outcome: Result<T, instant_acme::Error>, tries: &mut us
         Err(CaError::Refused(refusal)) if refusal.is("badNonce") && *tries < NONCES => None,
         outcome => Some(outcome),
     }
+}
+
+/// The octets of the HMAC key of an external account.
+fn hmac_key(eab: &Eab) -> Result<Zeroizing<Vec<u8>>, String> {
+    let text = source::read(&eab.hmac_key).map_err(|error| error.to_string())?;
+    Eab::decode(text.reveal()).map_err(|why| format!("the `hmac_key` {why}"))
 }
 
 /// The key of an account's document. A CA whose directory changes, to a staging one and back, has one for each.
@@ -363,9 +371,9 @@ impl CaError {
     }
 
     /// Whether the CA is down, broken, or no CA.
-    pub(super) fn is_outage(&self) -> bool {
+    pub(super) fn is_the_cas_fault(&self) -> bool {
         match self {
-            CaError::Refused(refusal) => refusal.is_outage(),
+            CaError::Refused(refusal) => refusal.is_the_cas_fault(),
             CaError::Http(HttpError::Status { status, .. }) => {
                 !matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
             }

@@ -1,17 +1,15 @@
 //! An issued certificate: checked when it arrives, kept in the store (`Document::Certificate`, as JSON).
 
-use rcgen::{CertificateParams, DistinguishedName, KeyPair, PublicKeyData};
 use serde::{Deserialize, Serialize};
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
 
+use super::chain::{self, BadChain, CLOCK_SKEW};
+use super::key::{KeyError, public_key};
 use super::secret::Secret;
 use super::state::Request;
 use crate::config::KeyType;
 use crate::zone::Timestamp;
-
-/// How far our clock may be behind the CA's, seconds.
-const CLOCK_SKEW: u64 = 60 * 60;
 
 /// A certificate with its key and chain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,38 +41,28 @@ pub(super) enum BadCertificate {
     Empty,
     #[error("certificate {index} of what the CA sent cannot be read: {reason}")]
     Unreadable { index: usize, reason: String },
-    #[error("the stored private key cannot be read: {0}")]
-    Key(String),
+    #[error(transparent)]
+    Key(#[from] KeyError),
     #[error("the certificate is for another key")]
     OtherKey,
     #[error("the certificate is for {found:?}, not for {wanted:?}")]
     OtherNames { found: Vec<String>, wanted: Vec<String> },
-    #[error("the certificate is valid from {not_before} to {not_after} (seconds since 1970), and now is {now}")]
-    NotNow { not_before: i64, not_after: i64, now: Timestamp },
-}
-
-/// Why no key or signing request could be made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot make a key or a certificate signing request: {0}")]
-pub(super) struct NoRequest(String);
-
-/// A new private key, ECDSA P-256.
-pub(super) fn new_key() -> Result<Secret, NoRequest> {
-    let key = KeyPair::generate().map_err(|error| NoRequest(error.to_string()))?;
-    Ok(Secret::new(key.serialize_pem()))
-}
-
-/// The certificate signing request (DER) for these names, with an empty subject.
-pub(super) fn signing_request(names: &[String], key: &Secret) -> Result<Vec<u8>, NoRequest> {
-    let bad = |error: rcgen::Error| NoRequest(error.to_string());
-    let key = KeyPair::from_pem(key.reveal()).map_err(bad)?;
-    let mut params = CertificateParams::new(names).map_err(bad)?;
-    params.distinguished_name = DistinguishedName::new();
-    Ok(params.serialize_request(&key).map_err(bad)?.der().to_vec())
+    #[error(
+        "the certificate is valid from {} to {}, and now is {}: is the clock right?",
+        date(*.not_before), date(*.not_after), date(*.now)
+    )]
+    NotNow { not_before: i64, not_after: i64, now: i64 },
+    #[error("the certificate is a CA's own, not one for a server")]
+    Ca,
+    #[error("the certificate is not for servers: its extended key usage has no serverAuth")]
+    NotForServers,
+    #[error(transparent)]
+    Chain(#[from] BadChain),
 }
 
 impl Certificate {
-    /// Takes the chain for a request if it is what was asked for: our key, exactly these names, valid now.
+    /// Takes the chain for a request if it is what was asked for: our key, exactly these names, for a server, valid
+    /// now, and each certificate signed by the next one.
     pub(super) fn accept(
         request: &Request,
         ca: &str,
@@ -83,16 +71,15 @@ impl Certificate {
         version: u64,
         now: Timestamp,
     ) -> Result<Certificate, BadCertificate> {
-        let pems = pems(&chain)?;
         let unreadable = |index: usize, reason: String| BadCertificate::Unreadable { index: index + 1, reason };
-        for (index, pem) in pems.iter().enumerate().skip(1) {
-            pem.parse_x509().map_err(|error| unreadable(index, error.to_string()))?;
+        let pems = pems(&chain)?;
+        let mut certificates = Vec::with_capacity(pems.len());
+        for (index, pem) in pems.iter().enumerate() {
+            certificates.push(pem.parse_x509().map_err(|error| unreadable(index, error.to_string()))?);
         }
-        let leaf = pems.first().ok_or(BadCertificate::Empty)?;
-        let leaf = leaf.parse_x509().map_err(|error| unreadable(0, error.to_string()))?;
+        let leaf = certificates.first().ok_or(BadCertificate::Empty)?;
 
-        let own = KeyPair::from_pem(key.reveal()).map_err(|error| BadCertificate::Key(error.to_string()))?;
-        if leaf.public_key().raw != own.subject_public_key_info() {
+        if leaf.public_key().raw != public_key(key)? {
             return Err(BadCertificate::OtherKey);
         }
         let names = leaf.subject_alternative_name().map_err(|error| unreadable(0, error.to_string()))?;
@@ -108,6 +95,14 @@ impl Certificate {
         if found != request.names {
             return Err(BadCertificate::OtherNames { found, wanted: request.names.clone() });
         }
+        if leaf.is_ca() {
+            return Err(BadCertificate::Ca);
+        }
+        let usage = leaf.extended_key_usage().map_err(|error| unreadable(0, error.to_string()))?;
+        if usage.is_some_and(|usage| !usage.value.server_auth && !usage.value.any) {
+            return Err(BadCertificate::NotForServers);
+        }
+        chain::verify(&certificates, now)?;
         let (from, to) = (leaf.validity().not_before.timestamp(), leaf.validity().not_after.timestamp());
         match (u64::try_from(from), u64::try_from(to)) {
             (Ok(not_before), Ok(not_after))
@@ -127,7 +122,10 @@ impl Certificate {
                     issued_at: now,
                 })
             }
-            _ => Err(BadCertificate::NotNow { not_before: from, not_after: to, now }),
+            _ => {
+                let now = i64::try_from(now).unwrap_or(i64::MAX);
+                Err(BadCertificate::NotNow { not_before: from, not_after: to, now })
+            }
         }
     }
 
@@ -143,6 +141,11 @@ impl Certificate {
     }
 }
 
+/// Seconds since 1970 as a date.
+pub(super) fn date(at: i64) -> String {
+    jiff::Timestamp::from_second(at).map_or_else(|_| format!("second {at}"), |at| at.to_string())
+}
+
 fn pems(chain: &str) -> Result<Vec<Pem>, BadCertificate> {
     Pem::iter_from_buffer(chain.as_bytes())
         .enumerate()
@@ -154,9 +157,13 @@ fn pems(chain: &str) -> Result<Vec<Pem>, BadCertificate> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::*;
+    use rcgen::CertificateParams;
 
-    const NOW: Timestamp = 1_800_000_000;
+    use super::*;
+    use crate::acme::chain::tests::Authority;
+    use crate::acme::key::new_key;
+
+    pub(in crate::acme) const NOW: Timestamp = 1_800_000_000;
 
     pub(in crate::acme) fn request(names: &[&str]) -> Request {
         Request {
@@ -168,15 +175,23 @@ pub(super) mod tests {
         }
     }
 
-    /// A self-signed certificate twice over, as a chain.
+    pub(in crate::acme) fn key() -> Secret {
+        new_key(KeyType::P256).unwrap()
+    }
+
+    /// A certificate for this key and an intermediate.
     pub(in crate::acme) fn chain(names: &[&str], key: &Secret) -> String {
-        let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
-        let mut params = CertificateParams::new(names).unwrap();
-        params.not_before = rcgen::date_time_ymd(2026, 12, 1);
-        params.not_after = rcgen::date_time_ymd(2027, 3, 1);
-        let key = KeyPair::from_pem(key.reveal()).unwrap();
-        let one = params.self_signed(&key).unwrap().pem().replace("\r\n", "\n");
-        format!("{one}\n{one}")
+        let intermediate = Authority::root("Root").below("Intermediate", |_| ());
+        format!("{}\n{}", intermediate.leaf(names, key, |_| ()), intermediate.pem)
+    }
+
+    /// An accepted certificate for `example.test`.
+    pub(in crate::acme) fn certificate(version: u64) -> Certificate {
+        Certificate { version, ..certificate_with(&key()) }
+    }
+
+    pub(in crate::acme) fn certificate_with(key: &Secret) -> Certificate {
+        accept(&request(&["example.test"]), key, chain(&["example.test"], key), NOW).unwrap()
     }
 
     fn accept(request: &Request, key: &Secret, chain: String, now: Timestamp) -> Result<Certificate, BadCertificate> {
@@ -185,7 +200,7 @@ pub(super) mod tests {
 
     #[test]
     fn what_was_asked_for_is_taken() {
-        let key = new_key().unwrap();
+        let key = key();
         let names = ["*.example.test", "example.test"];
         let taken = accept(&request(&names), &key, chain(&["example.test", "*.Example.test"], &key), NOW).unwrap();
         assert_eq!(taken.names, names);
@@ -199,25 +214,46 @@ pub(super) mod tests {
 
     #[test]
     fn another_key_other_names_other_times_and_noise_are_refused() {
-        let key = new_key().unwrap();
+        let own = key();
         let wanted = request(&["example.test"]);
-        let good = chain(&["example.test"], &key);
-        assert_eq!(accept(&wanted, &new_key().unwrap(), good.clone(), NOW), Err(BadCertificate::OtherKey));
-        let more = chain(&["example.test", "other.test"], &key);
-        assert!(matches!(accept(&wanted, &key, more, NOW), Err(BadCertificate::OtherNames { .. })));
+        let good = chain(&["example.test"], &own);
+        assert_eq!(accept(&wanted, &key(), good.clone(), NOW), Err(BadCertificate::OtherKey));
+        let more = chain(&["example.test", "other.test"], &own);
+        assert!(matches!(accept(&wanted, &own, more, NOW), Err(BadCertificate::OtherNames { .. })));
+        // The dates of the certificate itself; those of a chain are chain.rs's.
+        let alone = good.split_inclusive("-----END CERTIFICATE-----\n").next().unwrap().to_owned();
         for now in [NOW + 400 * 86_400, NOW - 400 * 86_400] {
-            assert!(matches!(accept(&wanted, &key, good.clone(), now), Err(BadCertificate::NotNow { .. })));
+            let refused = accept(&wanted, &own, alone.clone(), now);
+            assert!(matches!(refused, Err(BadCertificate::NotNow { .. })));
+            let words = refused.unwrap_err().to_string();
+            assert!(words.contains("2027-03-01T00:00:00Z"), "{words}");
         }
-        assert_eq!(accept(&wanted, &key, String::new(), NOW), Err(BadCertificate::Empty));
-        let broken = good.replacen("MII", "XXX", 1);
-        assert!(matches!(accept(&wanted, &key, broken, NOW), Err(BadCertificate::Unreadable { .. })));
+        assert_eq!(accept(&wanted, &own, String::new(), NOW), Err(BadCertificate::Empty));
+        for (at, _) in good.match_indices("MII") {
+            let broken = format!("{}XXX{}", &good[..at], &good[at + 3..]);
+            assert!(matches!(accept(&wanted, &own, broken, NOW), Err(BadCertificate::Unreadable { .. })));
+        }
+        assert!(matches!(accept(&wanted, &Secret::new("x".into()), good, NOW), Err(BadCertificate::Key(_))));
     }
 
     #[test]
-    fn a_signing_request_can_be_made_again_from_the_stored_key() {
-        let key = new_key().unwrap();
-        let names = ["*.example.test".to_owned(), "example.test".to_owned()];
-        assert!(!signing_request(&names, &key).unwrap().is_empty());
-        assert!(signing_request(&names, &Secret::new("noise".into())).is_err());
+    fn a_certificate_of_a_ca_or_not_for_servers_or_without_its_chain_is_refused() {
+        let key = key();
+        let names = ["example.test"];
+        let intermediate = Authority::root("Root").below("Intermediate", |_| ());
+        let accepted = |change: fn(&mut CertificateParams)| {
+            let chain = format!("{}{}", intermediate.leaf(&names, &key, change), intermediate.pem);
+            accept(&request(&names), &key, chain, NOW).map(|_| ())
+        };
+        use rcgen::ExtendedKeyUsagePurpose::{Any, ClientAuth, ServerAuth};
+        assert_eq!(accepted(|params| params.extended_key_usages = vec![ServerAuth]), Ok(()));
+        assert_eq!(accepted(|params| params.extended_key_usages = vec![Any]), Ok(()));
+        let client = accepted(|params| params.extended_key_usages = vec![ClientAuth]);
+        assert_eq!(client, Err(BadCertificate::NotForServers));
+        let ca = accepted(|params| params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
+        assert_eq!(ca, Err(BadCertificate::Ca));
+        let leaf = intermediate.leaf(&names, &key, |_| ());
+        let foreign = accept(&request(&names), &key, leaf + &Authority::root("Root").pem, NOW);
+        assert!(matches!(foreign, Err(BadCertificate::Chain(_))), "{foreign:?}");
     }
 }

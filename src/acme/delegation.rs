@@ -47,6 +47,12 @@ pub(super) enum DelegationError {
     Resolve(#[from] ResolveError),
     #[error("{challenge} is in no zone of this server, and no label can be reserved for it: {reason}")]
     NoLabel { challenge: Name, reason: UpdateError },
+    /// Validating resolvers, a CA's among them, then believe nothing that we say.
+    #[error(
+        "this server does not sign its zones, but the parent of {zone} says that this one is signed: remove there {}",
+        records.join(", ")
+    )]
+    Signed { zone: Name, records: Vec<String> },
     #[error("the zone of {0} was taken away meanwhile")]
     NoZone(Name),
 }
@@ -86,6 +92,7 @@ pub(super) async fn locate(
     let target = chain.last().clone();
     let kept_at = live.challenge_name(&target).map_err(|_| DelegationError::NoZone(target.clone()))?;
     let zone = zone_of(live, &target)?;
+    unsigned(zone.origin(), resolver).await?;
     if let Some(seen) = elsewhere(&zone, resolver.soa(zone.origin()).await?) {
         return Ok(Err(Missing { records: delegation_records(&zone), seen }));
     }
@@ -105,6 +112,16 @@ pub(super) async fn locate(
 
 fn zone_of(live: &Live, name: &Name) -> Result<std::sync::Arc<Zone>, DelegationError> {
     live.zones().find(name.as_wire()).cloned().ok_or_else(|| DelegationError::NoZone(name.clone()))
+}
+
+/// That the parent has no DS records of our zone. A resolver that validates answers nothing else about such a zone.
+async fn unsigned(zone: &Name, resolver: &Resolver) -> Result<(), DelegationError> {
+    let records = resolver.ds(zone).await?.records;
+    if records.is_empty() {
+        return Ok(());
+    }
+    let records = records.into_iter().map(|ds| format!("`{zone}. IN DS {ds}`")).collect();
+    Err(DelegationError::Signed { zone: zone.clone(), records })
 }
 
 async fn missing_cname(

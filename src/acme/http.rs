@@ -120,20 +120,7 @@ impl Pool {
     /// Connections that trust the roots of the system, which are read now, and those in the file `root`; through the
     /// proxy if there is one.
     pub(super) fn new(root: Option<&Path>, proxy: Option<&Proxy>) -> Result<Pool, NoClient> {
-        let tls = |error: rustls::Error| NoClient::Tls(error.to_string());
-        let provider = CryptoProvider::get_default()
-            .cloned()
-            .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-        let roots = root.map(read_roots).transpose()?.unwrap_or_default();
-        let verifier =
-            rustls_platform_verifier::Verifier::new_with_extra_roots(roots, provider.clone()).map_err(tls)?;
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(tls)?
-            // Not less strict than the default: it is the system's own way to verify.
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
+        let config = tls(root.map(read_roots).transpose()?.unwrap_or_default())?;
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(config)
             .https_only()
@@ -156,15 +143,32 @@ impl Pool {
     }
 }
 
+/// TLS that trusts the roots of the system, which are read now, and these.
+pub(super) fn tls(roots: Vec<CertificateDer<'static>>) -> Result<rustls::ClientConfig, NoClient> {
+    let tls = |error: rustls::Error| NoClient::Tls(error.to_string());
+    let provider = CryptoProvider::get_default()
+        .cloned()
+        .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    let verifier = rustls_platform_verifier::Verifier::new_with_extra_roots(roots, provider.clone()).map_err(tls)?;
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(tls)?
+        // Not less strict than the default: it is the system's own way to verify.
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Ok(config)
+}
+
 /// Makes TCP connections, directly or through a proxy.
 #[derive(Clone, Debug)]
-enum Connector {
+pub(super) enum Connector {
     Direct(HttpConnector),
     Tunnel(Tunnel<HttpConnector>),
 }
 
 impl Connector {
-    fn new(proxy: Option<&Proxy>) -> Result<Connector, NoClient> {
+    pub(super) fn new(proxy: Option<&Proxy>) -> Result<Connector, NoClient> {
         let mut direct = HttpConnector::new();
         direct.enforce_http(false);
         direct.set_connect_timeout(Some(CONNECT_DEADLINE));

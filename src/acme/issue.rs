@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::attempt::{Attempt, AttemptError, Failure, failure, save};
 use super::authority::Authority;
+use super::caa;
 use super::certificate::Certificate;
 use super::delegation::Missing;
 use super::history::{Event, What};
@@ -109,7 +110,8 @@ impl Issuer {
             slot.tell(format!("trying the order at {} first", rehearsal.ca.name));
             match self.try_at(slot, rehearsal, true, state, current, asked).await {
                 Ok(_) => slot.tell(format!("{} would have issued the certificate", rehearsal.ca.name)),
-                Err(AttemptError::Failed(failure)) if failure.outage => {
+                // CAA may be for the account at the other CA alone.
+                Err(AttemptError::Failed(failure)) if failure.is_the_cas_fault || failure.step == caa::STEP => {
                     slot.tell(format!("{}: {}; going on without", rehearsal.ca.name, failure.message));
                 }
                 Err(AttemptError::Failed(failure)) => {
@@ -157,16 +159,19 @@ impl Issuer {
             writer: &self.shared.writer,
             resolver: &self.shared.resolver,
             own: &self.shared.own,
+            deploys: slot.deploys(),
             tell: &|line| slot.tell(line),
             history: &slot.history,
             current,
+            reuse_key: slot.certificate.reuse_key,
+            versions: self.shared.versions,
             rehearsal,
             state: std::mem::take(state),
         };
         let outcome = attempt.run().await;
         *state = attempt.state;
         match &outcome {
-            Err(AttemptError::Failed(failure)) if failure.outage => {
+            Err(AttemptError::Failed(failure)) if failure.is_the_cas_fault => {
                 authority.breaker.failed(now(), random());
                 authority.doubt_directory().await;
             }
@@ -262,6 +267,7 @@ impl Issuer {
         if let Err(error) = save(&self.shared.writer, slot.name(), &state).await {
             tracing::error!(certificate = slot.name(), %error, "cannot keep the failure of an attempt");
         }
+        self.announce_failure(slot, failures.saturating_add(1), &message).await;
         Progress::Failed { message }
     }
 }
@@ -281,6 +287,6 @@ fn is_good(slot: &Slot, certificate: &Certificate) -> bool {
 }
 
 /// For jitter alone: without random numbers there is none.
-fn random() -> u32 {
+pub(super) fn random() -> u32 {
     getrandom::u32().unwrap_or(0)
 }

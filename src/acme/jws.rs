@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_key_is_read_from_pem_and_noise_is_not() {
-        let pem = crate::acme::certificate::new_key().unwrap();
+        let pem = crate::acme::key::new_key(crate::config::KeyType::P256).unwrap();
         assert!(matches!(Key::from_pem(pem.reveal()).unwrap().jwk(), Jwk::Ec { crv: "P-256", .. }));
         for noise in ["", "noise", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
             assert_eq!(Key::from_pem(noise).err(), Some(BadKey::Unreadable), "{noise}");

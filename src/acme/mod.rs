@@ -14,16 +14,20 @@
 //! decides, without clock or network, what is due when. Nothing here is needed to answer a query, and starting never
 //! depends on a CA.
 
+mod access;
 mod attempt;
 mod authority;
 mod breaker;
 mod budget;
 mod ca;
+mod caa;
 mod cas;
 mod certificate;
 mod chain;
 mod check;
 mod delegation;
+mod deploy;
+mod deployment;
 mod directory;
 mod explanation;
 mod export;
@@ -31,9 +35,12 @@ mod history;
 mod http;
 mod issue;
 mod jws;
+mod key;
+mod pkcs12;
 mod plan;
 mod preview;
 mod problem;
+mod program;
 mod proof;
 mod schedule;
 mod secret;
@@ -41,6 +48,7 @@ mod serving;
 mod slot;
 mod source;
 mod state;
+mod webhook;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -72,6 +80,8 @@ struct Shared {
     /// All CAs, in the order of the configuration.
     authorities: Vec<Arc<Authority>>,
     certs: PathBuf,
+    /// How many versions of a certificate stay.
+    versions: usize,
     writer: Writer,
     resolver: Resolver,
     own: OwnListeners,
@@ -79,6 +89,7 @@ struct Shared {
     /// Attempts under way.
     attempts: TaskTracker,
     stopping: CancellationToken,
+    deploys: deploy::Deploys,
     /// An attempt has ended.
     ended: Notify,
 }
@@ -121,12 +132,14 @@ impl Issuer {
             slots,
             authorities: authorities.clone(),
             certs: config.certs_dir(),
+            versions: config.acme.versions.max(1),
             writer,
             resolver,
             own,
             orders: Semaphore::new(config.acme.orders),
             attempts: TaskTracker::new(),
             stopping: CancellationToken::new(),
+            deploys: deploy::Deploys::new(config.acme.proxy.clone()),
             ended: Notify::new(),
         };
         Ok(Issuer { shared: Arc::new(shared) })
@@ -160,6 +173,12 @@ impl Issuer {
             self.start(running, schedule::Reason::Asked { renew });
         }
         Some(lines)
+    }
+
+    /// Runs the certificate's deploy program now and tells its lines; the last line is `Done` or `Failed`. `None` if
+    /// the configuration has no certificate of this name. Must be called inside the runtime.
+    pub fn deploy(&self, name: &str) -> Option<mpsc::Receiver<Progress>> {
+        self.slot(name).map(|slot| self.deploy_heard(slot))
     }
 
     /// What has happened to a certificate, the oldest first; `None` if the configuration has none of this name.
@@ -200,6 +219,7 @@ impl Issuer {
             path: certificate.as_ref().map(|_| self.path(slot)),
             next_attempt: (!running).then(|| time(due.max(now()))),
             last_error: failure.or(export_error),
+            deployment: self.deployment_status(slot).await?,
             missing_records: state.missing,
         })
     }

@@ -54,7 +54,7 @@ impl Pause {
         Pause { from: now, until: asked.max(now + wait) }
     }
 
-    fn end(self, now: Timestamp) -> Timestamp {
+    pub(super) fn end(self, now: Timestamp) -> Timestamp {
         if now + SET_BACK < self.from { 0 } else { self.until }
     }
 }

@@ -295,7 +295,7 @@ impl Refusal {
     }
 
     /// Whether the CA does not do what a CA should.
-    pub(super) fn is_outage(&self) -> bool {
+    pub(super) fn is_the_cas_fault(&self) -> bool {
         self.is("serverInternal") || self.status.is_some_and(|status| status >= 500)
     }
 
@@ -451,7 +451,7 @@ mod tests {
     #[test]
     fn a_status_counts_whatever_the_type_is_rfc9110_15() {
         use Class::{Elsewhere, Later};
-        for (kind, status, wait, class, is_final, is_outage) in [
+        for (kind, status, wait, class, is_final, is_the_cas_fault) in [
             ("malformed", 429, Some(60), Later, false, false),
             ("malformed", 429, None, Elsewhere, false, false),
             ("rateLimited", 429, Some(60 * 60), Later, false, false),
@@ -467,8 +467,8 @@ mod tests {
             ("", 404, None, Elsewhere, true, false),
         ] {
             let refusal = refusal(kind, Some(status), wait);
-            let found = (refusal.class(NOW), refusal.is_final(), refusal.is_outage());
-            assert_eq!(found, (class, is_final, is_outage), "{kind} {status} {wait:?}");
+            let found = (refusal.class(NOW), refusal.is_final(), refusal.is_the_cas_fault());
+            assert_eq!(found, (class, is_final, is_the_cas_fault), "{kind} {status} {wait:?}");
         }
     }
 

@@ -35,6 +35,7 @@ impl Issuer {
     /// next start takes up again.
     pub async fn run(self, cancel: CancellationToken) {
         self.tidy_up().await;
+        self.shared.attempts.spawn(self.clone().run_deploys());
         while !cancel.is_cancelled() {
             let next = self.start_what_is_due().await;
             let sleep = tokio::time::sleep(Duration::from_secs(next.saturating_sub(now()).clamp(1, LONGEST_SLEEP)));
@@ -143,14 +144,18 @@ impl Issuer {
 
     /// Makes the PEM files those of the certificate, if they are not; the error if that fails.
     pub(super) async fn export(&self, slot: &Slot, certificate: &Certificate) -> Option<String> {
+        let version = certificate.version;
         let (certs, name, certificate) = (self.shared.certs.clone(), slot.name().to_owned(), certificate.clone());
-        let written = tokio::task::spawn_blocking(move || export::export(&certs, &name, &certificate)).await;
+        let (files, kept) = (slot.certificate.files.clone(), self.shared.versions);
+        let export = move || export::export(&certs, &name, &certificate, &files, kept);
+        let written = tokio::task::spawn_blocking(export).await;
         let error = match written {
             Ok(Ok(written)) => {
                 if written {
                     tracing::info!(certificate = slot.name(), path = self.path(slot), "PEM files written");
                 }
                 slot.memory().export_error = None;
+                self.exported(slot, version);
                 return None;
             }
             Ok(Err(error)) => error.to_string(),

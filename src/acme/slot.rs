@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
 use super::authority::Authority;
+use super::deploy;
 use super::history::History;
 use super::plan::{Pause, Wanted};
 use super::serving::Offer;
@@ -24,6 +25,7 @@ pub(super) struct Slot {
     /// Where the first order is tried that goes to the CA of the same place.
     pub(super) rehearsals: Vec<Option<Arc<Authority>>>,
     pub(super) wanted: Wanted,
+    pub(super) deploys: deploy::Turns,
     pub(super) history: History,
     pub(super) offer: Offer,
     memory: Mutex<Memory>,
@@ -38,6 +40,8 @@ pub(super) struct Memory {
     pub(super) pause: Option<Pause>,
     /// Missing records that the log has told.
     pub(super) told_missing: Vec<String>,
+    /// Version of the certificate whose files are in use.
+    pub(super) exported: Option<u64>,
     /// The PEM files could not be written.
     pub(super) export_error: Option<LastError>,
 }
@@ -58,7 +62,8 @@ impl Slot {
         let directories = authorities.iter().map(|authority: &Arc<Authority>| authority.ca.directory.clone()).collect();
         let wanted = Wanted { names, directories, key_type: certificate.key_type };
         let (history, offer, memory) = (History::default(), Offer::default(), Mutex::default());
-        Slot { certificate, authorities, rehearsals, wanted, history, offer, memory }
+        let deploys = deploy::Turns::default();
+        Slot { certificate, authorities, rehearsals, wanted, deploys, history, offer, memory }
     }
 
     /// What is asked of this CA.

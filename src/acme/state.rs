@@ -18,6 +18,8 @@ pub(super) struct Issuance {
     pub(super) phase: Phase,
     /// Version of the certificate in use; counts up from 1.
     pub(super) current: Option<u64>,
+    /// Whether a program or a webhook was configured when it was issued, and is to hear of it.
+    pub(super) deploys: bool,
     /// Values that may still be in the DNS and are to be taken out when the CA needs them no more.
     pub(super) published: Vec<Published>,
     /// Records that the domains' zones lack, in master-file form.
@@ -144,6 +146,7 @@ mod tests {
             phase: Phase::Validating,
             rehearsed: Some(request("a.test")),
             current: Some(3),
+            deploys: true,
             published: vec![Published { name: Name::parse("x.test").unwrap(), value: "v".into() }],
             missing: vec!["_acme-challenge.a.test. IN CNAME x.test.".into()],
             failure: Some(Failed {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::Failure;
 use super::output::{self, Output, printable};
-use crate::api::{CertificateEvent, CertificateState, CertificateStatus, Progress};
+use crate::api::{CertificateEvent, CertificateState, CertificateStatus, DeploymentStatus, LastError, Progress};
 use crate::client::{Client, Steps};
 
 #[derive(Debug, Subcommand)]
@@ -42,6 +42,12 @@ pub(super) enum Command {
         /// Name of the [[certificate]]
         name: String,
     },
+    /// Run the deploy program of a certificate now and follow its output
+    #[command(after_long_help = "Example:\n  acmezone cert deploy example-org")]
+    Deploy {
+        /// Name of the [[certificate]]
+        name: String,
+    },
 }
 
 impl Command {
@@ -61,6 +67,7 @@ impl Command {
                 let events = client.certificate_history(&name).await?;
                 if out.json { Ok(out.pretty_json(&events)?) } else { history(&events, out) }
             }
+            Command::Deploy { name } => follow(client.deploy(&name).await?, out).await,
             Command::Renew { name } => follow(client.issue(&name, true).await?, out).await,
         }
     }
@@ -124,6 +131,9 @@ fn show(certificate: &CertificateStatus, out: &mut Output) -> Result<(), Failure
         facts.extend(error.explanation.clone().map(|explanation| ("explained", explanation)));
         facts.push(("failed", format!("{} (failures in a row: {})", date(error.at), error.failures)));
     }
+    if let Some(deployment) = &certificate.deployment {
+        facts.extend(deployment_facts(deployment, now));
+    }
     out.facts(&facts)?;
     if !certificate.missing_records.is_empty() {
         out.line("")?;
@@ -133,6 +143,19 @@ fn show(certificate: &CertificateStatus, out: &mut Output) -> Result<(), Failure
         }
     }
     Ok(())
+}
+
+fn deployment_facts(deployment: &DeploymentStatus, now: Timestamp) -> Vec<(&'static str, String)> {
+    let date = |at| output::date_and_distance(at, now);
+    let failed = |error: &LastError| {
+        format!("failed {} (failures in a row: {}): {}", date(error.at), error.failures, error.message)
+    };
+    let mut facts = Vec::new();
+    facts.extend(deployment.deployed_at.map(|at| ("deployed", date(at))));
+    facts.extend(deployment.last_error.as_ref().map(|error| ("deploy", failed(error))));
+    facts.extend(deployment.next_attempt.map(|at| ("next deploy", date(at))));
+    facts.extend(deployment.webhook_error.as_ref().map(|error| ("webhook", failed(error))));
+    facts
 }
 
 fn history(events: &[CertificateEvent], out: &mut Output) -> Result<(), Failure> {

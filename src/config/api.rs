@@ -67,8 +67,8 @@ pub(super) fn api(top: &mut Table, base: &Path, reader: &mut Reader) -> Listenin
         reader.refuse(
             &at.span,
             complaint.help(
-                "give [api] `tls = { certificate = \"…\", private_key = \"…\" }`; or write `allow_plaintext = true` if a \
-                 proxy on a trusted network speaks TLS in front of it",
+                "give [api] `tls = { certificate = \"…\", private_key = \"…\" }` or `tls = \"acme\"`; or write \
+                 `allow_plaintext = true` if a proxy on a trusted network speaks TLS in front of it",
             ),
         );
     }

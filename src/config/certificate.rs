@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::issuance::{known_ca, word};
 use super::names::{certified_name, certified_names};
-use super::read::{At, Complaint, List, Reader, Span, Table, listed, text_of, values};
-use super::secret::secret_source;
+use super::read::{At, Complaint, List, Reader, Span, Table, listed, values};
+use super::secret::{secret_source, text_in};
 use super::value::{account_name, duration, folder_name, is_loopback, plain_name, relative, unreadable};
 use super::{ApiTls, Ca, Certificate, Challenge, Files, KeyType, Webhook};
 use crate::zone::Name;
@@ -87,7 +87,6 @@ fn cas_of(table: &mut Table, cas: &[Option<At<String>>], reader: &mut Reader) ->
             let unknown = items.iter().filter(|at| !known_ca(&at.value, &at.span, cas, reader)).count();
             (unknown == 0).then(|| values(&items))
         }
-        (None, _) if table.has("ca") => None,
         (None, [only]) => only.as_ref().map(|ca| vec![ca.value.clone()]),
         (None, _) => {
             let complaint = Complaint::new("[[certificate]] has no `ca`, and there are several");
@@ -102,8 +101,7 @@ fn files(table: &mut Table, base: &Path, closed: bool, reader: &mut Reader) -> F
     let combined = table.boolean("combined", reader).is_some_and(|at| at.value);
     let pkcs12_password_file = table.string("pkcs12_password_file", reader, |text| {
         let file = relative(base, text)?;
-        let text = text_of(&file).map(zeroize::Zeroizing::new);
-        let text = text.map_err(|problem| unreadable(&file, &problem.message))?;
+        let text = text_in(&file).map_err(|why| unreadable(&file, &why))?;
         if text.lines().next().is_none_or(str::is_empty) {
             return Err(Complaint::new(format!("`{}` has no password in its first line", file.display())));
         }
@@ -114,7 +112,7 @@ fn files(table: &mut Table, base: &Path, closed: bool, reader: &mut Reader) -> F
     for (key, at) in [("owner", &owner), ("group", &group)] {
         if let (Some(At { value, span }), true) = (at, closed) {
             let complaint = Complaint::new(format!(
-                "`{value}` could not reach the files: they are below `data_dir`, which is closed"
+                "`{value}` could not reach the files: nobody but the server gets into `data_dir`"
             ));
             let help = format!("with `{key}`, set [acme] `certs` to a folder outside of `data_dir`");
             reader.refuse(span, complaint.help(help));
@@ -178,6 +176,9 @@ fn deploy_timeout(table: &mut Table, reader: &mut Reader) -> Option<u64> {
 
 fn webhook(table: &mut Table, base: &Path, reader: &mut Reader) -> Option<Webhook> {
     const SECRET: [&str; 2] = ["webhook_secret_file", "webhook_secret_env"];
+    // unknown, but who writes it means the secret itself
+    table.conceal("webhook_secret", |_| true, reader);
+    table.conceal("webhook", |url| url.contains('@'), reader);
     let url = table.string("webhook", reader, webhook_url);
     if table.has("webhook") {
         let example = ("[[certificate]] with a `webhook`", "webhook.secret");

@@ -1,8 +1,9 @@
 //! The TOML as written: version, unknown keys refused, every problem with its place.
 //!
 //! Each table has a function that reads it, those that repeat in `zones.rs`, `tsig.rs`, `issuance.rs` and
-//! `certificate.rs`, that of the API in `api.rs`; what concerns two tables is compared at the end, in [`compare`] and [`labels_zone`]. A value that is
-//! wrong leaves its default behind, so that reading can go on; the result is thrown away as soon as there is one problem.
+//! `certificate.rs`, that of the API in `api.rs`; what concerns two tables is compared at the end, in [`compare`] and
+//! [`labels_zone`]. A value that is wrong leaves its default behind, so that reading can go on; the result is thrown away
+//! as soon as there is one problem.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -131,6 +132,7 @@ fn dns(top: &mut Table, reader: &mut Reader) -> Listening<Dns> {
     dns.negative_ttl = ttl(between("negative_ttl", 0, MAX_TTL)).unwrap_or(dns.negative_ttl);
     dns.txt_ttl = ttl(between("txt_ttl", 0, MAX_TTL)).unwrap_or(dns.txt_ttl);
     dns.value_lifetime = between("value_lifetime", 60, MAX_LIFETIME).unwrap_or(dns.value_lifetime);
+    table.conceal("cookie_secret", |_| true, reader);
     if let Some(secrets) = table.strings("cookie_secret", reader, cookie_secret) {
         reader.distinct(&secrets.items, |_| "this cookie secret".into());
         if secrets.written > MAX_SECRETS {
@@ -177,7 +179,7 @@ fn resolver(top: &mut Table, reader: &mut Reader) -> Resolver {
 fn refuse_unencrypted(tls: &[(SocketAddr, Option<Span>)], reader: &mut Reader) {
     if let Some((address, Some(span))) = tls.first() {
         let complaint = Complaint::new(format!("DNS over TLS on {address} needs a certificate"));
-        let help = "it is that of the API: give [api] `tls = { certificate = \"…\", private_key = \"…\" }`";
+        let help = "it is that of the API: give [api] `tls = { certificate = \"…\", private_key = \"…\" }` or `tls = \"acme\"`";
         reader.refuse(span, complaint.help(help));
     }
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::proxy::proxy;
-use super::read::{At, Complaint, Reader, Table, listed, nearest, values};
-use super::secret::{hmac_key, secret_source};
+use super::read::{At, Complaint, Reader, Span, Table, listed, nearest, values};
+use super::secret::secret_source;
 use super::value::{contact_url, directory_url, holds_certificate, plain_name, relative};
 use super::{Acme, Ca, Eab, Limits};
 
@@ -84,7 +84,7 @@ fn check_rehearsals(rehearsals: &[(Option<String>, At<String>)], names: &[Option
 }
 
 /// Whether there is a [[ca]] with the name; it is refused if there is none.
-pub(super) fn known_ca(name: &str, span: &super::read::Span, cas: &[Option<At<String>>], reader: &mut Reader) -> bool {
+pub(super) fn known_ca(name: &str, span: &Span, cas: &[Option<At<String>>], reader: &mut Reader) -> bool {
     let known = cas.iter().flatten().any(|ca| ca.value == name);
     // a CA without a good name may be the one that is meant
     if !known && cas.iter().all(Option::is_some) {
@@ -97,11 +97,13 @@ pub(super) fn known_ca(name: &str, span: &super::read::Span, cas: &[Option<At<St
 
 fn eab(ca: &mut Table, base: &Path, reader: &mut Reader) -> Option<Eab> {
     let mut table = ca.table("eab", "[ca.eab]", reader)?;
+    // unknown, but who writes it means the key itself
+    table.conceal("hmac_key", |_| true, reader);
     table.require("key_id", "\"…\"", reader);
     let key_id = table.string("key_id", reader, plain_name);
     let check = |text: &str| {
-        let help = "write the HMAC key as the CA tells it, in base64url; with `-` and `_` rather than `+` and `/`";
-        hmac_key(text).map(drop).map_err(|why| Complaint::new(why).help(help))
+        let help = "the CA tells the HMAC key in base64url (RFC 4648 section 5), which has `-` and `_` for `+` and `/`";
+        Eab::decode(text).map(drop).map_err(|why| Complaint::new(why).help(help))
     };
     let keys = ["hmac_key_file", "hmac_key_env"];
     let hmac_key = secret_source(&mut table, keys, ("`eab`", "eab.key"), check, base, reader);

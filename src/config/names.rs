@@ -87,7 +87,7 @@ fn is_international(label: &str) -> bool {
 }
 
 fn converts(label: &str, hyphens: Hyphens) -> bool {
-    Uts46::new().to_ascii(label.as_bytes(), AsciiDenyList::EMPTY, hyphens, DnsLength::Ignore).is_ok()
+    Uts46::new().to_ascii(label.as_bytes(), AsciiDenyList::STD3, hyphens, DnsLength::Ignore).is_ok()
 }
 
 /// Why a label has no A-label.
@@ -102,7 +102,7 @@ fn why_not(label: &str) -> String {
     // in the middle of letters of either direction
     let bad = |c: &char| !ok(&format!("a{c}a")) && !ok(&format!("\u{5d0}{c}\u{5d0}"));
     if let Some(c) = label.chars().find(bad) {
-        let shown = if c.is_alphanumeric() { format!("`{c}`, ") } else { String::new() };
+        let shown = if c.is_alphanumeric() || c.is_ascii_graphic() { format!("`{c}`, ") } else { String::new() };
         return format!("{shown}U+{:04X} cannot be part of it", u32::from(c));
     }
     if !ok(&label.chars().take(1).collect::<String>()) {

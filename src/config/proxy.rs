@@ -29,14 +29,14 @@ pub(super) fn proxy(text: &str) -> Result<Proxy, Complaint> {
     }
     let authority: Authority = host.parse().map_err(|_| refuse("what should be a host and a port is none"))?;
     let port = authority.port_u16().filter(|port| *port != 0);
-    let port = port.ok_or_else(|| refuse("it has no port"))?;
+    let port = port.ok_or_else(|| refuse("it has no port from 1 to 65535"))?;
     if authority.host().is_empty() {
         return Err(refuse("it has no host"));
     }
     let credentials = user_info.map(|info| {
         let (user, password) = info.split_once(':').ok_or("it has a user name and no password")?;
-        let user = decoded(user).ok_or("its user name has a `%` without two hexadecimal digits after it")?;
-        let password = decoded(password).ok_or("its password has a `%` without two hexadecimal digits after it")?;
+        let user = decoded(user).ok_or("its user name has a `%` that is not followed by UTF-8")?;
+        let password = decoded(password).ok_or("its password has a `%` that is not followed by UTF-8")?;
         // RFC 7617 section 2
         match () {
             () if user.is_empty() => Err("its user name is empty"),

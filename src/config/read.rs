@@ -231,22 +231,27 @@ impl<'d> Table<'d> {
         reader.accept(value.span(), text.and_then(parse))
     }
 
-    /// Has the string at `key` shown to nobody if it is a `secret`.
-    pub fn conceal(&self, key: &str, secret: impl FnOnce(&str) -> bool, reader: &mut Reader) {
-        if let Some(value) = self.entries.get(key)
-            && value.get_ref().as_str().is_some_and(secret)
-        {
-            reader.secrets.push(value.span());
-        }
+    /// Has the string at `key`, or those of a list, shown to nobody if it is a `secret`.
+    pub fn conceal(&self, key: &str, secret: impl Fn(&str) -> bool, reader: &mut Reader) {
+        let Some(value) = self.entries.get(key) else { return };
+        let items = value.get_ref().as_array().map_or_else(|| vec![value], |items| items.iter().collect());
+        let secrets = items.into_iter().filter(|item| item.get_ref().as_str().is_some_and(&secret));
+        reader.secrets.extend(secrets.map(Spanned::span));
     }
 
     /// A string, or a list of strings.
     pub fn string_or_strings(&mut self, key: &'static str, reader: &mut Reader) -> Option<List<String>> {
-        if !self.is_string(key) {
-            return self.strings(key, reader, |text| Ok(text.to_owned()));
-        }
-        let At { value, span } = self.string(key, reader, |text| Ok(text.to_owned()))?;
-        Some(List { items: vec![At { value, span: span.clone() }], written: 1, span })
+        let value = self.value(key)?;
+        let (items, span) = match value.get_ref() {
+            DeValue::Array(items) => (items.iter().collect(), value.span()),
+            _ => (vec![value], value.span()),
+        };
+        let written = items.len();
+        let strings = items.into_iter().filter_map(|item| {
+            let text = item.get_ref().as_str().map(str::to_owned);
+            reader.accept(item.span(), text.ok_or_else(|| wrong_type(key, "a string or a list of strings", item)))
+        });
+        Some(List { items: strings.collect(), written, span })
     }
 
     /// A list of strings, each taken through `parse`; those that fail are left out.

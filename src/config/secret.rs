@@ -3,14 +3,14 @@
 //! The configuration names them. A file is looked at at once; the environment is not, because every command reads the
 //! configuration, and only the server needs its secrets.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
-use super::read::{Complaint, Reader, Table, text_of};
+use super::read::{Complaint, Reader, Table, octets_of};
 use super::value::{relative, unreadable};
 use super::{Eab, SecretSource};
 
@@ -20,51 +20,25 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-impl SecretSource {
-    /// The secret, without white space at its ends. The error says what is missing; it has nothing of the secret.
-    pub fn read(&self) -> Result<Zeroizing<String>, String> {
-        let text = match self {
-            SecretSource::File(file) => text_in(file).map_err(|why| format!("`{}` {why}", file.display()))?,
-            SecretSource::Environment(name) => {
-                let text = std::env::var(name).map(Zeroizing::new);
-                text.map_err(|_| format!("the environment has no variable `{name}`, or it is not UTF-8"))?
-            }
-        };
-        match text.trim() {
-            "" => Err(format!("{self} is empty")),
-            text => Ok(Zeroizing::new(text.to_owned())),
-        }
-    }
-}
-
 impl Eab {
-    /// The octets of the HMAC key. The error says what is wrong, and has nothing of the key.
-    pub fn octets(&self) -> Result<Zeroizing<Vec<u8>>, String> {
-        hmac_key(&self.hmac_key.read()?).map_err(|why| format!("what is in {} {why}", self.hmac_key))
-    }
-}
-
-impl std::fmt::Display for SecretSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            SecretSource::File(file) => write!(f, "`{}`", file.display()),
-            SecretSource::Environment(name) => write!(f, "the environment's `{name}`"),
+    /// The octets of an HMAC key in base64url. The error says what is wrong, and has nothing of the key.
+    pub fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>, &'static str> {
+        match BASE64URL.decode(text).map(Zeroizing::new) {
+            Ok(octets) if octets.is_empty() => Err("is empty"),
+            Ok(octets) => Ok(octets),
+            Err(_) if text.contains(['+', '/']) => Err("is not base64url but base64 with `+` and `/`"),
+            Err(_) => Err("is not base64url"),
         }
     }
 }
 
-fn text_in(file: &Path) -> Result<Zeroizing<String>, String> {
-    text_of(file).map(Zeroizing::new).map_err(|problem| problem.message)
-}
-
-/// The octets of a key in base64url. The error says what is wrong, and has nothing of the key.
-pub(super) fn hmac_key(text: &str) -> Result<Zeroizing<Vec<u8>>, &'static str> {
-    match BASE64URL.decode(text).map(Zeroizing::new) {
-        Ok(octets) if octets.is_empty() => Err("is empty"),
-        Ok(octets) => Ok(octets),
-        Err(_) if text.contains(['+', '/']) => Err("is not base64url but base64 with `+` and `/`"),
-        Err(_) => Err("is not base64url"),
-    }
+/// The text of a file with a secret in it; if it cannot be read, why.
+pub(super) fn text_in(file: &Path) -> Result<Zeroizing<String>, String> {
+    let text = String::from_utf8(octets_of(file)?).map(Zeroizing::new);
+    text.map_err(|error| {
+        drop(Zeroizing::new(error.into_bytes()));
+        "is not UTF-8".to_owned()
+    })
 }
 
 /// What is written as `file_key` or `env_key` of a table; `check` looks at what is in the file, `example` shows how the
@@ -86,7 +60,7 @@ pub(super) fn secret_source(
         };
         match text.trim() {
             "" => Err(of_file(Complaint::new("is empty"))),
-            text => check(text).map_err(of_file).map(|()| file.clone()),
+            text => check(text).map(|()| file.clone()).map_err(of_file),
         }
     });
     table.conceal(env_key, |text| variable(text).is_err(), reader);
@@ -104,7 +78,7 @@ pub(super) fn secret_source(
             None
         }
         _ => {
-            let file = file.map(|at| SecretSource::File(PathBuf::clone(&at.value)));
+            let file = file.map(|at| SecretSource::File(at.value));
             file.or(variable.map(|at| SecretSource::Environment(at.value)))
         }
     }

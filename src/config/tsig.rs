@@ -74,6 +74,7 @@ fn secret(table: &mut Table, base: &Path, reader: &mut Reader) -> Option<TsigSec
         }
         _ => {}
     }
+    table.conceal("secret", |_| true, reader);
     let written = table.string("secret", reader, |text| secret_of(text, "`secret`"));
     let in_file = table.string("secret_file", reader, |text| {
         let file = relative(base, text)?;

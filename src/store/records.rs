@@ -51,6 +51,8 @@ pub enum Document {
     Issuance,
     /// Key: name of the certificate, `/`, version. Private key and chain.
     Certificate,
+    /// Key: name of the certificate. Which program still has to run and who has to be told.
+    Deployment,
     /// Key: as of the CA's account. What counts against the CA's rate limits.
     CaLedger,
     /// Key: name of the certificate. What has happened to it.

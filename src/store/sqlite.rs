@@ -398,6 +398,7 @@ fn kind_text(kind: Document) -> &'static str {
         Document::CaAccount => "ca-account",
         Document::Issuance => "issuance",
         Document::Certificate => "certificate",
+        Document::Deployment => "deployment",
         Document::CaLedger => "ca-ledger",
         Document::History => "history",
         Document::RegistrationToken => "registration-token",

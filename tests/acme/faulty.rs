@@ -15,6 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio::sync::oneshot;
 
 use crate::house::Ca;
 use crate::support::{Pebble, Tls};
@@ -45,6 +46,22 @@ struct Front {
     client: Client<Connector, Full<Bytes>>,
     fault: Arc<Mutex<Option<(&'static str, Fault)>>>,
     hits: Arc<Mutex<usize>>,
+    trap: Arc<Mutex<Option<Trap>>>,
+}
+
+/// Whether the CA has acted on a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    Before,
+    After,
+}
+
+/// A request that is never answered.
+struct Trap {
+    /// So many requests go through before it.
+    left: usize,
+    when: When,
+    sprung: oneshot::Sender<String>,
 }
 
 pub struct FaultyCa {
@@ -67,6 +84,7 @@ impl FaultyCa {
             client: Client::builder(TokioExecutor::new()).build(connector),
             fault: Arc::default(),
             hits: Arc::default(),
+            trap: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -91,6 +109,14 @@ impl FaultyCa {
         *self.front.fault.lock().unwrap() = Some((path, fault));
     }
 
+    /// Lets so many requests through and answers the next one never. Its path comes over the channel, before or after
+    /// the CA has acted on it.
+    pub fn trap(&self, after: usize, when: When) -> oneshot::Receiver<String> {
+        let (sprung, receiver) = oneshot::channel();
+        *self.front.trap.lock().unwrap() = Some(Trap { left: after, when, sprung });
+        receiver
+    }
+
     pub fn heal(&self) {
         *self.front.fault.lock().unwrap() = None;
     }
@@ -108,6 +134,14 @@ async fn answer(State(front): State<Front>, request: Request<Body>) -> Response 
     if fault.is_some() {
         *front.hits.lock().unwrap() += 1;
     }
+    if let Some(Trap { when, sprung, .. }) = front.trapped() {
+        let path = path.to_owned();
+        if when == When::After {
+            front.pass_on(request).await;
+        }
+        let _ = sprung.send(path);
+        return std::future::pending().await;
+    }
     match fault {
         None => front.pass_on(request).await,
         Some(Fault::Silence) => std::future::pending().await,
@@ -123,6 +157,18 @@ async fn answer(State(front): State<Front>, request: Request<Body>) -> Response 
 }
 
 impl Front {
+    /// The trap, if this is the request that it waits for.
+    fn trapped(&self) -> Option<Trap> {
+        let mut trap = self.trap.lock().unwrap();
+        match trap.as_mut() {
+            Some(set) if set.left > 0 => {
+                set.left -= 1;
+                None
+            }
+            _ => trap.take(),
+        }
+    }
+
     async fn pass_on(&self, request: Request<Body>) -> Response {
         let (mut parts, body) = request.into_parts();
         // HTTP/2 has the host in the URI, HTTP/1 in a header.

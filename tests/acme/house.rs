@@ -1,6 +1,7 @@
 //! A whole small Internet on loopback: parent zones, a resolver, a CA, and acmezone between them.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use acmezone::api::{CertificateState, CertificateStatus, Progress};
@@ -9,7 +10,7 @@ use acmezone::config::Config;
 use acmezone::server::{Handle, Server};
 use tempfile::TempDir;
 
-use crate::support::{Nsd, Pebble, PebbleBuilder, PebbleVersion, Unbound, free_port, poll_async};
+use crate::support::{Nsd, Pebble, PebbleBuilder, PebbleVersion, Subprocess, Unbound, free_port, poll_async};
 
 /// The beginning of a zone file, with nothing of interest in it.
 pub const HEAD: &str = "$TTL 1\n@ SOA ns hostmaster 1 3600 600 86400 1\n@ NS ns\nns A 127.0.0.1\n";
@@ -48,6 +49,11 @@ impl House {
             dns,
             admin,
         }
+    }
+
+    /// Where acmezone serves DNS.
+    pub fn dns(&self) -> u16 {
+        self.dns
     }
 
     pub fn pebble(&self, version: PebbleVersion) -> PebbleBuilder {
@@ -160,6 +166,13 @@ impl Running {
         }
         lines
     }
+}
+
+/// The server as a process of its own, which can be killed.
+pub fn start_binary(file: &Path) -> Subprocess {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_acmezone"));
+    command.arg("serve").arg("--config").arg(file);
+    Subprocess::start("acmezone", command)
 }
 
 /// How many orders the CA has made.

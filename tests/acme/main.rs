@@ -3,10 +3,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api_tls;
 mod bad_days;
 mod ca;
+mod check;
 mod delegation;
+mod deploy;
 mod faulty;
+mod files;
 mod house;
 mod issuance;
+mod kill;
 mod trouble;

@@ -1,6 +1,5 @@
 //! CAs that are down or refuse, and a server that is killed: told in words, nothing lost.
 
-use std::process::Command;
 use std::time::Duration;
 
 use acmezone::api::{CertificateState, Progress};
@@ -8,8 +7,8 @@ use acmezone::client::Client;
 use acmezone::config::Config;
 use serde_json::json;
 
-use crate::house::{Ca, House, PATIENCE, orders};
-use crate::support::{PebbleVersion, Subprocess, poll, poll_async, verify_chain};
+use crate::house::{Ca, House, PATIENCE, orders, start_binary};
+use crate::support::{PebbleVersion, poll, poll_async, verify_chain};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ca_that_is_down_is_told_and_its_back_off_survives_a_restart() {
@@ -99,12 +98,6 @@ async fn an_account_that_the_ca_forgot_is_made_again() {
     assert!(matches!(lines.last(), Some(Progress::Done { .. })), "{lines:#?}");
     verify_chain(&house.pem("fullchain.pem"), &second.issuance_root_pem(), &names);
     server.handle.stop().await;
-}
-
-fn start_binary(file: &std::path::Path) -> Subprocess {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_acmezone"));
-    command.arg("serve").arg("--config").arg(file);
-    Subprocess::start("acmezone", command)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -393,7 +393,8 @@ async fn one_zone_shows_its_records_in_master_file_form() {
 async fn an_unknown_certificate_is_404() {
     let admin = Admin::start().await;
     assert_eq!(admin.ask("GET /v1/certificates", "").await.status, 200);
-    for line in ["GET /v1/certificates/x", "POST /v1/certificates/x/issue", "POST /v1/certificates/x/renew"] {
+    let actions = ["issue", "renew", "deploy"].map(|action| format!("POST /v1/certificates/x/{action}"));
+    for line in actions.iter().map(String::as_str).chain(["GET /v1/certificates/x"]) {
         assert_eq!(admin.refused(line, "").await, (404, "not_found".into()));
     }
     assert_eq!(admin.refused("GET /v1/certificates/x/issue", "").await, (405, "method_not_allowed".into()));

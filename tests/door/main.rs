@@ -7,6 +7,7 @@ mod account;
 mod account_commands;
 mod acmedns;
 mod admin;
+mod certificate;
 mod clients;
 mod commands;
 mod connections;

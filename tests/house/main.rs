@@ -35,12 +35,14 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rcgen", &["acme/", "listen/tls_files/tests.rs"]),
     ("aws_lc_rs", &["tsig/", "acme/"]),
     ("x509_parser", &["acme/", "listen/tls.rs"]),
+    ("p12_keystore", &["acme/pkcs12.rs"]),
+    ("nix", &["acme/access.rs"]),
     ("clap", &["cli/"]),
     ("reqwest", &["client"]),
     ("axum", &["door/", "listen/http.rs", "server.rs"]),
     ("governor", &["door/limits.rs"]),
     ("utoipa", &["door/", "api"]),
-    ("libc", &["listen/"]),
+    ("libc", &["listen/", "acme/program.rs"]),
     ("crossbeam_epoch", &["zone/names.rs", "zone/live.rs"]),
 ];
 

@@ -14,13 +14,20 @@ pub struct Answer {
 }
 
 /// A connection that is kept alive.
-pub struct Http(BufReader<TcpStream>);
+pub struct Http<S = TcpStream>(BufReader<S>);
 
 impl Http {
     pub fn connect(server: SocketAddr) -> Http {
         let stream = TcpStream::connect(server).expect("the server accepts connections");
         stream.set_nodelay(true).expect("TCP_NODELAY can be set");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout can be set");
+        Http::over(stream)
+    }
+}
+
+impl<S: Read + Write> Http<S> {
+    /// Over a stream of its own kind, such as TLS.
+    pub fn over(stream: S) -> Http<S> {
         Http(BufReader::new(stream))
     }
 

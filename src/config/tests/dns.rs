@@ -49,21 +49,21 @@ error: there are 4 cookie secrets
 error: a cookie secret is 32 hexadecimal digits
  --> acmezone.toml:8:3
   |
-8 |   "abc",
+8 |   *****,
   |   ^^^^^
   = help: make one with `openssl rand -hex 16`, the same for all servers of the zone
 
 error: a cookie secret is 32 hexadecimal digits
  --> acmezone.toml:9:3
   |
-9 |   "+5e973e5a6b2a43f48e7dc849e37bfcf",
+9 |   **********************************,
   |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
   = help: make one with `openssl rand -hex 16`, the same for all servers of the zone
 
 error: this cookie secret is there twice
   --> acmezone.toml:11:3
    |
-11 |   "E5E973e5a6b2a43f48e7dc849e37bfcf",
+11 |   **********************************,
    |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
   = help: the first is in line 10
 "#

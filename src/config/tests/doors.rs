@@ -198,7 +198,7 @@ error: the API on 0.0.0.0:80 would send credentials in plain text
   |
 7 | listen = ["127.0.0.1:80", "0.0.0.0:80"]
   |                           ^^^^^^^^^^^^
-  = help: give [api] `tls = { certificate = "…", private_key = "…" }`; or write `allow_plaintext = true` if a proxy on a trusted network speaks TLS in front of it
+  = help: give [api] `tls = { certificate = "…", private_key = "…" }` or `tls = "acme"`; or write `allow_plaintext = true` if a proxy on a trusted network speaks TLS in front of it
 "#
     );
 }

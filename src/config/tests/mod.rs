@@ -1,9 +1,12 @@
 //! One test for each rule, on what the user gets to see.
 
+mod acme;
 mod api;
+mod certificate;
 mod dns;
 mod doors;
 mod issuance;
+mod names;
 mod samples;
 mod streams;
 mod syntax;
@@ -53,6 +56,19 @@ fn read(text: &str) -> Result<Config, String> {
 /// All problems as they are shown, without the folder.
 fn refused(text: &str) -> String {
     format!("\n{}", read(text).unwrap_err())
+}
+
+/// The problems as `line: message (help)`, without what stands in these lines.
+fn complaints(text: &str) -> Vec<String> {
+    let folder = folder();
+    let file = folder.path().join("acmezone.toml");
+    fs::write(&file, text).unwrap();
+    let problems = Config::read(&file).unwrap_err().problems;
+    let shown = problems.iter().map(|problem| {
+        let help = problem.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+        format!("{}: {}{help}", problem.line_number(), problem.message)
+    });
+    shown.map(|text| text.replace(&format!("{}/", folder.path().display()), "")).collect()
 }
 
 /// A file that would be good without `rest`, which begins in line 6.

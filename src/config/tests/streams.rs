@@ -16,7 +16,7 @@ error: DNS over TLS on 0.0.0.0:853 needs a certificate
   |
 7 | tls_listen = ["0.0.0.0:853"]
   |               ^^^^^^^^^^^^^
-  = help: it is that of the API: give [api] `tls = { certificate = "…", private_key = "…" }`
+  = help: it is that of the API: give [api] `tls = { certificate = "…", private_key = "…" }` or `tls = "acme"`
 "#
     );
     let tls = "[api]\ntls = { certificate = \"cert.pem\", private_key = \"key.pem\" }\n";

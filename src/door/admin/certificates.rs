@@ -58,6 +58,17 @@ pub(super) async fn renew(State(state): State<AdminState>, Segment(name): Segmen
     Ok(lines(state.issuer.issue(&name, true).ok_or_else(|| unknown(&name))?))
 }
 
+/// Runs the deploy program of a certificate now, due or not.
+#[utoipa::path(
+    post, path = "/v1/certificates/{name}/deploy", tag = "certificates", operation_id = "deploy_certificate",
+    params(("name" = String, Path, description = "Of a [[certificate]] in the configuration.", min_length = 1)),
+    responses((status = 200, description = "A line for each line of the program, as it happens.", body = Progress, content_type = "application/x-ndjson")),
+    security(("administrator" = [])),
+)]
+pub(super) async fn deploy(State(state): State<AdminState>, Segment(name): Segment) -> Result<Response, Failure> {
+    Ok(lines(state.issuer.deploy(&name).ok_or_else(|| unknown(&name))?))
+}
+
 /// Tells what an order would meet, and orders nothing.
 #[utoipa::path(
     post, path = "/v1/certificates/{name}/preview", tag = "certificates", operation_id = "preview_certificate",

@@ -112,6 +112,7 @@ pub fn router(state: AdminState) -> Router {
         .routes(routes!(certificates::show))
         .routes(routes!(certificates::issue))
         .routes(routes!(certificates::renew))
+        .routes(routes!(certificates::deploy))
         .routes(routes!(certificates::preview))
         .routes(routes!(certificates::history))
         .with_state(state.clone());

@@ -1,0 +1,115 @@
+//! kill -9 at every state of the machine: before and after each request that the CA gets, and before the files are
+//! written. It always ends with one certificate, its key, and no value in the DNS.
+
+use acmezone::api::CertificateState;
+use acmezone::client::Client;
+use acmezone::config::Config;
+
+use crate::faulty::{FaultyCa, When};
+use crate::house::{House, PATIENCE, orders, start_binary};
+use crate::support::{Pebble, PebbleVersion, poll_async, verify_chain};
+
+const NAMES: [&str; 2] = ["*.delegated.test", "delegated.test"];
+
+/// More requests than an issuance has.
+const MOST: usize = 60;
+
+/// How many certificates the CA has issued.
+fn issued(pebble: &Pebble) -> usize {
+    pebble.log().matches("Issued certificate").count()
+}
+
+/// Until the running server, as `config` tells, has its certificate.
+async fn is_valid(config: &Config) {
+    // The token is a new one after each start.
+    let client = || Client::new(config).ok();
+    poll_async(PATIENCE, "the certificate", || async {
+        client()?.certificate("site").await.ok().filter(|status| status.state == CertificateState::Valid)
+    })
+    .await;
+}
+
+/// The files hold the certificate and its key, and the DNS no value.
+async fn is_whole(house: &House, config: &Config, pebble: &Pebble) {
+    let chain = || std::fs::read_to_string(house.certificate_folder().join("fullchain.pem")).ok();
+    let chain = poll_async(PATIENCE, "the files", || async { chain() }).await;
+    verify_chain(&chain, &pebble.issuance_root_pem(), &NAMES);
+    let key = rcgen::KeyPair::from_pem(&house.pem("privkey.pem")).unwrap();
+    let leaf = x509_parser::pem::Pem::iter_from_buffer(chain.as_bytes()).next().unwrap().unwrap();
+    let leaf = leaf.parse_x509().unwrap();
+    assert_eq!(leaf.public_key().raw, rcgen::PublicKeyData::subject_public_key_info(&key), "the key of another one");
+    let values = Client::new(config).unwrap().names().await.unwrap();
+    assert!(values.iter().all(|name| name.values.is_empty()), "values are left: {values:?}");
+}
+
+async fn killed_at_each_request(when: When) {
+    let house = House::new();
+    let pebble = house.pebble(PebbleVersion::V2_10_1).nonce_reject(0).start();
+    let ca = FaultyCa::before(&pebble);
+    let file = house.configure(&ca.ca(), &NAMES);
+    let config = Config::read(&file).unwrap();
+    let mut killed_at = Vec::new();
+    for request in 0..MOST {
+        let (orders_before, issued_before) = (orders(&pebble), issued(&pebble));
+        let sprung = ca.trap(request, when);
+        let server = start_binary(&file);
+        tokio::select! {
+            path = sprung => killed_at.push(path.unwrap()),
+            // There were fewer requests: every one of them was tried.
+            () = is_valid(&config) => break,
+        }
+        server.signal(libc::SIGKILL);
+        drop(server);
+
+        let path = killed_at.last().unwrap();
+        let server = start_binary(&file);
+        is_valid(&config).await;
+        is_whole(&house, &config, &pebble).await;
+        let (orders, issued) = (orders(&pebble) - orders_before, issued(&pebble) - issued_before);
+        assert_eq!(issued, 1, "{path}: {}", server.log());
+        // A reply that never came leaves an order that nobody can know of.
+        let lost = when == When::After && path.starts_with("/order-plz");
+        assert_eq!(orders, if lost { 2 } else { 1 }, "{path}: {}", server.log());
+        drop(server);
+        std::fs::remove_dir_all(house.folder.path().join("data")).unwrap();
+    }
+    println!("killed {when:?} {} requests: {}", killed_at.len(), killed_at.join(" "));
+    for path in ["/dir", "/nonce-plz", "/sign-me-up", "/order-plz", "/authZ/", "/chalZ/", "/finalize-order/", "/certZ/"]
+    {
+        assert!(killed_at.iter().any(|killed| killed.starts_with(path)), "never killed at {path}: {killed_at:?}");
+    }
+    assert!(killed_at.len() < MOST);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_before_any_request_ends_with_one_certificate() {
+    killed_at_each_request(When::Before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_after_any_request_ends_with_one_certificate() {
+    killed_at_each_request(When::After).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_before_the_files_are_written_ends_with_the_files_of_the_same_certificate() {
+    let house = House::new();
+    let pebble = house.pebble(PebbleVersion::V2_10_1).nonce_reject(0).start();
+    let file = house.configure(&crate::house::Ca::of(&pebble), &NAMES);
+    let config = Config::read(&file).unwrap();
+    // Something is in the way of the folder.
+    let (certs, folder) = (house.folder.path().join("data/certs"), house.certificate_folder());
+    std::fs::create_dir_all(&certs).unwrap();
+    std::fs::write(&folder, "in the way").unwrap();
+    std::fs::write(house.folder.path().join("data/lock"), "").unwrap();
+    let server = start_binary(&file);
+    is_valid(&config).await;
+    server.signal(libc::SIGKILL);
+    drop(server);
+    std::fs::remove_file(&folder).unwrap();
+
+    let server = start_binary(&file);
+    is_valid(&config).await;
+    is_whole(&house, &config, &pebble).await;
+    assert_eq!((orders(&pebble), issued(&pebble)), (1, 1), "{}", server.log());
+}
