@@ -168,7 +168,7 @@ async fn a_ca_without_renewal_information_gets_an_order_like_any_other_rfc9773_5
     let lines = server.issue(true).await;
     assert!(matches!(lines.last(), Some(Progress::Done { .. })), "{lines:#?}");
     let status = server.show().await;
-    assert_eq!((status.renewal_window, status.renewal_problem), (None, None));
+    assert_eq!((status.renewal_window, &status.renewal_problem), (None, &None));
     assert!(status.renewal > Some(jiff::Timestamp::now()) && status.renewal < status.not_after, "{status:?}");
     server.handle.stop().await;
 }
