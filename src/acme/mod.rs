@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! schedule ──due──▶ issue, at one CA after the other
-//!    ▲                 │
+//!    ▲ └──▶ renewal     │   when does the CA want it (ari)? which certificate is replaced?
 //!    │              attempt ──▶ delegation   where do the challenges go, is a record missing?
 //!    │                 │──────▶ ca           account, order, errors in the CA's words
 //!    │ plan            │──────▶ proof        publishes values through the writer, like every other caller
