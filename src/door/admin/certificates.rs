@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use tokio::sync::mpsc;
@@ -84,6 +84,7 @@ pub(super) async fn reissue(
     responses(
         (status = 200, description = "A line for each step, as it happens.", body = Progress, content_type = "application/x-ndjson"),
         (status = 404, description = "There is no such certificate.", body = crate::api::ApiError),
+        (status = 409, description = "There is no certificate yet.", body = crate::api::ApiError),
     ),
     security(("administrator" = [])),
 )]
@@ -104,6 +105,7 @@ pub(super) async fn revoke(
     match state.issuer.revoke(&name, wanted).await {
         Ok(steps) => Ok(lines(steps)),
         Err(RevokeError::Store(error)) => Err(error.into()),
+        Err(error @ RevokeError::None(_)) => Err(Failure::new(StatusCode::CONFLICT, "conflict", error.to_string())),
         Err(error) => Err(Failure::not_found(error.to_string())),
     }
 }
