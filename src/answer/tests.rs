@@ -266,6 +266,42 @@ fn a_challenge_zone_has_its_values_at_its_apex() {
     is_nxdomain(&ask(&live, "x._acme-challenge.example.net", TXT));
 }
 
+/// dns-account-01 and dns-persist-01 beside dns-01; the empty non-terminals of RFC 4592 section 2.2.2 in between.
+#[test]
+fn every_name_that_cas_look_at_takes_values_rfc8020_2() {
+    let live = live();
+    let values = [
+        ("_ujmmovf2vn55tgye._acme-challenge.example.net", "in a challenge zone"),
+        ("_ujmmovf2vn55tgye._acme-challenge.www.shop.auth.example.org", "a host's"),
+        ("_validation-persist.www.shop.auth.example.org", "a host's too"),
+        ("_ujmmovf2vn55tgye._acme-challenge.account.auth.example.org", "below a label"),
+    ];
+    for (at, value) in values {
+        let at = name(at);
+        assert_eq!(live.challenge_name(&at), Ok(at.clone()));
+        is_nxdomain(&ask(&live, &at.to_string(), TXT));
+        put(&live, &at.to_string(), &[value]);
+    }
+    put(&live, "account.auth.example.org", &["the label's"]);
+    for (at, value) in values {
+        assert_eq!(ask(&live, at, TXT).answer, [format!("{at} 1 TXT \"{value}\"")]);
+        is_nodata(&ask(&live, at, rtype::CAA));
+    }
+    is_nodata(&ask(&live, "_acme-challenge.example.net", TXT));
+    is_nodata(&ask(&live, "_acme-challenge.www.shop.auth.example.org", TXT));
+    let label = ask(&live, "_acme-challenge.account.auth.example.org", TXT);
+    assert_eq!(label.answer, ["_acme-challenge.account.auth.example.org 1 TXT \"the label's\""]);
+    for (at, _) in values {
+        put(&live, at, &[]);
+        is_nxdomain(&ask(&live, at, TXT));
+    }
+    is_nodata(&ask(&live, "_acme-challenge.example.net", TXT));
+    is_nxdomain(&ask(&live, "_acme-challenge.www.shop.auth.example.org", TXT));
+    for other in ["x._acme-challenge.example.net", "_validation-persist.example.net", "x.shop.auth.example.org"] {
+        assert!(live.challenge_name(&name(other)).is_err(), "{other}");
+    }
+}
+
 #[test]
 fn a_challenge_name_of_a_host_in_the_zone_exists_while_it_has_values() {
     let live = live();

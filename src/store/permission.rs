@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::records::{Holder, Records};
 use super::{Actor, UpdateError, Writer};
 use crate::account::{Account, CredentialHash, TsigGrant, TsigKey};
-use crate::zone::{ACME_CHALLENGE, Label, Name, NotAChallengeName};
+use crate::zone::{ACME_CHALLENGE, Label, Name, NotAChallengeName, proven_domain};
 
 impl Writer {
     /// The name under which values are kept, if `actor` may change it.
@@ -55,21 +55,31 @@ impl Writer {
         }
         let name = self.live.challenge_name(name)?;
         // What our own certificates are proved with is in nobody else's hands.
-        if let Some(Holder::Domain(_)) = self.holder(records, &name)? {
-            return Err(UpdateError::Forbidden);
+        let proven = proven_domain(&name);
+        for name in std::iter::once(&name).chain(&proven) {
+            if let Some(Holder::Domain(_)) = self.holder(records, name)? {
+                return Err(UpdateError::Forbidden);
+            }
         }
         let granted = key.grants.iter().any(|grant| match grant {
             // The zone that a challenge zone was delegated from may be here as well.
-            TsigGrant::Below(origin) if name == *origin && self.live.zones().get(origin).is_some() => true,
+            TsigGrant::Below(origin)
+                if name.is_at_or_below(origin)
+                    && proven.is_some()
+                    && proven == proven_domain(origin)
+                    && self.live.zones().get(origin).is_some() =>
+            {
+                true
+            }
             grant => grant.covers(&name, &self.live) && !self.is_of_static_host(&name),
         });
         if granted { Ok(name) } else { Err(UpdateError::Forbidden) }
     }
 
-    /// Whether `name`, under which values are kept, is the challenge name of a host of our own: one of a zone file, also
+    /// Whether `name`, under which values are kept, is a challenge name of a host of our own: one of a zone file, also
     /// by a wildcard, or that of the API. A certificate for such a host is for the administrator alone to get.
     fn is_of_static_host(&self, name: &Name) -> bool {
-        let Some(host) = name.parent().filter(|_| !self.live.is_registered(name)) else { return false };
+        let Some(host) = proven_domain(name).filter(|_| !self.live.is_registered(name)) else { return false };
         let zones = self.live.zones();
         let Some(zone) = zones.find(host.as_wire()) else { return false };
         let is_there = |name: &Name| zone.node(&name.key()).is_some();

@@ -11,7 +11,7 @@ use hashbrown::hash_table::Entry;
 
 use super::key::Lengths;
 use super::names::{Existing, Names, State, encoded};
-use super::{ACME_CHALLENGE, Change, Key, Name, TxtSet, Zone};
+use super::{ACME_CHALLENGE, Change, Key, Name, TxtSet, Zone, proven_domain};
 
 /// All zones of the server, found by origin.
 #[derive(Clone, Debug, Default)]
@@ -136,8 +136,8 @@ impl Live {
     }
 
     /// The one name under which values for `name` are kept, if challenge values may be put there at all: a
-    /// registered label, the apex of a challenge zone, or an `_acme-challenge` name inside a zone. For an alias that is
-    /// the label's name.
+    /// registered label, the apex of a challenge zone, or inside a zone a name that a CA looks at, see
+    /// [`proven_domain`]. For an alias that is the label's name.
     pub fn challenge_name(&self, name: &Name) -> Result<Name, NotAChallengeName> {
         let zones = self.zones();
         if let Some(label) = name.parent().filter(|_| below_acme_challenge(name.as_wire()).is_some())
@@ -162,7 +162,7 @@ impl Live {
         if zone.node(&name.key()).is_some_and(|node| !node.rrsets.is_empty()) {
             return Err(NotAChallengeName::Static(name.clone()));
         }
-        if below_acme_challenge(name.as_wire()).is_some() {
+        if proven_domain(name).is_some() {
             return Ok(name.clone());
         }
         Err(NotAChallengeName::NotRegistered(name.clone()))

@@ -1,5 +1,6 @@
 //! The vocabulary of the DNS, pure: names, records, zones, TXT sets, and what is asked for and decided about them.
 
+mod challenge;
 mod denial;
 mod key;
 mod label;
@@ -14,6 +15,7 @@ mod update;
 #[expect(clippy::module_inception, reason = "a zone is what this room is about")]
 mod zone;
 
+pub use challenge::{ACME_CHALLENGE, VALIDATION_PERSIST, proven_domain};
 pub use denial::Denial;
 pub use key::Key;
 pub use label::{Label, LabelError};
@@ -26,6 +28,3 @@ pub use txt::{
 };
 pub use update::{Change, Edit, Update};
 pub use zone::{Node, RrSet, Soa, Zone};
-
-/// The label under which a CA looks for dns-01 values (RFC 8555 section 8.4).
-pub const ACME_CHALLENGE: &[u8] = b"_acme-challenge";

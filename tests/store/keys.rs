@@ -134,6 +134,9 @@ async fn a_key_that_was_not_committed_never_counts_and_one_whose_revocation_was_
     assert_eq!(names, [name("one")]);
 }
 
+/// Where CAs look below a domain: dns-01, dns-account-01, dns-persist-01.
+const METHODS: [&str; 3] = ["_acme-challenge", "_ujmmovf2vn55tgye._acme-challenge", "_validation-persist"];
+
 /// Who could prove control of a host of ours could get a certificate for it.
 #[tokio::test]
 async fn only_administrator_and_acme_client_write_the_challenge_name_of_a_static_host() {
@@ -160,16 +163,22 @@ async fn only_administrator_and_acme_client_write_the_challenge_name_of_a_static
         "team.auth",
         "under.auth",
     ] {
-        let at = format!("_acme-challenge.{host}.example.org");
-        for actor in [&account, &key] {
-            let refused = world.writer.update(actor.clone(), add(&at, "v")).await;
-            assert!(matches!(refused, Err(UpdateError::Forbidden)), "{at}: {refused:?}");
-        }
-        for actor in [Actor::Administrator, Actor::AcmeClient] {
-            world.writer.update(actor, add(&at, "v")).await.unwrap();
+        for method in METHODS {
+            let at = format!("{method}.{host}.example.org");
+            for actor in [&account, &key] {
+                let refused = world.writer.update(actor.clone(), add(&at, "v")).await;
+                assert!(matches!(refused, Err(UpdateError::Forbidden)), "{at}: {refused:?}");
+            }
+            for actor in [Actor::Administrator, Actor::AcmeClient] {
+                world.writer.update(actor, add(&at, "v")).await.unwrap();
+            }
         }
     }
-    world.writer.update(key.clone(), add("_acme-challenge.free.auth.example.org", "v")).await.unwrap();
+    for method in METHODS {
+        let at = format!("{method}.free.auth.example.org");
+        world.writer.update(account.clone(), add(&at, "v")).await.unwrap_err();
+        world.writer.update(key.clone(), add(&at, "v")).await.unwrap();
+    }
     // And no label is such a host: not its name, an empty non-terminal, a cut, the API's host, or above a zone.
     for taken in ["ns1", "a", "cut", "api", "wild", "team", "under"] {
         let refused = world.register(taken).await;
@@ -177,6 +186,22 @@ async fn only_administrator_and_acme_client_write_the_challenge_name_of_a_static
         for actor in [&account, &key, &Actor::Administrator, &Actor::AcmeClient] {
             world.writer.update(actor.clone(), add(&format!("{taken}.auth.example.org"), "v")).await.unwrap_err();
         }
+    }
+}
+
+#[tokio::test]
+async fn a_key_for_a_challenge_zone_writes_what_lies_in_it() {
+    let grants = vec![TsigGrant::Below(name("_acme-challenge.example.net"))];
+    let world = start_with(tempfile::tempdir().unwrap(), vec![tsig_key("key", grants)]).unwrap();
+    let key = as_holder(&world.writer, &name("key"));
+    for (at, may) in [
+        ("_acme-challenge.example.net", true),
+        ("_ujmmovf2vn55tgye._acme-challenge.example.net", true),
+        ("_ujmmovf2vn55tgye._acme-challenge.free.auth.example.org", false),
+        ("_validation-persist.free.auth.example.org", false),
+    ] {
+        let updated = world.writer.update(key.clone(), add(at, "v")).await;
+        assert_eq!(updated.is_ok(), may, "{at}: {updated:?}");
     }
 }
 
@@ -215,7 +240,8 @@ async fn labels_of_our_own_certificates_are_in_no_hands_but_ours() {
     let world = start_with(tempfile::tempdir().unwrap(), vec![tsig_key("key", below)]).unwrap();
     let reserved = world.writer.reserve(name("example.com")).await.unwrap().name().unwrap().to_string();
     let key = as_holder(&world.writer, &name("key"));
-    for at in [reserved.clone(), format!("_acme-challenge.{reserved}")] {
+    let names = METHODS.map(|method| format!("{method}.{reserved}"));
+    for at in names.into_iter().chain([reserved.clone()]) {
         let refused = world.writer.update(key.clone(), add(&at, "v")).await;
         assert!(matches!(refused, Err(UpdateError::Forbidden)), "{refused:?}");
         for actor in [Actor::Administrator, Actor::AcmeClient] {
