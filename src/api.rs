@@ -2,9 +2,11 @@
 //!
 //! Times are RFC 3339 in UTC. A failed request has an [`ApiError`] as its body.
 
+mod revocation;
 mod schema;
 mod tsig_keys;
 
+pub use revocation::{NewReissue, NewRevocation, Revocation, RevocationReason, RevokedBy};
 pub(crate) use schema::{CertifiedName, Cidr, DomainName, NOTE_LIMIT, Note, ValueText, pattern};
 pub use tsig_keys::{NewTsigKey, Secret, TsigKey, TsigKeySource};
 
@@ -347,18 +349,40 @@ pub struct CertificateStatus {
     pub not_after: Option<jiff::Timestamp>,
     /// Hexadecimal.
     pub serial: Option<String>,
+    /// If it is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Revocation>,
     /// Folder with privkey.pem, cert.pem, chain.pem and fullchain.pem.
     pub path: Option<String>,
     /// When the running server will try next, to renew or after a failure.
     pub next_attempt: Option<jiff::Timestamp>,
     /// What the last attempt said if it failed, in the CA's own words where they came from the CA.
     pub last_error: Option<LastError>,
+    /// When the certificate in use is to be renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal: Option<jiff::Timestamp>,
+    /// When the CA suggests to do it (RFC 9773), if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_window: Option<RenewalWindow>,
+    /// URL of the document with which the CA explains that window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_explanation: Option<String>,
+    /// Why the CA could not be asked for it the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_problem: Option<String>,
     /// Only if a deploy program or a webhook is configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<DeploymentStatus>,
     /// Records that have to be made before the next attempt, in master-file form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing_records: Vec<String>,
+}
+
+/// From when to when a CA wants a certificate to be renewed (RFC 9773 section 4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RenewalWindow {
+    pub start: jiff::Timestamp,
+    pub end: jiff::Timestamp,
 }
 
 /// Something that happened to a certificate.
@@ -391,6 +415,8 @@ pub enum CertificateState {
     Valid,
     /// In use, renewal due.
     RenewalDue,
+    /// In use, and revoked.
+    Revoked,
     /// The last attempt failed and there is no valid certificate.
     Failed,
     /// The one in use has expired.
@@ -460,14 +486,22 @@ pub struct Profile {
     pub description: String,
 }
 
-/// One line of `POST /v1/certificates/{name}/issue` and `…/renew` (newline-delimited JSON), as it happens. The last
-/// one is `done` or `failed`.
+/// One line of `POST /v1/certificates/{name}/issue`, `…/renew`, `…/reissue`, `…/revoke`, `…/deploy` and of
+/// `POST /v1/cas/{name}/rollover` (newline-delimited JSON), as it happens. The last one is `done` or `failed`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Progress {
-    Step { message: String },
-    Done { message: String, path: String },
-    Failed { message: String },
+    Step {
+        message: String,
+    },
+    Done {
+        message: String,
+        /// Of the certificate's files; empty where there are none.
+        path: String,
+    },
+    Failed {
+        message: String,
+    },
 }
 
 /// Body of every failed request.

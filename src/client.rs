@@ -16,7 +16,8 @@ use crate::api::{
     CreatedStorage, CreatedToken,
 };
 use crate::api::{
-    NewAccount, NewAlias, NewAllowFrom, NewCredential, NewLabel, NewStorage, NewToken, NewTsigKey, Progress,
+    NewAccount, NewAlias, NewAllowFrom, NewCredential, NewLabel, NewReissue, NewRevocation, NewStorage, NewToken,
+    NewTsigKey, Progress,
 };
 use crate::api::{Status, Storage, Token, TsigKey, TxtName, Values, Zone};
 use crate::config::Config;
@@ -250,17 +251,31 @@ impl Client {
 
     /// Orders a certificate now. Without `renew`, a valid one is left alone.
     pub async fn issue(&self, name: &str, renew: bool) -> Result<Steps, ClientError> {
-        self.steps(&["certificates", name, if renew { "renew" } else { "issue" }]).await
+        self.post(&["certificates", name, if renew { "renew" } else { "issue" }]).await
+    }
+
+    /// Orders a certificate now, whatever the one in use is like.
+    pub async fn reissue(&self, name: &str, wanted: &NewReissue) -> Result<Steps, ClientError> {
+        self.steps(self.request(Method::POST, self.url(&["certificates", name, "reissue"])).json(wanted)).await
+    }
+
+    pub async fn revoke(&self, name: &str, wanted: &NewRevocation) -> Result<Steps, ClientError> {
+        self.steps(self.request(Method::POST, self.url(&["certificates", name, "revoke"])).json(wanted)).await
+    }
+
+    /// Gives the account at a CA a new key.
+    pub async fn roll_over(&self, ca: &str) -> Result<Steps, ClientError> {
+        self.post(&["cas", ca, "rollover"]).await
     }
 
     /// Runs the certificate's deploy program now.
     pub async fn deploy(&self, name: &str) -> Result<Steps, ClientError> {
-        self.steps(&["certificates", name, "deploy"]).await
+        self.post(&["certificates", name, "deploy"]).await
     }
 
     /// What an order would meet; nothing is ordered.
     pub async fn preview(&self, name: &str) -> Result<Steps, ClientError> {
-        self.steps(&["certificates", name, "preview"]).await
+        self.post(&["certificates", name, "preview"]).await
     }
 
     /// What has happened to a certificate, the oldest first.
@@ -268,8 +283,12 @@ impl Client {
         self.fetch(&["certificates", name, "history"]).await
     }
 
-    async fn steps(&self, path: &[&str]) -> Result<Steps, ClientError> {
-        let response = self.response(self.request(Method::POST, self.url(path))).await?;
+    async fn post(&self, path: &[&str]) -> Result<Steps, ClientError> {
+        self.steps(self.request(Method::POST, self.url(path))).await
+    }
+
+    async fn steps(&self, request: RequestBuilder) -> Result<Steps, ClientError> {
+        let response = self.response(request).await?;
         Ok(Steps { response, address: self.address, read: VecDeque::new(), ended: false })
     }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use instant_acme::{AuthorizationStatus, Identifier, NewOrder, Order, OrderStatus};
+use instant_acme::{AuthorizationStatus, Order, OrderStatus};
 use tokio::time::{Instant, sleep};
 
 use super::authority::Authority;
@@ -65,6 +65,8 @@ pub(super) struct Attempt<'a> {
     pub(super) writer: &'a Writer,
     pub(super) resolver: &'a Resolver,
     pub(super) own: &'a OwnListeners,
+    /// Neither the key of an order under way nor that of the certificate in use is good enough.
+    pub(super) new_key: bool,
     /// Whether a program or a webhook is to hear of a new certificate.
     pub(super) deploys: bool,
     pub(super) tell: &'a (dyn Fn(String) + Send + Sync),
@@ -83,6 +85,11 @@ pub(super) struct Attempt<'a> {
 impl Attempt<'_> {
     /// Gets a certificate, or says why not. Either way `state` is what the store has.
     pub(super) async fn run(&mut self) -> Result<Certificate, AttemptError> {
+        let _signing = self.authority.signing.read().await;
+        if self.new_key {
+            self.give_up_order().await?;
+            self.state.step = Step::Idle;
+        }
         match self.run_with_account().await {
             Err(AttemptError::Failed(failure)) if failure.unknown_account => {
                 self.say("the CA does not know our account any more, making a new one".into());
@@ -243,7 +250,8 @@ impl Attempt<'_> {
         let key = match self.state.step.key_for(&request) {
             Some(key) => key.clone(),
             None => {
-                let reused = self.current.filter(|_| self.reuse_key && !self.rehearsal);
+                let may_stay = self.reuse_key && !self.new_key && !self.rehearsal;
+                let reused = self.current.filter(|current| may_stay && !current.compromised);
                 let key = key_for_order(request.key_type, reused).await;
                 key.map_err(|error| failed("key", error.to_string()))?
             }
@@ -252,12 +260,7 @@ impl Attempt<'_> {
         self.state.phase = Phase::Begun;
         self.save().await?;
 
-        let identifiers: Vec<Identifier> = request.names.iter().cloned().map(Identifier::Dns).collect();
-        let mut wanted = NewOrder::new(&identifiers);
-        if let Some(profile) = &request.profile {
-            wanted = wanted.profile(profile);
-        }
-        let mut order = match ask!(session, session.account.new_order(&wanted).await) {
+        let mut order = match self.order(session).await? {
             Ok(order) => order,
             Err(error) => {
                 self.settle(false, &[]).await?;
@@ -372,7 +375,9 @@ impl Attempt<'_> {
             return Ok(certificate);
         }
         let rehearsed = self.state.rehearsed.take();
-        let state = Issuance { current: Some(version), deploys: self.deploys, rehearsed, ..Issuance::default() };
+        let renewal = self.state.renewal.as_ref().map(|renewal| renewal.next(&certificate));
+        let deploys = self.deploys;
+        let state = Issuance { current: Some(version), deploys, rehearsed, renewal, ..Issuance::default() };
         let mut documents = vec![
             (Document::Certificate, key_of(self.name, version), Some(json(&certificate)?)),
             (Document::Issuance, self.name.to_owned(), Some(json(&state)?)),

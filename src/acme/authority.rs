@@ -21,6 +21,8 @@ pub(super) struct Authority {
     proxy: Option<Proxy>,
     /// Held while the account at the CA is loaded or made.
     pub(super) turn: tokio::sync::Mutex<()>,
+    /// Read by whoever signs requests with the account's key, and written to give it another: nobody signs meanwhile.
+    pub(super) signing: tokio::sync::RwLock<()>,
     pub(super) breaker: Breaker,
     pub(super) budget: Budget,
     /// Made when it is needed, because that reads the system's roots. What fails is tried again.
@@ -51,6 +53,7 @@ impl Authority {
             ca,
             proxy,
             turn: tokio::sync::Mutex::default(),
+            signing: tokio::sync::RwLock::default(),
             breaker: Breaker::default(),
             budget: Budget::default(),
             pool: Mutex::default(),

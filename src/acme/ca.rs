@@ -12,6 +12,7 @@ use super::authority::{Authority, NoDirectory};
 use super::directory::{Directory, Meta};
 use super::http::{Answer, Http, HttpError, NoClient};
 use super::problem::{self, About, Class, Refusal};
+use super::rollover::{self, NextKey};
 use super::source;
 use crate::config::{Ca, Eab};
 use crate::store::{Document, UpdateError, Writer, now};
@@ -40,10 +41,13 @@ pub(super) use ask;
 
 /// What is kept of an account: `Document::CaAccount`. No `Debug`: it holds the account's key.
 #[derive(Serialize, Deserialize)]
-struct Kept {
-    contact: Vec<String>,
-    credentials: AccountCredentials,
-    created: Timestamp,
+pub(super) struct Kept {
+    pub(super) contact: Vec<String>,
+    pub(super) credentials: AccountCredentials,
+    pub(super) created: Timestamp,
+    /// The key that is to take the place of the account's, and may have done so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) next_key: Option<NextKey>,
 }
 
 /// A conversation with a CA as the holder of an account.
@@ -109,19 +113,20 @@ impl Session {
         let contact = ca.contact.clone();
         match kept(ca, writer).await? {
             Some(kept) => {
-                let Kept { contact: known, credentials, created } = kept;
+                let kept = rollover::settle(ca, &http, &directory, writer, kept).await?;
+                let Kept { contact: known, credentials, created, next_key } = kept;
                 let again = copy(&credentials).map_err(|reason| protocol(&ca.directory, reason))?;
                 let builder = Account::builder_with_http(Box::new(http.clone()));
                 let account = builder.from_credentials(credentials).await.map_err(|error| told(error, &http))?;
                 let session = Session { account, directory, http };
                 if known != contact && session.tell_contact(&ca.name, &contact).await {
-                    keep(ca, writer, Kept { contact, credentials: again, created }).await?;
+                    keep(ca, writer, &Kept { contact, credentials: again, created, next_key }).await?;
                 }
                 Ok(session)
             }
             None => {
                 let (account, credentials) = new_account(ca, &http, &directory.meta).await?;
-                keep(ca, writer, Kept { contact, credentials, created: now() }).await?;
+                keep(ca, writer, &Kept { contact, credentials, created: now(), next_key: None }).await?;
                 Ok(Session { account, directory, http })
             }
         }
@@ -195,6 +200,12 @@ impl Session {
         told(error, &self.http)
     }
 
+    /// The URL of what the CA made last, if its last answer was that it made something.
+    pub(super) fn created(&self) -> Option<String> {
+        let last = self.http.last();
+        last.location.filter(|_| last.status == http::StatusCode::CREATED)
+    }
+
     /// When the CA's last answer asked us to come back.
     pub(super) fn retry_at(&self) -> Option<Timestamp> {
         self.http.last().retry_at
@@ -260,7 +271,7 @@ fn key_of(ca: &Ca) -> String {
     format!("{} {}", ca.name, ca.directory)
 }
 
-async fn kept(ca: &Ca, writer: &Writer) -> Result<Option<Kept>, UpdateError> {
+pub(super) async fn kept(ca: &Ca, writer: &Writer) -> Result<Option<Kept>, UpdateError> {
     let Some(text) = writer.document(Document::CaAccount, &key_of(ca)).await? else { return Ok(None) };
     match serde_json::from_str(&text) {
         Ok(kept) => Ok(Some(kept)),
@@ -271,8 +282,8 @@ async fn kept(ca: &Ca, writer: &Writer) -> Result<Option<Kept>, UpdateError> {
     }
 }
 
-async fn keep(ca: &Ca, writer: &Writer, kept: Kept) -> Result<(), SessionError> {
-    let text = serde_json::to_string(&kept).map_err(|error| protocol(&ca.directory, error.to_string()))?;
+pub(super) async fn keep(ca: &Ca, writer: &Writer, kept: &Kept) -> Result<(), SessionError> {
+    let text = serde_json::to_string(kept).map_err(|error| protocol(&ca.directory, error.to_string()))?;
     Ok(writer.put_documents(vec![(Document::CaAccount, key_of(ca), Some(text))]).await?)
 }
 
@@ -290,8 +301,11 @@ pub(super) async fn account_url(ca: &Ca, writer: &Writer) -> Result<Option<Strin
     Ok(serde_json::from_str::<Kept>(&text).ok().map(|kept| kept.credentials.id))
 }
 
-/// Forgets an account that the CA does not know any more.
+/// Forgets an account that the CA does not know any more; not one whose key may be another by now.
 pub(super) async fn forget(ca: &Ca, writer: &Writer) -> Result<(), UpdateError> {
+    if kept(ca, writer).await?.is_some_and(|kept| kept.next_key.is_some()) {
+        return Ok(());
+    }
     writer.put_documents(vec![(Document::CaAccount, key_of(ca), None)]).await
 }
 
@@ -301,7 +315,7 @@ fn copy(credentials: &AccountCredentials) -> Result<AccountCredentials, String> 
     serde_json::from_str(&text).map_err(|error| error.to_string())
 }
 
-fn protocol(url: &str, reason: String) -> CaError {
+pub(super) fn protocol(url: &str, reason: String) -> CaError {
     CaError::Protocol { url: url.to_owned(), reason }
 }
 

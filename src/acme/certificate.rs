@@ -6,6 +6,7 @@ use x509_parser::pem::Pem;
 
 use super::chain::{self, BadChain, CLOCK_SKEW};
 use super::key::{KeyError, public_key};
+use super::revoke::Revoked;
 use super::secret::Secret;
 use super::state::Request;
 use crate::config::KeyType;
@@ -32,6 +33,11 @@ pub(super) struct Certificate {
     /// Hexadecimal.
     pub(super) serial: String,
     pub(super) issued_at: Timestamp,
+    #[serde(default)]
+    pub(super) revoked: Option<Revoked>,
+    /// Others may know the private key: it is never used again.
+    #[serde(default)]
+    pub(super) compromised: bool,
 }
 
 /// Why what the CA sent is not taken.
@@ -120,6 +126,8 @@ impl Certificate {
                     not_before,
                     not_after,
                     issued_at: now,
+                    revoked: None,
+                    compromised: false,
                 })
             }
             _ => {
@@ -172,6 +180,25 @@ pub(super) mod tests {
             names: names.iter().map(|name| name.to_string()).collect(),
             key_type: KeyType::default(),
             challenge: crate::config::Challenge::default(),
+        }
+    }
+
+    /// A certificate of nothing but dates: the first version, for `a.test` from `https://ca.test/dir`.
+    pub(in crate::acme) fn issued(not_before: Timestamp, not_after: Timestamp) -> Certificate {
+        Certificate {
+            version: 1,
+            names: vec!["a.test".into()],
+            ca: "test".into(),
+            directory: "https://ca.test/dir".into(),
+            key_type: KeyType::default(),
+            private_key: Secret::new(String::new()),
+            chain: String::new(),
+            not_before,
+            not_after,
+            serial: "01".into(),
+            issued_at: not_before,
+            revoked: None,
+            compromised: false,
         }
     }
 

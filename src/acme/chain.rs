@@ -69,7 +69,7 @@ pub(super) fn verify(chain: &[X509Certificate<'_>], now: Timestamp) -> Result<()
         let now = i64::try_from(now).unwrap_or(i64::MAX);
         // Readers have roots of their own and do not look at the dates of one that is sent.
         let is_root = issuer.issuer().as_raw() == issuer.subject().as_raw();
-        if !is_root && !(not_before <= now.saturating_add(CLOCK_SKEW as i64) && now < not_after) {
+        if !is_root && !(not_before - CLOCK_SKEW as i64..not_after).contains(&now) {
             return Err(BadChain::NotNow { index, subject, not_before, not_after, now });
         }
     }
@@ -97,6 +97,7 @@ fn bar(issuer: &X509Certificate<'_>, below: usize) -> Option<&'static str> {
 ///
 /// The root itself is mostly not sent, so that the name of the topmost certificate's issuer counts, which is its own
 /// name if it is the root.
+#[allow(dead_code)]
 pub(super) fn preferred(chains: Vec<String>, root: Option<&str>) -> (String, bool) {
     let found = root.map(|root| chains.iter().position(|chain| leads_to(chain, root)));
     let chosen = found.flatten().unwrap_or(0);

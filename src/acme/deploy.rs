@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard, Semaphore, mpsc};
 
 use super::certificate::Certificate;
 use super::deployment::{DELIVERIES, Deployment, Trouble, Untaken};
+use super::history::{self, What};
 use super::issue::random;
 use super::program::{Ended, Program};
 use super::slot::Slot;
@@ -307,6 +308,15 @@ impl Issuer {
         let (certificate, serial) = (slot.name(), &certificate.serial);
         let next = trouble.as_ref().filter(|_| pending).map(|trouble| time(trouble.next_attempt));
         let next = next.map_or_else(|| "when asked".to_owned(), |next| next.to_string());
+        if !known {
+            let what = if error.is_some() { What::DeployFailed } else { What::Deployed };
+            let happened = history::Event {
+                serial: Some(serial.clone()),
+                message: error.clone(),
+                ..history::Event::new(now(), what)
+            };
+            slot.history.add(&self.shared.writer, certificate, happened).await;
+        }
         match error {
             None => tracing::info!(certificate, serial, "deployed"),
             Some(_) if known => {

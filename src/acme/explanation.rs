@@ -188,3 +188,87 @@ fn found(all: &'static [Explained], words: &str) -> Option<&'static Explained> {
     let words = words.to_ascii_lowercase();
     all.iter().find(|one| one.patterns.iter().any(|pattern| words.contains(pattern)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sentences of Boulder (bdns/problem.go, va/dns.go, va/caa.go) and Pebble, and a word of what is said about each.
+    #[test]
+    fn what_boulder_says_of_a_failed_validation_is_understood() {
+        use Class::{Elsewhere, Person};
+        let name = "_acme-challenge.example.org";
+        for (words, kind, class, word) in [
+            ("CAA record for example.org prevents issuance", "caa", Elsewhere, "CAA record"),
+            ("While processing CAA: something new", "caa", Elsewhere, "CAA record"),
+            (
+                "DNS problem: NXDOMAIN looking up TXT for {} - check that a DNS record exists",
+                "dns",
+                Person,
+                "does not exist",
+            ),
+            (
+                "DNS problem: SERVFAIL looking up TXT for {} - the domain's nameservers may be malfunctioning",
+                "dns",
+                Elsewhere,
+                "no usable answer",
+            ),
+            ("DNS problem: SERVFAIL looking up CAA for example.org", "dns", Elsewhere, "look for CAA"),
+            ("DNS problem: REFUSED looking up TXT for {}", "dns", Person, "does not know the zone"),
+            ("DNS problem: query timed out looking up TXT for {}", "dns", Elsewhere, "does not answer"),
+            ("DNS problem: query timed out looking up CAA for example.org", "dns", Elsewhere, "does not answer"),
+            ("DNS problem: networking error looking up TXT for {}", "dns", Elsewhere, "does not answer"),
+            ("DNS problem: server failure at resolver looking up TXT for {}", "dns", Elsewhere, "own resolver"),
+            ("DNS problem: response was truncated looking up CAA for example.org", "dns", Person, "TCP"),
+            ("DNS problem: looking up TXT for {}: DNSSEC: DNSKEY Missing", "dns", Person, "DNSSEC"),
+            ("DNS problem: looking up A for x: DNSSEC Bogus: no signatures", "dns", Person, "DNSSEC"),
+            (
+                "During secondary validation: DNS problem: query timed out looking up TXT for {}",
+                "dns",
+                Elsewhere,
+                "from another",
+            ),
+            ("During secondary validation: No TXT record found at {}", "unauthorized", Elsewhere, "from another"),
+            ("No TXT record found at {}", "unauthorized", Person, "no TXT value"),
+            ("Error retrieving TXT records for DNS challenge", "unauthorized", Person, "no TXT value"),
+            ("Incorrect TXT record \"abc\" (and 2 more) found at {}", "unauthorized", Person, "other values"),
+            ("Correct value not found for DNS challenge", "unauthorized", Person, "other values"),
+            ("The key authorization was wrong", "incorrectResponse", Person, "did not find the value"),
+            ("something new", "dns", Elsewhere, "look-up"),
+            ("something new", "connection", Elsewhere, "cannot reach"),
+            ("something new", "serverInternal", Elsewhere, "could not validate"),
+        ] {
+            let words = words.replace("{}", name);
+            let found = of_validation(&format!("urn:ietf:params:acme:error:{kind}"), &words);
+            let text = format!("{} {}", found.means, found.todo);
+            assert!(found.class == class && text.contains(word), "{words}: {:?} {text}", found.class);
+        }
+    }
+
+    /// Names that look like words of errors.
+    #[test]
+    fn names_are_not_taken_for_errors() {
+        let words = "No TXT record found at _acme-challenge.dnssec.nxdomain.servfail.test";
+        assert_eq!(of_validation("urn:ietf:params:acme:error:unauthorized", words).class, Class::Person);
+        assert!(of_validation("", words).means.contains("no TXT value"));
+    }
+
+    #[test]
+    fn the_limits_of_lets_encrypt_are_told_apart() {
+        for (words, word) in [
+            (
+                "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s",
+                "exactly",
+            ),
+            ("too many certificates (50) already issued for \"example.org\" in the last 168h0m0s", "for the domain"),
+            ("too many failed authorizations (5) for \"example.org\" in the last 1h0m0s", "failed validations"),
+            ("too many new orders (300) from this account in the last 3h0m0s", "too many orders"),
+            ("too many new registrations (10) from this IP address in the last 3h0m0s", "accounts"),
+            ("Your account is temporarily prevented from requesting certificates for example.org", "paused"),
+        ] {
+            let found = of_limit(words).unwrap();
+            assert!(found.means.contains(word), "{words}: {}", found.means);
+        }
+        assert_eq!(of_limit("something new"), None);
+    }
+}

@@ -8,9 +8,9 @@ use super::caa;
 use super::certificate::Certificate;
 use super::delegation::Missing;
 use super::history::{Event, What};
-use super::plan::Pause;
+use super::plan::{Pause, SHORTEST_WAIT};
 use super::problem::Class;
-use super::schedule::{Reason, SHORTEST_PAUSE};
+use super::schedule::Reason;
 use super::slot::Slot;
 use super::state::{Failed, Issuance};
 use super::{Issuer, plan, time};
@@ -23,14 +23,16 @@ const PATIENCE: u32 = 2;
 impl Issuer {
     pub(super) async fn attempt(&self, slot: &Slot, reason: Reason) -> Progress {
         match self.load(slot).await {
-            Ok((_, Some(certificate))) if reason == (Reason::Asked { renew: false }) && is_good(slot, &certificate) => {
+            Ok((state, Some(certificate)))
+                if reason == (Reason::Asked { renew: false }) && is_good(slot, &state, &certificate) =>
+            {
                 self.export(slot, &certificate).await;
                 let message = format!("the certificate is valid until {}, nothing to do", time(certificate.not_after));
                 Progress::Done { message, path: self.path(slot) }
             }
-            Ok((state, current)) => self.attempt_from(slot, state, current.as_ref(), reason != Reason::Due).await,
+            Ok((state, current)) => self.attempt_from(slot, state, current.as_ref(), reason).await,
             Err(error) => {
-                slot.pause_for(SHORTEST_PAUSE);
+                slot.pause_for(SHORTEST_WAIT);
                 Progress::Failed { message: error.to_string() }
             }
         }
@@ -43,7 +45,7 @@ impl Issuer {
         match self.load(slot).await {
             Ok((state, _)) => self.failed(slot, state, "", failure("attempt", message)).await,
             Err(_) => {
-                slot.pause_for(SHORTEST_PAUSE);
+                slot.pause_for(SHORTEST_WAIT);
                 Progress::Failed { message }
             }
         }
@@ -54,13 +56,12 @@ impl Issuer {
         slot: &Slot,
         mut state: Issuance,
         current: Option<&Certificate>,
-        asked: bool,
+        reason: Reason,
     ) -> Progress {
-        // Nobody closes the semaphore; without a permit the attempt would only be less polite.
-        let _permit = self.shared.orders.acquire().await.ok();
+        let _place = self.place(reason).await;
         let mut cas = in_order(slot, &state).into_iter().peekable();
         while let Some((authority, rehearsal)) = cas.next() {
-            let outcome = self.attempt_at(slot, authority, rehearsal, &mut state, current, asked).await;
+            let outcome = self.attempt_at(slot, authority, rehearsal, &mut state, current, reason).await;
             let failure = match outcome {
                 Ok(certificate) => return self.succeeded(slot, &certificate).await,
                 Err(AttemptError::Waiting(missing)) => return self.waiting(slot, state, missing).await,
@@ -97,7 +98,7 @@ impl Issuer {
         rehearsal: Option<&Authority>,
         state: &mut Issuance,
         current: Option<&Certificate>,
-        asked: bool,
+        reason: Reason,
     ) -> Result<Certificate, AttemptError> {
         let request = slot.request(&authority.ca);
         let known =
@@ -108,7 +109,7 @@ impl Issuer {
             && state.step.order_for(&request).is_none()
         {
             slot.tell(format!("trying the order at {} first", rehearsal.ca.name));
-            match self.try_at(slot, rehearsal, true, state, current, asked).await {
+            match self.try_at(slot, rehearsal, true, state, current, reason).await {
                 Ok(_) => slot.tell(format!("{} would have issued the certificate", rehearsal.ca.name)),
                 // CAA may be for the account at the other CA alone.
                 Err(AttemptError::Failed(failure)) if failure.outage || failure.step == caa::STEP => {
@@ -125,7 +126,7 @@ impl Issuer {
             }
             state.rehearsed = Some(request);
         }
-        let outcome = self.try_at(slot, authority, false, state, current, asked).await;
+        let outcome = self.try_at(slot, authority, false, state, current, reason).await;
         if let Err(AttemptError::Failed(failure)) = &outcome
             && failure.step == "validation"
         {
@@ -141,17 +142,19 @@ impl Issuer {
         rehearsal: bool,
         state: &mut Issuance,
         current: Option<&Certificate>,
-        asked: bool,
+        reason: Reason,
     ) -> Result<Certificate, AttemptError> {
         let ca = &authority.ca.name;
         if let Err(until) = authority.breaker.pass(now())
-            && !asked
+            && reason == Reason::Due
         {
             let message = format!("{ca} has failed again and again and is left alone for a while");
             let failure = failure("account", message);
             let (retry_at, class) = (Some(until), Class::Elsewhere);
             return Err(AttemptError::Failed(Failure { retry_at, backs_off: false, class, ..failure }));
         }
+        let compromised = |current: &&Certificate| current.compromised;
+        let spent = current.filter(compromised).is_some_and(|current| state.step.key() == Some(&current.private_key));
         let mut attempt = Attempt {
             name: slot.name(),
             request: &slot.request(&authority.ca),
@@ -159,6 +162,7 @@ impl Issuer {
             writer: &self.shared.writer,
             resolver: &self.shared.resolver,
             own: &self.shared.own,
+            new_key: spent || reason == (Reason::Reissue { new_key: true }),
             deploys: slot.deploys(),
             tell: &|line| slot.tell(line),
             history: &slot.history,
@@ -183,7 +187,7 @@ impl Issuer {
     }
 
     async fn succeeded(&self, slot: &Slot, certificate: &Certificate) -> Progress {
-        slot.pause_for(SHORTEST_PAUSE);
+        slot.pause_for(SHORTEST_WAIT);
         slot.memory().told_missing.clear();
         slot.offer.put(certificate);
         let until = time(certificate.not_after);
@@ -227,8 +231,10 @@ impl Issuer {
     async fn failed(&self, slot: &Slot, mut state: Issuance, ca: &str, failure: Failure) -> Progress {
         let (failures, backed_off) = state.failure.as_ref().map_or((0, 0), |last| (last.failures, last.backed_off));
         let backed_off = backed_off.saturating_add(failure.backs_off.into());
-        let wait = if failure.backs_off { plan::back_off(backed_off, random()) } else { plan::RECHECK };
-        let pause = Pause::after_failure(now(), wait, failure.retry_at);
+        let not_after = slot.memory().not_after;
+        let left = not_after.map(|not_after| not_after.saturating_sub(now()));
+        let wait = if failure.backs_off { plan::back_off_within(left, backed_off, random()) } else { plan::RECHECK };
+        let pause = Pause::after_failure(now(), wait, failure.retry_at, not_after);
         slot.memory().pause = Some(pause);
         let failed = Failed {
             at: pause.from,
@@ -282,8 +288,10 @@ pub(super) fn in_order<'s>(slot: &'s Slot, state: &Issuance) -> Vec<(&'s Authori
 }
 
 /// Whether a person who asks for a certificate has it already.
-fn is_good(slot: &Slot, certificate: &Certificate) -> bool {
-    plan::serves(certificate, &slot.wanted) && now() < plan::renewal(certificate)
+fn is_good(slot: &Slot, state: &Issuance, certificate: &Certificate) -> bool {
+    plan::serves(certificate, &slot.wanted)
+        && certificate.revoked.is_none()
+        && now() < plan::renewal(certificate, state.renewal.as_ref())
 }
 
 /// For jitter alone: without random numbers there is none.

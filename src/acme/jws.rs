@@ -8,10 +8,9 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Request, StatusCode};
-use instant_acme::{BodyWrapper, BytesBody, Error, HttpClient, Problem};
+use instant_acme::{BodyWrapper, Error, HttpClient, Problem};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
@@ -187,22 +186,15 @@ pub(super) fn base64url(octets: &[u8]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(octets)
 }
 
-/// What the CA answered to a signed request that it took.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
-}
-
-/// Posts a signed request, with another nonce as often as the CA asks for one, within bounds. What the CA refuses is
-/// [`Error::Api`].
+/// Posts a signed request, with another nonce as often as the CA asks for one, within bounds; the head of the answer.
+/// What the CA refuses is [`Error::Api`].
 pub(super) async fn post(
     http: &impl HttpClient,
     new_nonce: &str,
     url: &str,
     (key, signer): (&Key, Signer<'_>),
     payload: Option<&impl Serialize>,
-) -> Result<Answer, Error> {
+) -> Result<HeaderMap, Error> {
     let mut nonce = None;
     let mut left = NONCES;
     loop {
@@ -216,7 +208,7 @@ pub(super) async fn post(
         let (status, headers, mut body) = (response.parts.status, response.parts.headers, response.body);
         let body = body.into_bytes().await.map_err(Error::Other)?;
         if status.is_success() {
-            return Ok(Answer { headers, body });
+            return Ok(headers);
         }
         let problem: Problem = serde_json::from_slice(&body)?;
         left -= 1;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! schedule ──due──▶ issue, at one CA after the other
-//!    ▲                 │
+//!    ▲ └──▶ renewal     │   when does the CA want it (ari)? which certificate is replaced?
 //!    │              attempt ──▶ delegation   where do the challenges go, is a record missing?
 //!    │                 │──────▶ ca           account, order, errors in the CA's words
 //!    │ plan            │──────▶ proof        publishes values through the writer, like every other caller
@@ -15,6 +15,8 @@
 //! depends on a CA.
 
 mod access;
+mod ari;
+mod asked;
 mod attempt;
 mod authority;
 mod breaker;
@@ -43,6 +45,9 @@ mod preview;
 mod problem;
 mod program;
 mod proof;
+mod renewal;
+mod revoke;
+mod rollover;
 mod schedule;
 mod secret;
 mod serving;
@@ -53,18 +58,20 @@ mod webhook;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub use check::OwnListeners;
+pub use revoke::RevokeError;
 pub use serving::Serving;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{CertificateEvent, CertificateStatus, LastError, Progress};
+use crate::api::{CertificateEvent, CertificateStatus, LastError, Progress, RenewalWindow};
 use crate::config::Config;
 use crate::resolve::Resolver;
 use crate::store::{UpdateError, Writer, now};
+use ari::Renewal;
 use authority::Authority;
 use slot::Slot;
 
@@ -86,12 +93,17 @@ struct Shared {
     writer: Writer,
     resolver: Resolver,
     own: OwnListeners,
-    orders: Semaphore,
+    /// Places for the attempts of the running server.
+    orders: Arc<Semaphore>,
+    /// One more, for those of people.
+    asked: Arc<Semaphore>,
     /// Attempts under way.
     attempts: TaskTracker,
     stopping: CancellationToken,
     deploys: deploy::Deploys,
-    /// An attempt has ended.
+    /// Certificates of which the store has something new.
+    changed: Mutex<Vec<Arc<Slot>>>,
+    /// There is something in `changed`, or a place for an attempt.
     ended: Notify,
 }
 
@@ -115,7 +127,7 @@ impl Issuer {
         for certificate in &config.certificates {
             let authority = |ca: &String| {
                 let unknown = || IssuerError::UnknownCa { certificate: certificate.name.clone(), ca: ca.clone() };
-                known.get(ca).cloned().ok_or_else(unknown)
+                known.get(ca).map(Arc::clone).ok_or_else(unknown)
             };
             let with_rehearsal = |ca: &String| {
                 let found = authority(ca)?;
@@ -131,16 +143,18 @@ impl Issuer {
         }
         let shared = Shared {
             slots,
-            authorities: authorities.clone(),
+            authorities,
             certs: config.certs_dir(),
             versions: config.acme.versions.max(1),
             writer,
             resolver,
             own,
-            orders: Semaphore::new(config.acme.orders),
+            orders: Arc::new(Semaphore::new(config.acme.orders)),
+            asked: Arc::new(Semaphore::new(1)),
             attempts: TaskTracker::new(),
             stopping: CancellationToken::new(),
             deploys: deploy::Deploys::new(config.acme.proxy.clone()),
+            changed: Mutex::default(),
             ended: Notify::new(),
         };
         Ok(Issuer { shared: Arc::new(shared) })
@@ -176,6 +190,10 @@ impl Issuer {
         Some(lines)
     }
 
+    fn authority(&self, name: &str) -> Option<&Arc<Authority>> {
+        self.shared.authorities.iter().find(|authority| authority.ca.name == name)
+    }
+
     /// Runs the certificate's deploy program now and tells its lines; the last line is `Done` or `Failed`. `None` if
     /// the configuration has no certificate of this name. Must be called inside the runtime.
     pub fn deploy(&self, name: &str) -> Option<mpsc::Receiver<Progress>> {
@@ -201,6 +219,8 @@ impl Issuer {
             let memory = slot.memory();
             (memory.pause, memory.export_error.clone())
         };
+        let is_current = |heard: &&Renewal| state.current == Some(heard.version) && certificate.is_some();
+        let heard = state.renewal.as_ref().filter(is_current);
         let due = plan::due(&state, certificate.as_ref(), &slot.wanted, pause, now());
         let failure = state.failure.as_ref().map(|failure| LastError {
             at: time(failure.at),
@@ -217,10 +237,17 @@ impl Issuer {
             not_before: certificate.as_ref().map(|certificate| time(certificate.not_before)),
             not_after: certificate.as_ref().map(|certificate| time(certificate.not_after)),
             serial: certificate.as_ref().map(|certificate| certificate.serial.clone()),
+            revoked: certificate.as_ref().and_then(|certificate| certificate.revoked.map(|revoked| revoked.told())),
             path: certificate.as_ref().map(|_| self.path(slot)),
             next_attempt: (!running).then(|| time(due.max(now()))),
             last_error: failure.or(export_error),
             deployment: self.deployment_status(slot).await?,
+            renewal: certificate.as_ref().map(|certificate| time(plan::renewal(certificate, heard))),
+            renewal_window: heard
+                .and_then(|heard| heard.window)
+                .map(|window| RenewalWindow { start: time(window.start), end: time(window.end) }),
+            renewal_explanation: heard.and_then(|heard| heard.explanation.clone()),
+            renewal_problem: heard.and_then(|heard| heard.problem.clone()),
             missing_records: state.missing,
         })
     }

@@ -1,5 +1,8 @@
 //! When to do what, pure: no clock, no randomness.
 
+use sha2::{Digest, Sha256};
+
+use super::ari::{LONGEST_SILENCE, Renewal};
 use super::certificate::Certificate;
 use super::state::Issuance;
 use crate::api::CertificateState;
@@ -8,9 +11,11 @@ use crate::zone::Timestamp;
 
 /// How often a missing delegation is looked for again, seconds.
 pub(super) const RECHECK: u64 = 5 * 60;
-const DAY: u64 = 24 * 60 * 60;
+pub(super) const DAY: u64 = 24 * 60 * 60;
 /// However long a CA asks us to stay away, we look again after this long.
 const LONGEST_PAUSE: u64 = 7 * DAY;
+/// Shortest time between two attempts for one certificate, seconds.
+pub(super) const SHORTEST_WAIT: u64 = 60;
 /// A clock that is set back by more than this ends a pause, seconds.
 const SET_BACK: u64 = 60;
 
@@ -33,11 +38,39 @@ pub(super) fn renewal_time(not_before: Timestamp, not_after: Timestamp) -> Times
     not_after - if life < SHORT_LIFE { life / 2 } else { life / 3 }
 }
 
-/// When this certificate is due for renewal. The clock that it was issued under is heeded too: under one that is far
-/// ahead of the CA's, the certificate would be due as soon as it is there, over and over.
-pub(super) fn renewal(certificate: &Certificate) -> Timestamp {
-    let left = certificate.not_after.saturating_sub(certificate.issued_at);
-    renewal_time(certificate.not_before, certificate.not_after).max(certificate.issued_at + left / 3)
+/// The latest renewal that a CA may suggest: with a fifth of its life left, or a quarter of a short one. What is left
+/// must be enough for a CA that is down for days, or half a day where life is six.
+fn latest(certificate: &Certificate) -> Timestamp {
+    let life = certificate.not_after.saturating_sub(certificate.not_before);
+    certificate.not_after - if life < SHORT_LIFE { life / 4 } else { life / 5 }
+}
+
+/// When this certificate is due for renewal, as the CA says, if it says so.
+///
+/// If not: certificates that were made together are not renewed together, but up to a twentieth of their life earlier,
+/// each at its own time. The clock that a certificate was issued under is heeded too: under one that is far ahead of
+/// the CA's, it would be due as soon as it is there, over and over.
+pub(super) fn renewal(certificate: &Certificate, heard: Option<&Renewal>) -> Timestamp {
+    let Certificate { not_before, not_after, issued_at, .. } = *certificate;
+    let sane = issued_at + not_after.saturating_sub(issued_at) / 3;
+    let moment = heard.and_then(|heard| heard.moment_for(certificate));
+    if let Some(moment) = moment {
+        return moment.min(latest(certificate).max(sane));
+    }
+    let spread = not_after.saturating_sub(not_before) / 20;
+    let early = share_of(spread, stable_random(&certificate.serial));
+    renewal_time(not_before, not_after).saturating_sub(early).max(sane)
+}
+
+/// Bits that look random and are always the same for this text.
+fn stable_random(text: &str) -> u64 {
+    let hash = Sha256::digest(text.as_bytes());
+    hash.iter().take(8).fold(0, |bits, octet| bits << 8 | u64::from(*octet))
+}
+
+/// A share of `whole` that is as random as `random`.
+pub(super) fn share_of(whole: u64, random: u64) -> u64 {
+    ((u128::from(whole) * u128::from(random)) >> 64) as u64
 }
 
 /// A time without attempts. It ends early if the clock is set back, which says that it was wrong.
@@ -48,9 +81,19 @@ pub(super) struct Pause {
 }
 
 impl Pause {
-    /// The pause after a failure, until the CA may be asked again, if it said when.
-    pub(super) fn after_failure(now: Timestamp, wait: u64, retry_at: Option<Timestamp>) -> Pause {
+    /// The pause after a failure, until the CA may be asked again, if it said when. `not_after`: of the certificate in
+    /// use. It does not lapse for a CA that asks us to stay away for longer: then half of what is left is waited.
+    pub(super) fn after_failure(
+        now: Timestamp,
+        wait: u64,
+        retry_at: Option<Timestamp>,
+        not_after: Option<Timestamp>,
+    ) -> Pause {
         let asked = retry_at.unwrap_or(0).min(now + LONGEST_PAUSE);
+        let asked = match not_after.filter(|not_after| now < *not_after && *not_after <= asked) {
+            Some(not_after) => now + (not_after - now) / 2,
+            None => asked,
+        };
         Pause { from: now, until: asked.max(now + wait) }
     }
 
@@ -63,7 +106,7 @@ impl Pause {
 /// and up to a tenth more, as `random` says, so that not everybody comes back at once.
 pub(super) fn back_off(failures: u32, random: u32) -> u64 {
     let wait = match failures {
-        0 | 1 => 60,
+        0 | 1 => SHORTEST_WAIT,
         2 => 10 * 60,
         3 => 100 * 60,
         _ => DAY,
@@ -71,11 +114,90 @@ pub(super) fn back_off(failures: u32, random: u32) -> u64 {
     wait + wait * u64::from(random) / (10 * (u64::from(u32::MAX) + 1))
 }
 
-/// Whether the certificate in use is for what the configuration asks for.
+/// The same, but never longer than a tenth of the time that the certificate in use has left, so that a short life does
+/// not end between two attempts.
+pub(super) fn back_off_within(left: Option<u64>, failures: u32, random: u32) -> u64 {
+    let wait = back_off(failures, random);
+    match left {
+        Some(left) if left > 0 => wait.min((left / 10).max(SHORTEST_WAIT)),
+        _ => wait,
+    }
+}
+
+/// Whether the certificate in use is for what the configuration asks for, and nobody has asked for another.
 pub(super) fn serves(certificate: &Certificate, wanted: &Wanted) -> bool {
     certificate.names == wanted.names
         && wanted.directories.contains(&certificate.directory)
         && certificate.key_type == wanted.key_type
+        && !certificate.revoked.is_some_and(|revoked| revoked.reissue)
+}
+
+/// What is to be done for a certificate, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// When there is a reason for an attempt; 0: always.
+    renewal: Timestamp,
+    pauses: [Option<Pause>; 2],
+    /// Of the certificate in use: from when to when it is valid.
+    life: Option<(Timestamp, Timestamp)>,
+    /// When to ask the CA for its suggestion; 0: it was never asked.
+    ask: Timestamp,
+}
+
+/// What comes first, if not everything can be done at once: the smallest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// The share of life that the certificate in use has left, in millionths.
+    Left(u64),
+    /// There is none; since when something could have been done about that.
+    Missing(Timestamp),
+}
+
+impl Plan {
+    /// `pause` is what the process remembers; a failure's is stored.
+    pub(super) fn new(
+        state: &Issuance,
+        certificate: Option<&Certificate>,
+        wanted: &Wanted,
+        pause: Option<Pause>,
+    ) -> Plan {
+        let heard = state.renewal.as_ref();
+        let stored = state.failure.as_ref().filter(|_| state.missing.is_empty());
+        let stored = stored.map(|failure| Pause { from: failure.at, until: failure.next_attempt });
+        Plan {
+            renewal: match certificate {
+                Some(certificate) if serves(certificate, wanted) && !state.is_ordered() => renewal(certificate, heard),
+                _ => 0,
+            },
+            pauses: [pause, stored],
+            life: certificate.map(|certificate| (certificate.not_before, certificate.not_after)),
+            ask: certificate.map_or(0, |certificate| Renewal::ask_at(heard, certificate)),
+        }
+    }
+
+    /// The moment at which the running server tries next.
+    pub(super) fn due(&self, now: Timestamp) -> Timestamp {
+        let allowed = self.pauses.iter().flatten().map(|pause| pause.end(now)).max();
+        self.renewal.max(allowed.unwrap_or(0))
+    }
+
+    /// When to ask the CA about the certificate in use; 0: at once; `None`: there is nothing to ask about.
+    pub(super) fn ask(&self, now: Timestamp) -> Option<Timestamp> {
+        let (_, not_after) = self.life?;
+        // A clock that was set back does not keep us from asking.
+        let ask = if self.ask > now + LONGEST_SILENCE { 0 } else { self.ask };
+        (now < not_after).then_some(ask)
+    }
+
+    pub(super) fn urgency(&self, now: Timestamp) -> Urgency {
+        match self.life {
+            Some((from, to)) => {
+                let (left, life) = (to.saturating_sub(now), to.saturating_sub(from).max(1));
+                Urgency::Left(left.saturating_mul(1_000_000) / life)
+            }
+            None => Urgency::Missing(self.due(now)),
+        }
+    }
 }
 
 /// The moment at which the running server tries next. `pause` is what the process remembers; a failure's is stored.
@@ -86,14 +208,7 @@ pub(super) fn due(
     pause: Option<Pause>,
     now: Timestamp,
 ) -> Timestamp {
-    let due = match certificate {
-        Some(certificate) if serves(certificate, wanted) && !state.is_ordered() => renewal(certificate),
-        _ => 0,
-    };
-    let stored = state.failure.as_ref().filter(|_| state.missing.is_empty());
-    let stored = stored.map(|failure| Pause { from: failure.at, until: failure.next_attempt });
-    let allowed = pause.into_iter().chain(stored).map(|pause| pause.end(now)).max();
-    due.max(allowed.unwrap_or(0))
+    Plan::new(state, certificate, wanted, pause).due(now)
 }
 
 /// The state in one word.
@@ -105,10 +220,12 @@ pub(super) fn summary(
     now: Timestamp,
 ) -> CertificateState {
     let alive = certificate.filter(|certificate| now < certificate.not_after);
+    let is_due = |certificate: &Certificate| renewal(certificate, state.renewal.as_ref()) <= now;
     match (alive, certificate) {
         _ if running => CertificateState::Issuing,
         (None, _) if !state.missing.is_empty() => CertificateState::WaitingForDelegation,
-        (Some(alive), _) if serves(alive, wanted) && now < renewal(alive) => CertificateState::Valid,
+        (Some(alive), _) if alive.revoked.is_some() => CertificateState::Revoked,
+        (Some(alive), _) if serves(alive, wanted) && !is_due(alive) => CertificateState::Valid,
         (Some(_), _) => CertificateState::RenewalDue,
         (None, Some(_)) => CertificateState::Expired,
         (None, None) if state.failure.is_some() => CertificateState::Failed,
@@ -117,30 +234,43 @@ pub(super) fn summary(
 }
 
 #[cfg(test)]
+#[path = "plan_simulation.rs"]
+mod simulation;
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::acme::certificate::tests::request;
+    use crate::acme::ari::{Answer, Window};
+    use crate::acme::certificate::tests::{issued, request};
+    use crate::acme::revoke::Revoked;
     use crate::acme::secret::Secret;
     use crate::acme::state::{Failed, Step};
+    use crate::api::RevocationReason;
 
     fn wanted() -> Wanted {
         let directories = vec!["https://ca.test/dir".into()];
         Wanted { names: vec!["a.test".into()], directories, key_type: KeyType::default() }
     }
 
-    fn certificate(not_before: Timestamp, not_after: Timestamp) -> Certificate {
-        Certificate {
-            version: 1,
-            names: vec!["a.test".into()],
-            ca: "test".into(),
-            directory: "https://ca.test/dir".into(),
-            key_type: KeyType::default(),
-            private_key: Secret::new(String::new()),
-            chain: String::new(),
-            not_before,
-            not_after,
-            serial: "01".into(),
-            issued_at: not_before,
+    /// What is known after the CA has suggested this window.
+    fn heard(certificate: &Certificate, start: Timestamp, end: Timestamp) -> Renewal {
+        let mut heard = Renewal::of(certificate);
+        heard.hear(Ok(Answer::Window { window: Window { start, end }, explanation: None }), None, start, 0);
+        heard
+    }
+
+    #[test]
+    fn a_revoked_certificate_is_due_at_once_when_another_was_asked_for() {
+        let revoked = |reissue| {
+            let revoked = Revoked { at: DAY, reason: RevocationReason::Unspecified, reissue };
+            Certificate { revoked: Some(revoked), ..issued(0, 90 * DAY) }
+        };
+        let due_for = |certificate: &Certificate| due(&Issuance::default(), Some(certificate), &wanted(), None, DAY);
+        assert_eq!(due_for(&revoked(true)), 0);
+        assert_eq!(due_for(&revoked(false)), due_for(&issued(0, 90 * DAY)));
+        for reissue in [true, false] {
+            let state = summary(&Issuance::default(), Some(&revoked(reissue)), &wanted(), false, DAY);
+            assert_eq!(state, CertificateState::Revoked);
         }
     }
 
@@ -188,10 +318,10 @@ mod tests {
     #[test]
     fn no_pause_is_without_end() {
         let now = 1_800_000_000;
-        assert_eq!(Pause::after_failure(now, 60, None).until, now + 60);
-        assert_eq!(Pause::after_failure(now, 60, Some(now + 5000)).until, now + 5000);
-        assert_eq!(Pause::after_failure(now, 60, Some(now - 5000)).until, now + 60);
-        assert_eq!(Pause::after_failure(now, 60, Some(u64::MAX)).until, now + 7 * DAY);
+        assert_eq!(Pause::after_failure(now, 60, None, None).until, now + 60);
+        assert_eq!(Pause::after_failure(now, 60, Some(now + 5000), None).until, now + 5000);
+        assert_eq!(Pause::after_failure(now, 60, Some(now - 5000), None).until, now + 60);
+        assert_eq!(Pause::after_failure(now, 60, Some(u64::MAX), None).until, now + 7 * DAY);
 
         let ahead = now + 3000 * DAY;
         let failure = Failed { at: ahead, ..failed(ahead + 60).unwrap() };
@@ -203,23 +333,123 @@ mod tests {
     #[test]
     fn a_clock_that_is_ahead_does_not_renew_without_pause() {
         let (now, life) = (1_800_000_000, 6 * DAY);
-        let fresh = Certificate { issued_at: now, ..certificate(now - 4 * DAY, now - 4 * DAY + life) };
-        assert_eq!(renewal(&fresh), now + 2 * DAY / 3);
-        let usual = Certificate { issued_at: now, ..certificate(now - 3600, now - 3600 + 90 * DAY) };
-        assert_eq!(renewal(&usual), renewal_time(usual.not_before, usual.not_after));
+        let fresh = Certificate { issued_at: now, ..issued(now - 4 * DAY, now - 4 * DAY + life) };
+        assert_eq!(renewal(&fresh, None), now + 2 * DAY / 3);
+        let usual = Certificate { issued_at: now, ..issued(now - 3600, now - 3600 + 90 * DAY) };
+        let latest = renewal_time(usual.not_before, usual.not_after);
+        assert!((latest - 90 * DAY / 20..=latest).contains(&renewal(&usual, None)));
     }
 
     #[test]
     fn a_valid_certificate_is_due_at_its_renewal_or_when_the_configuration_asks_for_other_names() {
         let mut state = Issuance { current: Some(1), ..Issuance::default() };
-        let certificate = certificate(0, 90 * DAY);
-        assert_eq!(due(&state, Some(&certificate), &wanted(), None, 0), 60 * DAY);
+        let certificate = issued(0, 90 * DAY);
+        let planned = due(&state, Some(&certificate), &wanted(), None, 0);
+        assert!((60 * DAY - 90 * DAY / 20..=60 * DAY).contains(&planned));
         let other = Wanted { names: vec!["b.test".into()], ..wanted() };
         assert_eq!(due(&state, Some(&certificate), &other, None, 0), 0);
         let other = Wanted { directories: vec!["https://other.test/dir".into()], ..wanted() };
         assert_eq!(due(&state, Some(&certificate), &other, None, 0), 0);
         state.step = Step::Ordered { request: request(&["a.test"]), key: Secret::new(String::new()), url: "u".into() };
         assert_eq!(due(&state, Some(&certificate), &wanted(), None, 0), 0);
+    }
+
+    #[test]
+    fn the_ca_says_when_but_not_that_it_is_too_late_rfc9773_4_2() {
+        let (now, long) = (1_800_000_000, 90 * DAY);
+        let certificate = issued(now, now + long);
+        let at = |start: u64, end: u64| renewal(&certificate, Some(&heard(&certificate, now + start, now + end)));
+        assert_eq!(at(50 * DAY, 52 * DAY), now + 50 * DAY);
+        assert_eq!(at(0, 1), now);
+        assert_eq!(at(71 * DAY, 75 * DAY), now + 71 * DAY);
+        assert_eq!(at(85 * DAY, 89 * DAY), now + 72 * DAY);
+        assert_eq!(at(500 * DAY, 501 * DAY), now + 72 * DAY);
+        let short = issued(now, now + 6 * DAY);
+        let late = renewal(&short, Some(&heard(&short, now + 6 * DAY, now + 7 * DAY)));
+        assert_eq!(late, now + 6 * DAY - 36 * 60 * 60);
+        // What was said of the certificate before.
+        let old = heard(&Certificate { version: 0, ..certificate.clone() }, now, now + 1);
+        assert_eq!(renewal(&certificate, Some(&old)), renewal(&certificate, None));
+    }
+
+    #[test]
+    fn certificates_made_together_are_not_renewed_together() {
+        let at = |serial: u32| {
+            let serial = format!("{serial:032x}");
+            renewal(&Certificate { serial, ..issued(0, 90 * DAY) }, None)
+        };
+        let (spread, count) = (90 * DAY / 20, 10_000);
+        let mut hours = std::collections::BTreeMap::new();
+        for serial in 0..count {
+            let early = 60 * DAY - at(serial);
+            assert!(early < spread);
+            *hours.entry(early / 3600).or_insert(0) += 1;
+        }
+        // On average 93 in each of the 108 hours.
+        assert!(hours.len() == 108 && hours.values().all(|count| (40..160).contains(count)), "{hours:?}");
+        assert_eq!(at(7), at(7));
+    }
+
+    #[test]
+    fn a_wait_is_never_longer_than_a_tenth_of_what_is_left() {
+        let waits = |left: u64| [1, 2, 3, 4].map(|failures| back_off_within(Some(left), failures, 0));
+        assert_eq!(waits(90 * DAY), [60, 600, 6000, DAY]);
+        assert_eq!(waits(3 * DAY), [60, 600, 6000, 3 * DAY / 10]);
+        assert_eq!(waits(6000), [60, 600, 600, 600]);
+        assert_eq!(waits(100), [60; 4]);
+        // There is nothing left to lose.
+        assert_eq!(waits(0), [60, 600, 6000, DAY]);
+    }
+
+    /// The CA asks to be left alone for longer than the certificate lives.
+    #[test]
+    fn a_certificate_does_not_lapse_because_the_ca_asks_for_patience() {
+        let now = 1_800_000_000;
+        let until = |retry_at: u64, not_after: u64| {
+            Pause::after_failure(now, 60, Some(now + retry_at), Some(now + not_after)).until - now
+        };
+        assert_eq!(until(DAY, 2 * DAY), DAY);
+        assert_eq!(until(DAY, DAY), DAY / 2);
+        assert_eq!(until(30 * DAY, 6 * DAY), 3 * DAY);
+        assert_eq!(until(DAY, 0), DAY);
+    }
+
+    #[test]
+    fn the_least_share_of_life_comes_first_and_then_what_is_missing() {
+        let now = 1_800_000_000;
+        let urgency = |certificate: Option<&Certificate>, failure: Option<Failed>| {
+            let state = Issuance { failure, ..Issuance::default() };
+            Plan::new(&state, certificate, &wanted(), None).urgency(now)
+        };
+        let expired = urgency(Some(&issued(now - 90 * DAY, now - DAY)), None);
+        // Half of six days is more than a third of ninety.
+        let (long, short) = (issued(now - 60 * DAY, now + 30 * DAY), issued(now - 3 * DAY, now + 3 * DAY));
+        let order = [
+            expired,
+            urgency(Some(&long), None),
+            urgency(Some(&short), None),
+            urgency(None, None),
+            urgency(None, failed(now - 60)),
+        ];
+        assert!(order.is_sorted() && order[0] == Urgency::Left(0), "{order:?}");
+    }
+
+    #[test]
+    fn the_ca_is_asked_about_what_is_in_use() {
+        let now = 1_800_000_000;
+        let certificate = issued(now, now + 90 * DAY);
+        let ask = |certificate: Option<&Certificate>, renewal: Option<Renewal>, now: Timestamp| {
+            let state = Issuance { renewal, ..Issuance::default() };
+            Plan::new(&state, certificate, &wanted(), None).ask(now)
+        };
+        assert_eq!(ask(None, None, now), None);
+        assert_eq!(ask(Some(&certificate), None, now), Some(0));
+        let known = heard(&certificate, now + 60 * DAY, now + 61 * DAY);
+        let again = known.ask_again;
+        assert_eq!(ask(Some(&certificate), Some(known.clone()), again - 60), Some(again));
+        // The clock was set back.
+        assert_eq!(ask(Some(&certificate), Some(known.clone()), now), Some(0));
+        assert_eq!(ask(Some(&certificate), Some(known), certificate.not_after), None);
     }
 
     #[test]
@@ -234,7 +464,7 @@ mod tests {
         assert_eq!(summed(&state, None, 5), CertificateState::Failed);
         state.missing = vec!["record".into()];
         assert_eq!(summed(&state, None, 5), CertificateState::WaitingForDelegation);
-        let certificate = certificate(0, 90 * DAY);
+        let certificate = issued(0, 90 * DAY);
         let state = Issuance::default();
         assert_eq!(summed(&state, Some(&certificate), 5), CertificateState::Valid);
         assert_eq!(summed(&state, Some(&certificate), 60 * DAY), CertificateState::RenewalDue);

@@ -71,7 +71,7 @@ impl Issuer {
         match self.method(slot, &state).await {
             Ok(Some(method)) => {
                 for wanted in domains(&slot.wanted.names).map_err(|error| error.to_string())? {
-                    match self.place(&wanted, &method).await {
+                    match self.at_domain(&wanted, &method).await {
                         Ok(line) => tell(line).await,
                         Err(line) => {
                             tell(line.clone()).await;
@@ -117,7 +117,7 @@ impl Issuer {
     }
 
     /// Where the value for a domain would be; `Err` if something is missing.
-    async fn place(&self, wanted: &Wanted, method: &Method) -> Result<String, String> {
+    async fn at_domain(&self, wanted: &Wanted, method: &Method) -> Result<String, String> {
         let domain = &wanted.domain;
         match locate(wanted, method, &self.shared.writer, &self.shared.resolver).await {
             Ok(Ok(Found::Place(place))) => Ok(format!("{domain}: the value would be put at {}", place.way)),

@@ -367,3 +367,169 @@ fn said_in_words(words: &str) -> Option<Timestamp> {
     let at = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
     u64::try_from(at.timestamp().as_second()).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = 1_800_000_000;
+
+    fn read(json: &str) -> Refusal {
+        Refusal::new(&serde_json::from_str(json).unwrap(), About::Request)
+    }
+
+    fn refusal(kind: &str, status: Option<u16>, wait: Option<u64>) -> Refusal {
+        let kind = format!("urn:ietf:params:acme:error:{kind}");
+        Refusal { kind, status, retry_at: wait.map(|wait| NOW + wait), ..Refusal::default() }
+    }
+
+    #[test]
+    fn the_ca_is_told_in_its_own_words_rfc8555_6_7_1() {
+        let refusal = read(
+            r#"{"type":"urn:ietf:params:acme:error:rejectedIdentifier","detail":"Not these","status":400,
+                "subproblems":[{"type":"urn:t:caa","detail":"CAA forbids","identifier":{"type":"dns","value":"a.test"}}]}"#,
+        );
+        assert_eq!(
+            refusal.words,
+            "Not these (urn:ietf:params:acme:error:rejectedIdentifier); a.test: CAA forbids (urn:t:caa)"
+        );
+        assert!(refusal.is_final() && refusal.is("rejectedIdentifier"));
+        assert_eq!(read("{}").words, "the CA gave no reason");
+    }
+
+    #[test]
+    fn every_type_is_classified_rfc8555_6_7() {
+        use Class::{Elsewhere, Later, Person};
+        let table = [
+            ("accountDoesNotExist", Later, true),
+            ("alreadyReplaced", Later, true),
+            ("alreadyRevoked", Later, true),
+            ("autoRenewalCanceled", Later, true),
+            ("autoRenewalCancellationInvalid", Later, true),
+            ("autoRenewalExpired", Later, true),
+            ("autoRenewalRevocationNotSupported", Later, true),
+            ("badCSR", Person, true),
+            ("badNonce", Later, false),
+            ("badPublicKey", Person, true),
+            ("badRevocationReason", Person, true),
+            ("badSignatureAlgorithm", Elsewhere, true),
+            ("caa", Elsewhere, true),
+            ("compound", Elsewhere, true),
+            ("conflict", Later, false),
+            ("connection", Elsewhere, true),
+            ("dns", Elsewhere, true),
+            ("externalAccountRequired", Elsewhere, true),
+            ("incorrectResponse", Elsewhere, true),
+            ("invalidContact", Elsewhere, true),
+            ("invalidProfile", Elsewhere, true),
+            ("malformed", Elsewhere, true),
+            ("nobodyKnowsThis", Elsewhere, true),
+            ("onionCAARequired", Elsewhere, true),
+            ("orderNotReady", Later, false),
+            ("rateLimited", Elsewhere, false),
+            ("rejectedIdentifier", Elsewhere, true),
+            ("serverInternal", Elsewhere, false),
+            ("tls", Elsewhere, true),
+            ("unauthorized", Elsewhere, true),
+            ("unknownDelegation", Elsewhere, true),
+            ("unsupportedContact", Elsewhere, true),
+            ("unsupportedIdentifier", Elsewhere, true),
+            ("userActionRequired", Elsewhere, false),
+        ];
+        for (kind, class, is_final) in table {
+            let refusal = refusal(kind, Some(400), None);
+            assert_eq!((refusal.class(NOW), refusal.is_final()), (class, is_final), "{kind}");
+            let explanation = refusal.explanation();
+            assert!(explanation.starts_with("What this means: ") && explanation.contains(" What to do: "), "{kind}");
+        }
+        assert!(RULES.iter().all(|rule| table.iter().any(|(kind, ..)| *kind == rule.kind)));
+        // Of another registry, whatever its last word is.
+        let foreign = Refusal { kind: "https://ca.test/rateLimited".into(), ..Refusal::default() };
+        assert_eq!((foreign.class(NOW), foreign.is_final()), (Class::Elsewhere, true));
+    }
+
+    #[test]
+    fn a_status_counts_whatever_the_type_is_rfc9110_15() {
+        use Class::{Elsewhere, Later};
+        for (kind, status, wait, class, is_final, is_outage) in [
+            ("malformed", 429, Some(60), Later, false, false),
+            ("malformed", 429, None, Elsewhere, false, false),
+            ("rateLimited", 429, Some(60 * 60), Later, false, false),
+            ("rateLimited", 429, Some(60 * 60 + 1), Elsewhere, false, false),
+            ("rateLimited", 503, Some(5), Later, false, true),
+            ("unauthorized", 503, Some(5), Later, false, true),
+            ("unauthorized", 503, Some(600), Elsewhere, false, true),
+            ("serverInternal", 500, None, Elsewhere, false, true),
+            ("", 500, None, Elsewhere, false, true),
+            ("", 409, None, Later, false, false),
+            ("alreadyReplaced", 409, None, Later, true, false),
+            ("malformed", 408, None, Later, false, false),
+            ("", 404, None, Elsewhere, true, false),
+        ] {
+            let refusal = refusal(kind, Some(status), wait);
+            let found = (refusal.class(NOW), refusal.is_final(), refusal.is_outage());
+            assert_eq!(found, (class, is_final, is_outage), "{kind} {status} {wait:?}");
+        }
+    }
+
+    #[test]
+    fn answers_that_are_no_problem_documents_are_classified_and_explained() {
+        let class = |status: u16, wait: Option<u64>| {
+            class_of_status(StatusCode::from_u16(status).unwrap(), wait.map(|wait| NOW + wait), NOW)
+        };
+        assert_eq!(class(429, Some(600)), Class::Later);
+        assert_eq!(class(429, None), Class::Elsewhere);
+        assert_eq!(class(503, Some(60)), Class::Later);
+        assert_eq!(class(503, Some(61)), Class::Elsewhere);
+        assert_eq!(class(502, None), Class::Elsewhere);
+        assert_eq!(class(404, Some(1)), Class::Elsewhere);
+        assert_eq!(class(408, None), Class::Later);
+        let explained = |status: StatusCode| {
+            explanation_of(&HttpError::Status { url: "u".into(), status, body: String::new(), retry_at: None })
+        };
+        assert!(explained(StatusCode::BAD_GATEWAY).contains("broken"));
+        assert!(explained(StatusCode::TOO_MANY_REQUESTS).contains("too much to do"));
+        assert_eq!(explained(StatusCode::NOT_FOUND), NO_ACME);
+    }
+
+    #[test]
+    fn of_several_names_the_one_that_takes_most_decides() {
+        let of = |name: &str, words: &str| {
+            let kind = "urn:ietf:params:acme:error:dns".into();
+            let about = About::Validation;
+            Refusal { about, kind, words: words.into(), ..Refusal::default() }.of(name)
+        };
+        let timeout = of("a.test", "DNS problem: query timed out looking up TXT for _acme-challenge.a.test");
+        let missing = of("b.test", "DNS problem: NXDOMAIN looking up TXT for _acme-challenge.b.test");
+        let (words, worst) = Refusal::all(vec![timeout.clone(), missing.clone(), missing.clone()], NOW).unwrap();
+        assert!(words.starts_with("a.test: DNS problem: query") && words.contains("; b.test: DNS problem: NXDOMAIN"));
+        assert_eq!((worst.class(NOW), &worst), (Class::Person, &missing));
+        assert_eq!(Refusal::all(vec![timeout.clone()], NOW).unwrap().1, timeout);
+        assert_eq!(Refusal::all(Vec::new(), NOW), None);
+        let kinds = ["urn:ietf:params:acme:error:caa", "urn:ietf:params:acme:error:badCSR"];
+        let compound = Refusal { parts: kinds.map(str::to_owned).into(), ..refusal("compound", Some(403), None) };
+        assert_eq!(compound.class(NOW), Class::Person);
+    }
+
+    #[test]
+    fn the_end_of_a_limit_is_read_from_the_words_of_lets_encrypt() {
+        let limited = read(concat!(
+            r#"{"type":"urn:ietf:params:acme:error:rateLimited","status":429,"#,
+            r#""detail":"too many certificates (5) already issued for this exact set of identifiers in the last "#,
+            r#"168h0m0s, retry after 2027-01-15 08:05:00 UTC: see https://letsencrypt.org/docs/rate-limits/"}"#,
+        ));
+        assert_eq!(limited.retry_at, Some(NOW + 5 * 60));
+        assert_eq!(limited.class(NOW), Class::Later);
+        assert!(limited.explanation().contains("exactly these names in a week"));
+        for other in ["retry after lunch UTC", "retry after 2027-01-15 08:05:00", "2027-01-15 08:05:00 UTC"] {
+            assert_eq!(said_in_words(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_page_to_see_is_named_rfc8555_7_3_3() {
+        let see = Some("https://ca.test/agree".to_owned());
+        let waiting = Refusal { see, ..refusal("userActionRequired", Some(403), None) };
+        assert!(waiting.explanation().contains("What to do: see https://ca.test/agree ("), "{}", waiting.explanation());
+    }
+}

@@ -1,24 +1,41 @@
-//! The running server's part: what is due is attempted, what came out is remembered, told and exported.
+//! The running server's part: what is due is attempted, and the CA is asked when that will be.
+//!
+//! Everything is read from the store once. After that the schedule remembers what it has to know of each certificate,
+//! and reads again only what an attempt, or an answer of the CA, has changed: with ten thousand certificates, one that
+//! was renewed costs as much as with one.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::join_all;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{key_of, save, withdraw};
+use super::authority::Authority;
 use super::certificate::Certificate;
+use super::plan::{Plan, SHORTEST_WAIT, share_of};
 use super::slot::{Running, Slot};
 use super::state::Issuance;
-use super::{Issuer, export, plan, time};
+use super::{Issuer, export, time};
 use crate::api::LastError;
 use crate::store::{Document, StoreError, UpdateError, now};
 use crate::zone::Timestamp;
 
 /// Longest sleep, so that a clock that was set is noticed.
 const LONGEST_SLEEP: u64 = 60 * 60;
-/// Shortest time between two attempts for one certificate, seconds.
-pub(super) const SHORTEST_PAUSE: u64 = 60;
+/// Most questions to CAs under way at the same time.
+const QUESTIONS: usize = 4;
+/// So many questions are asked at once after a start; more are spread over up to [`SPREAD`] seconds.
+const FEW: usize = 20;
+const SPREAD: u64 = 10 * 60;
+/// How many certificates are read at the same time.
+const READERS: usize = 64;
+/// When files that could not be written are tried again, seconds.
+const FILES_AGAIN: Duration = Duration::from_secs(5 * 60);
 
 /// Why an attempt is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,47 +45,87 @@ pub(super) enum Reason {
     Asked {
         renew: bool,
     },
+    /// By a person, whatever the certificate in use is like.
+    Reissue {
+        new_key: bool,
+    },
+}
+
+/// What is remembered of all certificates, in the order of the configuration.
+struct Schedule {
+    issuer: Issuer,
+    entries: Vec<Entry>,
+    questions: Arc<Semaphore>,
+    #[cfg(test)]
+    rounds: usize,
+}
+
+#[derive(Default)]
+struct Entry {
+    /// None if it could not be read.
+    plan: Option<Plan>,
+    /// When it is read again, if there is no plan.
+    read_again: Timestamp,
+    /// Who is asked when the certificate in use is to be renewed.
+    authority: Option<Arc<Authority>>,
+    /// A question is under way.
+    asking: bool,
+    /// No question before then.
+    silent_until: Timestamp,
 }
 
 impl Issuer {
     /// Obtains what is missing and renews what is due, until cancelled; then waits for attempts to stop, which the
     /// next start takes up again.
     pub async fn run(self, cancel: CancellationToken) {
-        self.tidy_up().await;
         self.shared.attempts.spawn(self.clone().run_deploys());
-        while !cancel.is_cancelled() {
-            let next = self.start_what_is_due().await;
-            let sleep = tokio::time::sleep(Duration::from_secs(next.saturating_sub(now()).clamp(1, LONGEST_SLEEP)));
-            tokio::select! {
-                () = cancel.cancelled() => break,
-                () = self.shared.ended.notified() => {}
-                // Without certificates there is nothing to wake up for.
-                () = sleep, if !self.shared.slots.is_empty() => {}
-            }
+        // Without certificates there is nothing to wake up for.
+        if self.tidy_up_and_schedule(&cancel).await.is_none() {
+            cancel.cancelled().await;
         }
         self.shared.stopping.cancel();
         self.shared.attempts.close();
         self.shared.attempts.wait().await;
     }
 
-    /// Takes values of certificates out of the DNS that the configuration does not have any more.
-    async fn tidy_up(&self) {
-        let writer = &self.shared.writer;
-        let documents = match writer.documents(Document::Issuance).await {
-            Ok(documents) => documents,
-            Err(error) => return tracing::error!(%error, "cannot read the state of the certificates"),
-        };
-        for (name, text) in documents {
-            if self.slot(&name).is_some() {
-                continue;
+    async fn tidy_up_and_schedule(&self, cancel: &CancellationToken) -> Option<()> {
+        let states = self.states().await;
+        self.tidy_up(&states).await;
+        if self.shared.slots.is_empty() {
+            return None;
+        }
+        let mut schedule = cancel.run_until_cancelled(Schedule::read(self.clone(), states)).await?;
+        let issuer = self.clone();
+        self.shared.attempts.spawn(async move {
+            issuer.shared.stopping.clone().run_until_cancelled(issuer.keep_files()).await;
+        });
+        schedule.follow(cancel).await;
+        Some(())
+    }
+
+    /// The states of all certificates that the store knows.
+    async fn states(&self) -> HashMap<String, String> {
+        match self.shared.writer.documents(Document::Issuance).await {
+            Ok(documents) => documents.into_iter().collect(),
+            Err(error) => {
+                tracing::error!(%error, "cannot read the state of the certificates");
+                HashMap::new()
             }
-            let Ok(state) = serde_json::from_str::<Issuance>(&text) else { continue };
+        }
+    }
+
+    /// Takes values of certificates out of the DNS that the configuration does not have any more.
+    async fn tidy_up(&self, states: &HashMap<String, String>) {
+        let writer = &self.shared.writer;
+        let configured: std::collections::HashSet<&str> = self.shared.slots.iter().map(|slot| slot.name()).collect();
+        for (name, text) in states.iter().filter(|(name, _)| !configured.contains(name.as_str())) {
+            let Ok(state) = serde_json::from_str::<Issuance>(text) else { continue };
             if state.published.is_empty() {
                 continue;
             }
             let tidied = Issuance { published: Vec::new(), ..state.clone() };
             let done = match withdraw(writer, &state.published).await {
-                Ok(()) => save(writer, &name, &tidied).await,
+                Ok(()) => save(writer, name, &tidied).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = done {
@@ -77,69 +134,106 @@ impl Issuer {
         }
     }
 
-    /// Starts attempts; the moment at which the next one is due.
-    async fn start_what_is_due(&self) -> Timestamp {
-        let mut next = Timestamp::MAX;
-        for slot in &self.shared.slots {
-            if slot.is_running() {
-                continue;
-            }
-            let (state, certificate) = match self.load(slot).await {
-                Ok(loaded) => loaded,
-                Err(error) => {
-                    tracing::error!(certificate = slot.name(), %error, "cannot read the state of the certificate");
-                    next = next.min(now() + SHORTEST_PAUSE);
-                    continue;
-                }
-            };
-            if let Some(certificate) = &certificate {
-                self.export(slot, certificate).await;
-            }
-            let pause = slot.memory().pause;
-            let due = plan::due(&state, certificate.as_ref(), &slot.wanted, pause, now());
-            if due > now() {
-                next = next.min(due);
-            } else if let Some(running) = slot.begin() {
-                self.start(running, Reason::Due);
-            }
-        }
-        next
+    /// Makes the attempt in a task of its own, which waits for a place if the attempt needs one.
+    pub(super) fn start(&self, running: Running, reason: Reason) {
+        self.start_at(running, reason, None);
     }
 
-    /// Makes the attempt in a task of its own.
-    pub(super) fn start(&self, running: Running, reason: Reason) {
+    /// The same for an attempt that has its place; it is given back at the end.
+    fn start_at(&self, running: Running, reason: Reason, place: Option<OwnedSemaphorePermit>) {
         let issuer = self.clone();
         self.shared.attempts.spawn(async move {
-            let attempt = AssertUnwindSafe(issuer.attempt(running.slot(), reason)).catch_unwind();
+            let slot = running.slot().clone();
+            let attempt = async {
+                let _turn = slot.turn.lock().await;
+                issuer.attempt(&slot, reason).await
+            };
             // Dropping the attempt is like a kill: the store has what is needed to go on.
-            match issuer.shared.stopping.run_until_cancelled(attempt).await {
+            match issuer.shared.stopping.run_until_cancelled(AssertUnwindSafe(attempt).catch_unwind()).await {
                 Some(Ok(outcome)) => running.end(outcome),
                 Some(Err(_)) => {
-                    let outcome = issuer.broke_off(running.slot()).await;
+                    let outcome = issuer.broke_off(&slot).await;
                     running.end(outcome);
                 }
                 None => drop(running),
             }
-            issuer.shared.ended.notify_one();
+            drop(place);
+            issuer.changed(slot);
         });
+    }
+
+    /// A place for an attempt. What is due has one already; people have one more than the running server.
+    pub(super) async fn place(&self, reason: Reason) -> Option<OwnedSemaphorePermit> {
+        if reason == Reason::Due {
+            return None;
+        }
+        // Nobody closes the semaphores; without a place the attempt would only be less polite.
+        tokio::select! {
+            place = self.shared.orders.clone().acquire_owned() => place.ok(),
+            place = self.shared.asked.clone().acquire_owned() => place.ok(),
+        }
+    }
+
+    /// Lets the schedule read this certificate again, and look what there is a place for.
+    pub(super) fn changed(&self, slot: Arc<Slot>) {
+        self.shared.changed.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
+        self.shared.ended.notify_one();
     }
 
     /// The state in the store and the certificate in use.
     pub(super) async fn load(&self, slot: &Slot) -> Result<(Issuance, Option<Certificate>), UpdateError> {
-        let writer = &self.shared.writer;
+        let text = self.shared.writer.document(Document::Issuance, slot.name()).await?;
+        self.load_from(slot, text.as_deref()).await
+    }
+
+    /// The same, for somebody who has the text of the state.
+    async fn load_from(
+        &self,
+        slot: &Slot,
+        state: Option<&str>,
+    ) -> Result<(Issuance, Option<Certificate>), UpdateError> {
         let damaged = |what: &str, error: serde_json::Error| {
             UpdateError::Store(StoreError::Damaged(format!("{what} of {}: {error}", slot.name())))
         };
-        let state = match writer.document(Document::Issuance, slot.name()).await? {
-            Some(text) => serde_json::from_str(&text).map_err(|error| damaged("the issuance", error))?,
+        let state: Issuance = match state {
+            Some(text) => serde_json::from_str(text).map_err(|error| damaged("the issuance", error))?,
             None => Issuance::default(),
         };
         let Some(version) = state.current else { return Ok((state, None)) };
-        let certificate = match writer.document(Document::Certificate, &key_of(slot.name(), version)).await? {
+        let kept = self.shared.writer.document(Document::Certificate, &key_of(slot.name(), version)).await?;
+        let certificate: Option<Certificate> = match kept {
             Some(text) => Some(serde_json::from_str(&text).map_err(|error| damaged("the certificate", error))?),
             None => None,
         };
+        slot.memory().not_after = certificate.as_ref().map(|certificate| certificate.not_after);
         Ok((state, certificate))
+    }
+
+    /// Compares the files of all certificates with the store, one certificate after the other; goes on to try those
+    /// that could not be written.
+    async fn keep_files(&self) {
+        let mut left = self.shared.slots.clone();
+        loop {
+            for slot in std::mem::take(&mut left) {
+                // An attempt that succeeds writes the files itself.
+                let is_done = match slot.turn.try_lock() {
+                    Ok(_turn) => match self.load(&slot).await {
+                        Ok((_, Some(certificate))) => self.export(&slot, &certificate).await.is_none(),
+                        Ok((_, None)) => true,
+                        Err(_) => false,
+                    },
+                    Err(_) => false,
+                };
+                if !is_done {
+                    left.push(slot);
+                }
+            }
+            tokio::time::sleep(FILES_AGAIN).await;
+            let failed = |slot: &&Arc<Slot>| slot.memory().export_error.is_some();
+            let known = |slot: &&Arc<Slot>| left.iter().any(|known| Arc::ptr_eq(known, slot));
+            let more: Vec<_> = self.shared.slots.iter().filter(failed).filter(|slot| !known(slot)).cloned().collect();
+            left.extend(more);
+        }
     }
 
     /// Makes the PEM files those of the certificate, if they are not; the error if that fails.
@@ -179,3 +273,154 @@ impl Issuer {
         Some(error)
     }
 }
+
+impl Schedule {
+    async fn read(issuer: Issuer, states: HashMap<String, String>) -> Schedule {
+        let slots = issuer.shared.slots.clone();
+        let mut entries = Vec::with_capacity(slots.len());
+        for some in slots.chunks(READERS) {
+            let read = some.iter().map(async |slot| {
+                let loaded = issuer.load_from(slot, states.get(slot.name()).map(String::as_str)).await;
+                Entry::new(slot, loaded)
+            });
+            entries.extend(join_all(read).await);
+        }
+        let questions = Arc::new(Semaphore::new(QUESTIONS));
+        let mut schedule = Schedule {
+            issuer,
+            entries,
+            questions,
+            #[cfg(test)]
+            rounds: 0,
+        };
+        schedule.spread_questions(now());
+        schedule
+    }
+
+    /// Does what is to be done when it is time, until cancelled.
+    async fn follow(&mut self, cancel: &CancellationToken) {
+        while !cancel.is_cancelled() {
+            #[cfg(test)]
+            {
+                self.rounds += 1;
+            }
+            self.read_changes().await;
+            let next = self.start_what_is_due(now());
+            let sleep = tokio::time::sleep(Duration::from_secs(next.saturating_sub(now()).clamp(1, LONGEST_SLEEP)));
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                () = self.issuer.shared.ended.notified() => {}
+                () = sleep => {}
+            }
+        }
+    }
+
+    /// After a start, many questions may be due at the same time.
+    fn spread_questions(&mut self, now: Timestamp) {
+        let due = |entry: &&mut Entry| entry.ask(now).is_some_and(|at| at <= now);
+        let due: Vec<&mut Entry> = self.entries.iter_mut().filter(due).collect();
+        if due.len() > FEW {
+            let spread = SPREAD.min(due.len() as u64);
+            for entry in due {
+                entry.silent_until = now + share_of(spread, getrandom::u64().unwrap_or(0));
+            }
+        }
+    }
+
+    /// Reads again what has changed, and what could not be read before.
+    async fn read_changes(&mut self) {
+        let changed = std::mem::take(&mut *self.issuer.shared.changed.lock().unwrap_or_else(PoisonError::into_inner));
+        let slots = self.issuer.shared.slots.clone();
+        for (slot, entry) in slots.iter().zip(&mut self.entries) {
+            let is_news = changed.iter().any(|changed| Arc::ptr_eq(changed, slot));
+            if is_news || (entry.plan.is_none() && entry.read_again <= now()) {
+                let loaded = self.issuer.load(slot).await;
+                *entry = Entry { silent_until: entry.silent_until, ..Entry::new(slot, loaded) };
+            }
+        }
+    }
+
+    /// Starts as many attempts and questions as there are places for; the moment at which there is more to do.
+    fn start_what_is_due(&mut self, now: Timestamp) -> Timestamp {
+        let mut next = Timestamp::MAX;
+        let mut due = Vec::new();
+        for (index, entry) in self.entries.iter_mut().enumerate() {
+            let Some(plan) = &entry.plan else {
+                next = next.min(entry.read_again);
+                continue;
+            };
+            let slot = &self.issuer.shared.slots[index];
+            let at = plan.due(now);
+            if at > now {
+                next = next.min(at);
+            } else if !slot.is_running() {
+                due.push((plan.urgency(now), index));
+            }
+            match entry.ask(now) {
+                Some(at) if at > now => next = next.min(at),
+                Some(_) if !slot.is_running() => {
+                    if let Ok(place) = self.questions.clone().try_acquire_owned() {
+                        entry.asking = true;
+                        entry.silent_until = now + SHORTEST_WAIT;
+                        ask(&self.issuer, slot.clone(), entry.authority.clone(), place);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let places = self.issuer.shared.orders.available_permits();
+        if due.len() > places && places > 0 {
+            due.select_nth_unstable(places);
+        }
+        due.truncate(places);
+        due.sort_unstable();
+        for (_, index) in due {
+            let Ok(place) = self.issuer.shared.orders.clone().try_acquire_owned() else { break };
+            if let Some(running) = self.issuer.shared.slots[index].begin() {
+                self.issuer.start_at(running, Reason::Due, Some(place));
+            }
+        }
+        next
+    }
+}
+
+/// Asks in a task of its own.
+fn ask(issuer: &Issuer, slot: Arc<Slot>, authority: Option<Arc<Authority>>, place: OwnedSemaphorePermit) {
+    let Some(authority) = authority else { return };
+    let (issuer, tasks) = (issuer.clone(), &issuer.shared.attempts);
+    tasks.spawn(async move {
+        let asked = issuer.shared.stopping.run_until_cancelled(issuer.ask(&slot, &authority)).await;
+        if let Some(Err(error)) = asked {
+            tracing::error!(certificate = slot.name(), %error, "cannot keep when the certificate is to be renewed");
+        }
+        drop(place);
+        issuer.changed(slot);
+    });
+}
+
+impl Entry {
+    fn new(slot: &Slot, loaded: Result<(Issuance, Option<Certificate>), UpdateError>) -> Entry {
+        match loaded {
+            Ok((state, certificate)) => {
+                let pause = slot.memory().pause;
+                let plan = Plan::new(&state, certificate.as_ref(), &slot.wanted, pause);
+                let authority = certificate.and_then(|certificate| slot.authority_at(&certificate.directory));
+                Entry { plan: Some(plan), authority, ..Entry::default() }
+            }
+            Err(error) => {
+                tracing::error!(certificate = slot.name(), %error, "cannot read the state of the certificate");
+                Entry { read_again: now() + SHORTEST_WAIT, ..Entry::default() }
+            }
+        }
+    }
+
+    /// When the CA is asked, unless that is under way.
+    fn ask(&self, now: Timestamp) -> Option<Timestamp> {
+        let at = self.plan.as_ref()?.ask(now)?;
+        (self.authority.is_some() && !self.asking).then(|| at.max(self.silent_until))
+    }
+}
+
+#[cfg(test)]
+#[path = "schedule_crowd.rs"]
+mod crowd;

@@ -13,6 +13,7 @@ use super::state::Request;
 use crate::api::{LastError, Progress};
 use crate::config::{Ca, Certificate};
 use crate::store::now;
+use crate::zone::Timestamp;
 
 /// Lines that a listener may be behind. The last place is kept for the outcome.
 const LINES: usize = 256;
@@ -25,6 +26,9 @@ pub(super) struct Slot {
     /// Where the first order is tried that goes to the CA of the same place.
     pub(super) rehearsals: Vec<Option<Arc<Authority>>>,
     pub(super) wanted: Wanted,
+    /// Held by who changes what the store has of this certificate: an attempt, from its beginning to its end, or one
+    /// who adds what the CA said about its renewal.
+    pub(super) turn: tokio::sync::Mutex<()>,
     pub(super) deploys: deploy::Turns,
     pub(super) history: History,
     pub(super) offer: Offer,
@@ -38,6 +42,8 @@ pub(super) struct Memory {
     listeners: Vec<mpsc::Sender<Progress>>,
     /// The running server does not try meanwhile.
     pub(super) pause: Option<Pause>,
+    /// Of the certificate in use.
+    pub(super) not_after: Option<Timestamp>,
     /// Missing records that the log has told.
     pub(super) told_missing: Vec<String>,
     /// Version of the certificate whose files are in use.
@@ -63,7 +69,8 @@ impl Slot {
         let wanted = Wanted { names, directories, key_type: certificate.key_type };
         let (history, offer, memory) = (History::default(), Offer::default(), Mutex::default());
         let deploys = deploy::Turns::default();
-        Slot { certificate, authorities, rehearsals, wanted, deploys, history, offer, memory }
+        let turn = tokio::sync::Mutex::default();
+        Slot { certificate, authorities, rehearsals, wanted, turn, deploys, history, offer, memory }
     }
 
     /// What is asked of this CA.
@@ -75,6 +82,11 @@ impl Slot {
             key_type: self.wanted.key_type,
             challenge: self.certificate.challenge,
         }
+    }
+
+    /// The CA of this directory, if the certificate may come from it.
+    pub(super) fn authority_at(&self, directory: &str) -> Option<Arc<Authority>> {
+        self.authorities.iter().find(|authority| authority.ca.directory == directory).cloned()
     }
 
     pub(super) fn name(&self) -> &str {

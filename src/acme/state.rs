@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ari::Renewal;
 use super::secret::Secret;
 use crate::config::{Challenge, KeyType};
 use crate::zone::{Name, Timestamp};
@@ -26,6 +27,8 @@ pub(super) struct Issuance {
     pub(super) missing: Vec<String>,
     /// The last attempt, if it failed.
     pub(super) failure: Option<Failed>,
+    /// When the CA wants the certificate in use to be renewed.
+    pub(super) renewal: Option<Renewal>,
     /// What went well at the rehearsal CA and need not be tried there again.
     pub(super) rehearsed: Option<Request>,
 }
@@ -108,6 +111,14 @@ impl Issuance {
 }
 
 impl Step {
+    /// The key that was made for an order.
+    pub(super) fn key(&self) -> Option<&Secret> {
+        match self {
+            Step::Prepared { key, .. } | Step::Ordered { key, .. } => Some(key),
+            Step::Idle => None,
+        }
+    }
+
     /// The key for this request, if one was made before.
     pub(super) fn key_for(&self, wanted: &Request) -> Option<&Secret> {
         match self {
@@ -158,6 +169,7 @@ mod tests {
                 backed_off: 1,
                 next_attempt: 9,
             }),
+            renewal: Some(Renewal { version: 3, moment: Some(7), ..Renewal::default() }),
         };
         let text = serde_json::to_string(&state).unwrap();
         assert_eq!(serde_json::from_str::<Issuance>(&text).unwrap(), state);

@@ -151,7 +151,7 @@ async fn delete(client: &Client, id: &str, yes: bool, out: &mut Output) -> Resul
     Ok(out.line(format_args!("deleted {} with {}", deleted.username, output::list(&deleted.fulldomains)))?)
 }
 
-fn confirmed(question: &str) -> Result<bool, Failure> {
+pub(super) fn confirmed(question: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::Usage("error: nobody is here to be asked: say --yes".to_owned()));
     }

@@ -3,6 +3,8 @@
 use clap::Subcommand;
 
 use super::Failure;
+use super::account::confirmed;
+use super::cert::follow;
 use super::output::{self, Output, printable};
 use crate::api::CaStatus;
 use crate::client::Client;
@@ -18,6 +20,18 @@ pub(super) enum Command {
         /// Name of the [[ca]]
         name: String,
     },
+    /// Give the account at a CA a new key
+    ///
+    /// Waits until no order is under way there. The account stays the same, and with it its URL in CAA records and its
+    /// certificates. Neither a crash nor a lost answer loses the account: the old key is kept until the CA has the new one.
+    #[command(after_long_help = "Example:\n  acmezone ca rollover letsencrypt --yes")]
+    Rollover {
+        /// Name of the [[ca]]
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 impl Command {
@@ -30,6 +44,12 @@ impl Command {
             Command::Show { name } => {
                 let ca = client.ca(&name).await?;
                 if out.json { Ok(out.pretty_json(&ca)?) } else { show(&ca, out) }
+            }
+            Command::Rollover { name, yes } => {
+                if !yes && !confirmed(&format!("Give the account at {name} a new key, and forget the old one?"))? {
+                    return Err(Failure::Failed("the account keeps its key".to_owned()));
+                }
+                follow(client.roll_over(&name).await?, out).await
             }
         }
     }

@@ -1,11 +1,16 @@
 //! `acmezone cert …`
 
 use clap::Subcommand;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 
 use super::Failure;
+use super::account::confirmed;
 use super::output::{self, Output, printable};
-use crate::api::{CertificateEvent, CertificateState, CertificateStatus, DeploymentStatus, LastError, Progress};
+use crate::api::{
+    CertificateEvent, CertificateState, CertificateStatus, DeploymentStatus, LastError, NewReissue, NewRevocation,
+    Progress, RenewalWindow, RevocationReason, RevokedBy,
+};
 use crate::client::{Client, Steps};
 
 #[derive(Debug, Subcommand)]
@@ -42,6 +47,47 @@ pub(super) enum Command {
         /// Name of the [[certificate]]
         name: String,
     },
+    /// Put another certificate in the place of the one in use, whatever that is like
+    ///
+    /// Waits for an order that is under way, and then makes one of its own.
+    #[command(
+        after_long_help = "Examples:\n  acmezone cert reissue example-org\n  acmezone cert reissue example-org --new-key"
+    )]
+    Reissue {
+        /// Name of the [[certificate]]
+        name: String,
+        /// With a new key, also if the configuration says reuse_key
+        #[arg(long)]
+        new_key: bool,
+    },
+    /// Tell the CA that a certificate is not to be trusted any more
+    ///
+    /// This cannot be taken back. The files stay as they are until another certificate takes their place: at once with
+    /// --reissue, else at the next renewal. With the reason key-compromise, the key is never used again.
+    #[command(after_long_help = "\
+Examples:
+  acmezone cert revoke example-org --reason key-compromise --reissue
+  acmezone cert revoke example-org --serial 04a1ff --reason superseded --yes
+  acmezone cert revoke example-org --by key")]
+    Revoke {
+        /// Name of the [[certificate]]
+        name: String,
+        /// Of an older certificate that is still in the store, hexadecimal, instead of the one in use
+        #[arg(long, value_name = "HEX", value_parser = serial)]
+        serial: Option<String>,
+        /// Why
+        #[arg(long, default_value = RevocationReason::Unspecified.word(), value_parser = reason())]
+        reason: RevocationReason,
+        /// Who signs: the account that it was issued to, or its own key, which works without the account
+        #[arg(long, default_value = "account", value_parser = signer())]
+        by: RevokedBy,
+        /// Obtain another certificate at once, with a new key
+        #[arg(long, conflicts_with = "serial")]
+        reissue: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
     /// Run the deploy program of a certificate now and follow its output
     #[command(after_long_help = "Example:\n  acmezone cert deploy example-org")]
     Deploy {
@@ -69,12 +115,48 @@ impl Command {
             }
             Command::Deploy { name } => follow(client.deploy(&name).await?, out).await,
             Command::Renew { name } => follow(client.issue(&name, true).await?, out).await,
+            Command::Reissue { name, new_key } => {
+                follow(client.reissue(&name, &NewReissue { new_key }).await?, out).await
+            }
+            Command::Revoke { name, serial, reason, by, reissue, yes } => {
+                let mut wanted = NewRevocation { serial, reason, by, reissue };
+                if !yes {
+                    let shown = match &wanted.serial {
+                        Some(serial) => Some(serial.clone()),
+                        None => client.certificate(&name).await?.serial,
+                    };
+                    let which = shown.as_ref().map_or_else(String::new, |serial| format!(" with the serial {serial}"));
+                    if !confirmed(&format!("Revoke the certificate of {name}{which} for ever?"))? {
+                        return Err(Failure::Failed("nothing was revoked".to_owned()));
+                    }
+                    // Exactly the one that was asked about; with --reissue it is the one in use.
+                    wanted.serial = shown;
+                }
+                follow(client.revoke(&name, &wanted).await?, out).await
+            }
         }
     }
 }
 
+fn serial(text: &str) -> Result<String, String> {
+    let good =
+        text.contains(|c: char| c.is_ascii_hexdigit()) && text.chars().all(|c| c == ':' || c.is_ascii_hexdigit());
+    if good { Ok(text.to_owned()) } else { Err("this is no hexadecimal number".to_owned()) }
+}
+
+fn reason() -> impl TypedValueParser<Value = RevocationReason> {
+    let word =
+        |word: String| RevocationReason::ALL.into_iter().find(|reason| reason.word() == word).unwrap_or_default();
+    PossibleValuesParser::new(RevocationReason::ALL.map(RevocationReason::word)).map(word)
+}
+
+fn signer() -> impl TypedValueParser<Value = RevokedBy> {
+    let word = |word: String| if word == "key" { RevokedBy::Key } else { RevokedBy::Account };
+    PossibleValuesParser::new(["account", "key"]).map(word)
+}
+
 /// Shows the steps of an order as they happen.
-async fn follow(mut steps: Steps, out: &mut Output) -> Result<(), Failure> {
+pub(super) async fn follow(mut steps: Steps, out: &mut Output) -> Result<(), Failure> {
     while let Some(step) = steps.next().await {
         let step = step?;
         if out.json {
@@ -84,7 +166,9 @@ async fn follow(mut steps: Steps, out: &mut Output) -> Result<(), Failure> {
             Progress::Step { message } if !out.json => out.line(printable(&message))?,
             Progress::Done { message, path } if !out.json => {
                 out.line(printable(&message))?;
-                out.line(format_args!("files: {}", printable(&path)))?;
+                if !path.is_empty() {
+                    out.line(format_args!("files: {}", printable(&path)))?;
+                }
             }
             Progress::Failed { message } => return Err(Failure::Failed(printable(&message))),
             _ => {}
@@ -124,7 +208,14 @@ fn show(certificate: &CertificateStatus, out: &mut Output) -> Result<(), Failure
     facts.extend(certificate.not_before.map(|at| ("valid from", date(at))));
     facts.extend(certificate.not_after.map(|at| ("valid until", date(at))));
     facts.extend(certificate.serial.clone().map(|serial| ("serial", serial)));
+    let revoked = |revoked: crate::api::Revocation| format!("{}, {}", date(revoked.at), revoked.reason);
+    facts.extend(certificate.revoked.map(|at| ("revoked", revoked(at))));
     facts.extend(certificate.path.clone().map(|path| ("files", path)));
+    facts.extend(certificate.renewal.map(|at| ("renewal", date(at))));
+    let window = |window: RenewalWindow| format!("{} to {}", output::date(window.start), output::date(window.end));
+    facts.extend(certificate.renewal_window.map(|suggested| ("CA suggests", window(suggested))));
+    facts.extend(certificate.renewal_explanation.clone().map(|url| ("because of", url)));
+    facts.extend(certificate.renewal_problem.clone().map(|problem| ("not suggested", problem)));
     facts.extend(certificate.next_attempt.map(|at| ("next attempt", date(at))));
     if let Some(error) = &certificate.last_error {
         facts.push(("last error", format!("{}: {}", error.step, error.message)));
@@ -177,6 +268,7 @@ fn words(state: CertificateState) -> &'static str {
         CertificateState::Issuing => "being issued",
         CertificateState::Valid => "valid",
         CertificateState::RenewalDue => "renewal due",
+        CertificateState::Revoked => "revoked",
         CertificateState::Failed => "failed",
         CertificateState::Expired => "expired",
     }

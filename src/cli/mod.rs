@@ -92,7 +92,7 @@ enum Command {
     /// Certificates that the server itself obtains and renews
     #[command(subcommand)]
     Cert(cert::Command),
-    /// CAs that certificates come from
+    /// Certificate authorities, and the accounts there
     #[command(subcommand)]
     Ca(ca::Command),
     /// Zones that are served
@@ -229,7 +229,16 @@ mod tests {
 
     #[test]
     fn bad_usage_is_exit_code_2() {
-        for line in ["acmezone txt set", "acmezone txt set a", "acmezone account show", "acmezone nonsense"] {
+        for line in [
+            "acmezone txt set",
+            "acmezone txt set a",
+            "acmezone account show",
+            "acmezone nonsense",
+            "acmezone cert revoke a --reason nonsense",
+            "acmezone cert revoke a --by nobody",
+            "acmezone cert revoke a --serial xyz",
+            "acmezone cert revoke a --serial 1f --reissue",
+        ] {
             assert_eq!(Arguments::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
         }
     }

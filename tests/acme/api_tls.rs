@@ -130,6 +130,11 @@ async fn a_certificate_for_another_host_is_none() {
     let api = server.handle.addresses().api[0];
     assert!(refuses(api));
     assert_eq!(waits_for(&server).await.as_deref(), Some("site"));
+    poll_async(PATIENCE, "the attempt of the start to fail", || async {
+        let status = server.show().await;
+        (status.last_error.is_some() && status.next_attempt.is_some()).then_some(())
+    })
+    .await;
     faulty.heal();
     let serial = done(&server, false).await;
     let root = pebble.issuance_root_pem();

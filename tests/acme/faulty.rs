@@ -36,6 +36,8 @@ pub enum Fault {
     },
     /// Says nothing.
     Silence,
+    /// Does what it is asked, and says nothing.
+    SilenceAfterwards,
 }
 
 type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
@@ -46,6 +48,8 @@ struct Front {
     client: Client<Connector, Full<Bytes>>,
     fault: Arc<Mutex<Option<(&'static str, Fault)>>>,
     hits: Arc<Mutex<usize>>,
+    /// Requests that were done although they met the fault.
+    done: Arc<Mutex<usize>>,
     trap: Arc<Mutex<Option<Trap>>>,
 }
 
@@ -84,6 +88,7 @@ impl FaultyCa {
             client: Client::builder(TokioExecutor::new()).build(connector),
             fault: Arc::default(),
             hits: Arc::default(),
+            done: Arc::default(),
             trap: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -121,6 +126,11 @@ impl FaultyCa {
         *self.front.fault.lock().unwrap() = None;
     }
 
+    /// How many requests Pebble has done in silence.
+    pub fn done(&self) -> usize {
+        *self.front.done.lock().unwrap()
+    }
+
     /// How many requests have met the fault.
     pub fn hits(&self) -> usize {
         *self.front.hits.lock().unwrap()
@@ -145,6 +155,11 @@ async fn answer(State(front): State<Front>, request: Request<Body>) -> Response 
     match fault {
         None => front.pass_on(request).await,
         Some(Fault::Silence) => std::future::pending().await,
+        Some(Fault::SilenceAfterwards) => {
+            front.pass_on(request).await;
+            *front.done.lock().unwrap() += 1;
+            std::future::pending().await
+        }
         Some(Fault::Answer { status, content_type, retry_after, body }) => {
             let headers = [(header::CONTENT_TYPE, content_type), (header::RETRY_AFTER, retry_after)];
             (StatusCode::from_u16(status).unwrap(), headers, body).into_response()

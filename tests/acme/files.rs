@@ -123,3 +123,38 @@ async fn the_key_is_of_the_configured_kind_and_stays_where_it_is_to_be_reused() 
     assert_ne!(house.public_key(), key);
     server.handle.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_versions_stay_in_folders_and_store_as_are_configured() {
+    let mut house = House::new();
+    let pebble = house.pebble(PebbleVersion::V2_10_1).start();
+    let ca = Ca::of(&pebble);
+    let left = |house: &House| {
+        let store = rusqlite::Connection::open(house.folder.path().join("data/acmezone.db")).unwrap();
+        let mut keys = store.prepare("SELECT key FROM document WHERE kind = 'certificate' ORDER BY key").unwrap();
+        let stored: Vec<String> = keys.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        let folders = fs::read_dir(house.folder.path().join("data/certs/.versions/site")).unwrap();
+        let mut folders: Vec<_> = folders.map(|one| one.unwrap().file_name().into_string().unwrap()).collect();
+        folders.sort();
+        assert_eq!(stored, folders.iter().map(|folder| format!("site/{folder}")).collect::<Vec<_>>());
+        folders
+    };
+
+    house.tables = "[acme]\nversions = 4".into();
+    let server = house.serve(&ca, &NAMES).await;
+    for version in ["1", "2", "3", "4", "5"] {
+        if version != "1" {
+            server.issue(true).await;
+        }
+        wait_for_version(&server, &house, version).await;
+    }
+    assert_eq!(left(&house), ["2", "3", "4", "5"]);
+    server.handle.stop().await;
+
+    house.tables = "[acme]\nversions = 2".into();
+    let server = house.serve(&ca, &NAMES).await;
+    server.issue(true).await;
+    wait_for_version(&server, &house, "6").await;
+    assert_eq!(left(&house), ["5", "6"]);
+    server.handle.stop().await;
+}

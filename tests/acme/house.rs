@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use acmezone::api::{CertificateState, CertificateStatus, Progress};
-use acmezone::client::Client;
+use acmezone::client::{Client, Steps};
 use acmezone::config::Config;
 use acmezone::server::{Handle, Server};
 use tempfile::TempDir;
@@ -159,13 +159,17 @@ impl Running {
 
     /// Every line of `cert issue` or `cert renew`.
     pub async fn issue(&self, renew: bool) -> Vec<Progress> {
-        let mut steps = self.client.issue("site", renew).await.unwrap();
-        let mut lines = Vec::new();
-        while let Some(step) = steps.next().await {
-            lines.push(step.unwrap());
-        }
-        lines
+        lines(self.client.issue("site", renew).await.unwrap()).await
     }
+}
+
+/// Every line, to the end.
+pub async fn lines(mut steps: Steps) -> Vec<Progress> {
+    let mut lines = Vec::new();
+    while let Some(step) = steps.next().await {
+        lines.push(step.unwrap());
+    }
+    lines
 }
 
 /// The server as a process of its own, which can be killed.

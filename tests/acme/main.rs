@@ -5,6 +5,7 @@ mod support;
 
 mod api_tls;
 mod bad_days;
+mod ca;
 mod challenges;
 mod check;
 mod delegation;
@@ -14,4 +15,7 @@ mod files;
 mod house;
 mod issuance;
 mod kill;
+mod renewal;
+mod revocation;
+mod rollover;
 mod trouble;

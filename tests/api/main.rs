@@ -115,6 +115,9 @@ fn the_api_for_administrators_does_what_its_document_says() {
         dictionary("labels", &[&subdomain], &["body.label"]),
         dictionary("names", &["kept.test", "_acme-challenge.www.test", &fulldomain], &["path.name"]),
         dictionary("origins", &["test"], &["path.origin"]),
+        // It has no certificate yet, which is another refusal than that of a name that nobody has.
+        "[[operations]]\ninclude-operation-id = \"revoke_certificate\"\nparameters = { \"path.name\" = \"www\" }\n"
+            .to_owned(),
         // That `expires` lies in the future cannot be said in a schema.
         "[[operations]]\ninclude-operation-id = \"create_token\"\nchecks.positive_data_acceptance.enabled = false\n"
             .to_owned(),

@@ -3,14 +3,15 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use tokio::sync::mpsc;
 
 use super::AdminState;
-use super::failure::{Failure, Segment};
-use crate::api::{CertificateEvent, CertificateStatus, Progress};
+use super::failure::{Body as Given, Failure, Segment};
+use crate::acme::RevokeError;
+use crate::api::{CertificateEvent, CertificateStatus, NewReissue, NewRevocation, Progress};
 
 /// All certificates, in the order of the configuration.
 #[utoipa::path(
@@ -58,6 +59,57 @@ pub(super) async fn renew(State(state): State<AdminState>, Segment(name): Segmen
     Ok(lines(state.issuer.issue(&name, true).ok_or_else(|| unknown(&name))?))
 }
 
+/// Orders a certificate, whatever the one in use is like.
+#[utoipa::path(
+    post, path = "/v1/certificates/{name}/reissue", tag = "certificates", operation_id = "reissue_certificate",
+    params(("name" = String, Path, description = "Of a [[certificate]] in the configuration.", min_length = 1)),
+    request_body = Option<NewReissue>,
+    responses((status = 200, description = "A line for each step, as it happens.", body = Progress, content_type = "application/x-ndjson")),
+    security(("administrator" = [])),
+)]
+pub(super) async fn reissue(
+    State(state): State<AdminState>,
+    Segment(name): Segment,
+    Given(wanted): Given<Option<NewReissue>>,
+) -> Result<Response, Failure> {
+    let NewReissue { new_key } = wanted.unwrap_or_default();
+    Ok(lines(state.issuer.reissue(&name, new_key).ok_or_else(|| unknown(&name))?))
+}
+
+/// Revokes a certificate (RFC 8555 section 7.6).
+#[utoipa::path(
+    post, path = "/v1/certificates/{name}/revoke", tag = "certificates", operation_id = "revoke_certificate",
+    params(("name" = String, Path, description = "Of a [[certificate]] in the configuration.", min_length = 1)),
+    request_body = Option<NewRevocation>,
+    responses(
+        (status = 200, description = "A line for each step, as it happens.", body = Progress, content_type = "application/x-ndjson"),
+        (status = 404, description = "There is no such certificate.", body = crate::api::ApiError),
+        (status = 409, description = "There is no certificate yet.", body = crate::api::ApiError),
+    ),
+    security(("administrator" = [])),
+)]
+pub(super) async fn revoke(
+    State(state): State<AdminState>,
+    Segment(name): Segment,
+    Given(wanted): Given<Option<NewRevocation>>,
+) -> Result<Response, Failure> {
+    let wanted = wanted.unwrap_or_default();
+    let is_serial = |serial: &String| {
+        serial.len() <= 100
+            && serial.contains(|c: char| c.is_ascii_hexdigit())
+            && serial.chars().all(|c| c == ':' || c.is_ascii_hexdigit())
+    };
+    if wanted.serial.as_ref().is_some_and(|serial| !is_serial(serial)) {
+        return Err(Failure::bad_request("`serial` is no hexadecimal number"));
+    }
+    match state.issuer.revoke(&name, wanted).await {
+        Ok(steps) => Ok(lines(steps)),
+        Err(RevokeError::Store(error)) => Err(error.into()),
+        Err(error @ RevokeError::None(_)) => Err(Failure::new(StatusCode::CONFLICT, "conflict", error.to_string())),
+        Err(error) => Err(Failure::not_found(error.to_string())),
+    }
+}
+
 /// Runs the deploy program of a certificate now, due or not.
 #[utoipa::path(
     post, path = "/v1/certificates/{name}/deploy", tag = "certificates", operation_id = "deploy_certificate",
@@ -99,7 +151,7 @@ fn unknown(name: &str) -> Failure {
 }
 
 /// Newline-delimited JSON, each line sent when its step happens. The last one is always an outcome.
-fn lines(steps: mpsc::Receiver<Progress>) -> Response {
+pub(super) fn lines(steps: mpsc::Receiver<Progress>) -> Response {
     let lines = stream::unfold(Some(steps), |steps| async move {
         let mut steps = steps?;
         let step = steps.recv().await.unwrap_or_else(|| Progress::Failed {

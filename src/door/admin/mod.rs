@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `token.rs` | the token: made at every start, readable by the server's user alone |
 //! | `accounts.rs`, `aliases.rs`, `tokens.rs`, `storages.rs`, `txt.rs`, `tsig_keys.rs`, `zones.rs`, `cas.rs`, `certificates.rs` | one noun each |
+//! | `rollover.rs` | a new key for the account at a CA |
 //! | `failure.rs` | refusals, and what is read from a request |
 //!
 //! The types of the bodies are in [`crate::api`].
@@ -13,6 +14,7 @@ mod aliases;
 mod cas;
 mod certificates;
 mod failure;
+mod rollover;
 mod storages;
 mod token;
 mod tokens;
@@ -112,6 +114,9 @@ pub fn router(state: AdminState) -> Router {
         .routes(routes!(certificates::show))
         .routes(routes!(certificates::issue))
         .routes(routes!(certificates::renew))
+        .routes(routes!(certificates::reissue))
+        .routes(routes!(certificates::revoke))
+        .routes(routes!(rollover::roll_over))
         .routes(routes!(certificates::deploy))
         .routes(routes!(certificates::preview))
         .routes(routes!(certificates::history))
