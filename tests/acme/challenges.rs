@@ -4,7 +4,7 @@ use acmezone::api::{CertificateState, Progress};
 use acmezone::client::Client;
 use acmezone::config::Config;
 
-use crate::faulty::{FaultyCa, When};
+use crate::faulty::{Fault, FaultyCa, When};
 use crate::house::{Ca, House, PATIENCE, Running, orders, start_binary};
 use crate::support::{Pebble, PebbleVersion, poll_async, verify_chain};
 
@@ -138,6 +138,54 @@ async fn dns_persist_01_through_a_cname_is_there_for_the_time_of_the_order_dns_p
     let published = lines.iter().filter(|line| line.starts_with("published a value at ")).count();
     assert_eq!(published, 1, "one record for the domain and its wildcard: {lines:#?}");
     tells(&lines, "_validation-persist.example.test is seen by the resolver");
+    server.handle.stop().await;
+}
+
+/// Puts Pebble's directory, with `meta` changed, before it.
+fn with_meta(pebble: &Pebble, change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) -> FaultyCa {
+    let ca = FaultyCa::before(pebble);
+    let directory = pebble.fetch(&pebble.directory_url(), &[]).expect_success().stdout;
+    let (front, behind) = (ca.ca().directory, pebble.directory_url());
+    let directory = directory.replace(behind.trim_end_matches("/dir"), front.trim_end_matches("/dir"));
+    let mut directory: serde_json::Value = serde_json::from_str(&directory).unwrap();
+    change(directory["meta"].as_object_mut().unwrap());
+    let (content_type, body) = ("application/json", directory.to_string().leak());
+    ca.fail("/dir", Fault::Answer { status: 200, content_type, retry_after: "", body });
+    ca
+}
+
+/// Only the challenge tells by which name the CA goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn dns_persist_01_of_a_ca_that_tells_its_name_in_the_challenge_alone_dns_persist_01() {
+    let mut house = house(PERSIST);
+    let pebble = house.pebble(PebbleVersion::V2_10_1).start();
+    let ca = with_meta(&pebble, |meta| drop(meta.remove("caaIdentities").unwrap()));
+    let server = house.serve(&ca.ca(), &BOTH).await;
+    let record = missing(&server).await;
+    assert_eq!(orders(&pebble), 1);
+    tells(&preview(&server).await, "pebble: would go on with the order https://");
+    house.add_record(&record);
+    until_forgotten().await;
+    issued(&server, &pebble, &house, &BOTH).await;
+    assert_eq!(orders(&pebble), 1, "the order waited for the record");
+    server.handle.stop().await;
+}
+
+/// Pebble does not take such records yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_with_a_prefix_for_hashes_gets_records_without_the_account_dns_persist_02() {
+    let house = house(PERSIST);
+    let pebble = house.pebble(PebbleVersion::V2_10_1).start();
+    let ca = with_meta(&pebble, |meta| {
+        meta.insert("accountHashPrefix".into(), "https://ca.test/hash/".into());
+        meta.insert("issuerDomainNames".into(), serde_json::json!(["first.test", "second.test"]));
+    });
+    let server = house.serve(&ca.ca(), &["example.test"]).await;
+    let record = missing(&server).await;
+    let begin = "_validation-persist.example.test. IN TXT \"first.test; accounturi=https://ca.test/hash/sha-256/";
+    let (hash, _) = record.strip_prefix(begin).expect(&record).split_once('"').unwrap();
+    assert_eq!(hash.len(), 43, "{record}");
+    assert_eq!(orders(&pebble), 0);
     server.handle.stop().await;
 }
 
