@@ -63,7 +63,9 @@ fn live() -> Live {
     let zone = Zone::from_records(origin.clone(), master::read(ZONE, &origin).unwrap()).unwrap();
     let challenge =
         Zone::from_nameservers(name("_acme-challenge.example.net"), &[name("ns1.auth.example.org")]).unwrap();
-    let live = Live::new(Zones::new([zone, challenge]));
+    let persist =
+        Zone::from_nameservers(name("_validation-persist.example.net"), &[name("ns1.auth.example.org")]).unwrap();
+    let live = Live::new(Zones::new([zone, challenge, persist]));
     live.publish([Change::Registered { name: name("account.auth.example.org") }], 0);
     live
 }
@@ -297,7 +299,13 @@ fn every_name_that_cas_look_at_takes_values_rfc8020_2() {
     }
     is_nodata(&ask(&live, "_acme-challenge.example.net", TXT));
     is_nxdomain(&ask(&live, "_acme-challenge.www.shop.auth.example.org", TXT));
-    for other in ["x._acme-challenge.example.net", "_validation-persist.example.net", "x.shop.auth.example.org"] {
+    // A zone of its own.
+    let at = "_validation-persist.example.net";
+    assert_eq!(live.challenge_name(&name(at)), Ok(name(at)));
+    is_nodata(&ask(&live, at, TXT));
+    put(&live, at, &["one"]);
+    assert_eq!(ask(&live, at, TXT).answer, [format!("{at} 1 TXT \"one\"")]);
+    for other in ["x._acme-challenge.example.net", "x._validation-persist.example.net", "x.shop.auth.example.org"] {
         assert!(live.challenge_name(&name(other)).is_err(), "{other}");
     }
 }

@@ -226,7 +226,7 @@ fn compare(
 
 /// The zone that labels are registered in.
 fn labels_zone(api: &Listening<Api>, origins: &[Option<At<Name>>], reader: &mut Reader) -> Option<Name> {
-    let is_challenge_name = |name: &Name| name.labels().next() == Some(crate::zone::ACME_CHALLENGE);
+    let is_challenge_name = |name: &Name| crate::zone::proven_domain(name).is_some();
     let mut hosts = origins.iter().flatten().map(|at| &at.value).filter(|name| !is_challenge_name(name));
     // an origin that is wrong may be the one that is meant
     let all_known = origins.iter().all(Option::is_some) && !origins.is_empty();

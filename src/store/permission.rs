@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::records::{Holder, Records};
 use super::{Actor, UpdateError, Writer};
 use crate::account::{Account, CredentialHash, TsigGrant, TsigKey};
-use crate::zone::{ACME_CHALLENGE, Label, Name, NotAChallengeName, proven_domain};
+use crate::zone::{Label, Name, NotAChallengeName, proven_domain};
 
 impl Writer {
     /// The name under which values are kept, if `actor` may change it.
@@ -87,7 +87,7 @@ impl Writer {
         let closest = std::iter::successors(host.parent(), Name::parent).find(is_there);
         let wildcard = closest.and_then(|closest| closest.child(b"*").ok());
         // A wildcard certificate for the host is good for these.
-        let zones_below = self.origins.iter().filter(|origin| origin.labels().next() != Some(ACME_CHALLENGE));
+        let zones_below = self.origins.iter().filter(|origin| proven_domain(origin).is_none());
         let covered = self.policy.reserved.iter().chain(zones_below).any(|name| name.is_at_or_below(&host));
         covered || is_there(&host) || wildcard.is_some_and(|wildcard| is_there(&wildcard))
     }

@@ -15,7 +15,7 @@ use super::State;
 use super::records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
 use crate::account::{Account, Credential, CredentialHash, Grant, KeyRing, MAX_CREDENTIALS, TsigKey};
 use crate::zone::{
-    ACME_CHALLENGE, Change, Edit, Label, LabelError, Live, Name, NotAChallengeName, Timestamp, TxtSet, Update,
+    Change, Edit, Label, LabelError, Live, Name, NotAChallengeName, Timestamp, TxtSet, Update, proven_domain,
 };
 
 /// Most pieces of work that wait for the writer; further callers wait for a place.
@@ -318,7 +318,7 @@ impl Writer {
         };
         let now = self.policy.zone.as_ref().and_then(registered);
         // Anybody may ask, and challenge zones, which have no labels, can be many.
-        let mut others = self.origins.iter().filter(|origin| origin.labels().next() != Some(ACME_CHALLENGE));
+        let mut others = self.origins.iter().filter(|origin| proven_domain(origin).is_none());
         now.or_else(|| others.find_map(registered))
     }
 

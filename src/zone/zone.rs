@@ -235,10 +235,10 @@ impl Zone {
         found
     }
 
-    /// Whether this zone is the challenge name of one domain (`_acme-challenge.<domain>`), delegated by NS, with its
-    /// values at the apex.
+    /// Whether this zone is a challenge name of one domain (`_acme-challenge.<domain>`, and as in
+    /// [`super::proven_domain`]), delegated by NS, with its values at the apex.
     pub fn is_challenge_zone(&self) -> bool {
-        self.origin.labels().next() == Some(super::ACME_CHALLENGE)
+        super::proven_domain(&self.origin).is_some()
     }
 
     /// The name of a label in this zone.

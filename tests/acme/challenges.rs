@@ -6,7 +6,7 @@ use acmezone::config::Config;
 
 use crate::faulty::{Fault, FaultyCa, When};
 use crate::house::{Ca, House, PATIENCE, Running, orders, start_binary};
-use crate::support::{Pebble, PebbleVersion, poll_async, verify_chain};
+use crate::support::{Pebble, PebbleVersion, Unbound, poll_async, verify_chain};
 
 const BOTH: [&str; 2] = ["*.example.test", "example.test"];
 const DELEGATED: [&str; 2] = ["*.delegated.test", "delegated.test"];
@@ -138,6 +138,21 @@ async fn dns_persist_01_through_a_cname_is_there_for_the_time_of_the_order_dns_p
     let published = lines.iter().filter(|line| line.starts_with("published a value at ")).count();
     assert_eq!(published, 1, "one record for the domain and its wildcard: {lines:#?}");
     tells(&lines, "_validation-persist.example.test is seen by the resolver");
+    server.handle.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dns_persist_01_in_a_delegated_zone_dns_persist_01() {
+    let mut house = house(PERSIST);
+    let origin = "_validation-persist.delegated.test";
+    house.unbound = Unbound::start(&[(origin, house.dns())]);
+    house.tables = format!("[[zone]]\norigin = \"{origin}\"\nnameservers = [\"ns1.acme.test\"]");
+    let pebble = house.pebble(PebbleVersion::V2_10_1).start();
+    let server = house.serve(&Ca::of(&pebble), &DELEGATED).await;
+    server.wait_for(CertificateState::Valid).await;
+    verify_chain(&house.pem("fullchain.pem"), &pebble.issuance_root_pem(), &DELEGATED);
+    let lines = steps(server.issue(true).await);
+    tells(&lines, &format!("published a value at {origin}"));
     server.handle.stop().await;
 }
 
