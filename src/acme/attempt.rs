@@ -13,12 +13,14 @@ use super::budget::Renews;
 use super::ca::{self, CaError, Session, SessionError, ask};
 use super::certificate::Certificate;
 use super::chain;
+use super::challenge::Method;
 use super::check::OwnListeners;
-use super::delegation::{Missing, Place, base_domain, locate};
+use super::delegation::{DelegationError, Found, Missing, Place, Wanted, base_domain, domains, locate};
 use super::history::{Event, History, What};
 use super::key::{key_for_order, signing_request};
 use super::problem::{About, Class, Refusal};
 use super::state::{Issuance, Phase, Published, Request, Step};
+use crate::config::Challenge;
 use crate::resolve::Resolver;
 use crate::store::{Actor, Document, UpdateError, Writer, now};
 use crate::zone::{Edit, Timestamp, TxtValue, Update};
@@ -103,15 +105,19 @@ impl Attempt<'_> {
         let (mut places, mut is_allowed) = (None, false);
         if self.state.step.order_for(self.request).is_none() {
             self.give_up_order().await?;
-            places = Some(self.locate().await?);
+            // With the others the names, or the values, depend on the account.
+            if self.request.challenge == Challenge::Dns01 {
+                places = Some(self.locate(&Method::Dns01).await?);
+            }
         }
         let session = self.session().await?;
+        let method = Method::of(self.request.challenge, &session);
         self.permit(&session).await?;
         let mut order = match self.taken_up(&session).await? {
             Some(order) => order,
             None => {
                 if places.is_none() {
-                    places = Some(self.locate().await?);
+                    places = Some(self.locate(&method).await?);
                 }
                 self.check_caa(&session).await?;
                 is_allowed = true;
@@ -126,13 +132,13 @@ impl Attempt<'_> {
             match status {
                 OrderStatus::Pending => {
                     if places.is_none() {
-                        places = Some(self.locate().await?);
+                        places = Some(self.locate(&method).await?);
                     }
                     if !is_allowed {
                         self.check_caa(&session).await?;
                         is_allowed = true;
                     }
-                    self.prove(&session, &mut order, places.as_deref().unwrap_or_default()).await?;
+                    self.prove(&session, &method, &mut order, places.as_deref().unwrap_or_default()).await?;
                 }
                 OrderStatus::Ready => self.finalize(&session, &mut order).await?,
                 OrderStatus::Processing => {
@@ -164,34 +170,45 @@ impl Attempt<'_> {
     }
 
     /// Finds out where the challenges of all names go, or everything that is missing.
-    async fn locate(&mut self) -> Result<Vec<Place>, AttemptError> {
-        let failed_look_up =
-            |message: String| AttemptError::Failed(Failure { backs_off: false, ..failure("delegation", message) });
+    async fn locate(&mut self, method: &Method) -> Result<Vec<Place>, AttemptError> {
         let mut places: Vec<Place> = Vec::new();
         let mut missing: Vec<Missing> = Vec::new();
-        let mut domains = Vec::new();
-        for name in &self.request.names {
-            let domain = base_domain(name).map_err(|error| failed_look_up(error.to_string()))?;
-            if !domains.contains(&domain) {
-                domains.push(domain);
+        let wanted = domains(&self.request.names).map_err(|error| failed_look_up(&error))?;
+        for wanted in &wanted {
+            match method {
+                // The record can only be told when the CA has said what is to be in it.
+                Method::DnsPersist01(holder) if holder.issuers.is_empty() => {}
+                _ => match self.locate_one(wanted, method).await? {
+                    Ok(Found::Place(place)) => {
+                        self.say(place.way.clone());
+                        places.push(place);
+                    }
+                    Ok(Found::Standing(seen)) => self.say(seen),
+                    Err(lacking) => missing.push(lacking),
+                },
             }
         }
-        for domain in &domains {
-            let found = locate(domain, self.writer, self.resolver).await;
-            match found.map_err(|error| failed_look_up(error.to_string()))? {
-                Ok(place) => places.push(place),
-                Err(lacking) => missing.push(lacking),
-            }
-        }
-        if !missing.is_empty() {
-            // Nobody can see what an earlier attempt published. There may be many looks before the next attempt.
-            self.withdraw().await?;
-            return Err(AttemptError::Waiting(missing));
-        }
-        for place in &places {
-            self.say(place.way.clone());
-        }
+        self.unless_missing(missing).await?;
         Ok(places)
+    }
+
+    /// Where the challenges of a domain go, or what is missing.
+    pub(super) async fn locate_one(
+        &self,
+        wanted: &Wanted,
+        method: &Method,
+    ) -> Result<Result<Found, Missing>, AttemptError> {
+        locate(wanted, method, self.writer, self.resolver).await.map_err(|error| failed_look_up(&error))
+    }
+
+    /// Waits for what is missing. Nobody can see what an earlier attempt published, and there may be many looks before
+    /// the next attempt.
+    pub(super) async fn unless_missing(&mut self, missing: Vec<Missing>) -> Result<(), AttemptError> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.withdraw().await?;
+        Err(AttemptError::Waiting(missing))
     }
 
     async fn session(&self) -> Result<Session, AttemptError> {
@@ -534,6 +551,10 @@ pub(super) fn failure(step: &'static str, message: String) -> Failure {
 
 pub(super) fn failed(step: &'static str, message: String) -> AttemptError {
     AttemptError::Failed(failure(step, message))
+}
+
+fn failed_look_up(error: &DelegationError) -> AttemptError {
+    AttemptError::Failed(Failure { backs_off: false, ..failure("delegation", error.to_string()) })
 }
 
 fn store_failed(error: &UpdateError) -> AttemptError {

@@ -26,6 +26,7 @@ mod caa;
 mod cas;
 mod certificate;
 mod chain;
+mod challenge;
 mod check;
 mod delegation;
 mod deploy;
