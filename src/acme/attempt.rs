@@ -246,7 +246,7 @@ impl Attempt<'_> {
         if let Some(profile) = &request.profile {
             session.check_profile(profile).map_err(|error| ca_failed("order", &error))?;
         }
-        self.keep_to_limits().await?;
+        self.keep_to_limits(session).await?;
         let key = match self.state.step.key_for(&request) {
             Some(key) => key.clone(),
             None => {
@@ -282,8 +282,11 @@ impl Attempt<'_> {
     }
 
     /// Counts the order that is about to be made, unless one of the CA's limits would be exceeded.
-    async fn keep_to_limits(&self) -> Result<(), AttemptError> {
-        let renews = same_names(self.current, self.request);
+    pub(super) async fn keep_to_limits(&self, session: &Session) -> Result<(), AttemptError> {
+        let renews = match self.replaced(session) {
+            Some(_) => Renews::Replaces,
+            None => same_names(self.current, self.request),
+        };
         let Authority { ca, budget, .. } = self.authority;
         match budget.order(ca, self.writer, &self.request.names, renews, now()).await {
             Ok(Ok(())) => Ok(()),
