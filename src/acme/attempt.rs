@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use instant_acme::{AuthorizationStatus, Order, OrderStatus};
 use tokio::time::{Instant, sleep};
 
@@ -16,6 +17,7 @@ use super::chain;
 use super::check::OwnListeners;
 use super::delegation::{Missing, Place, base_domain, locate};
 use super::history::{Event, History, What};
+use super::http::HttpError;
 use super::key::{key_for_order, signing_request};
 use super::problem::{About, Class, Refusal};
 use super::state::{Issuance, Phase, Published, Request, Step};
@@ -29,6 +31,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// An order needs four steps; a CA that never gets on is left alone.
 const MOST_STEPS: usize = 8;
+/// After so many failures that back off, the last of them a day ago, an order is not worth more patience.
+pub(super) const LONG: u32 = 4;
 
 /// Why there is no certificate now.
 #[derive(Debug)]
@@ -84,6 +88,21 @@ impl Attempt<'_> {
     /// Gets a certificate, or says why not. Either way `state` is what the store has.
     pub(super) async fn run(&mut self) -> Result<Certificate, AttemptError> {
         let _signing = self.authority.signing.read().await;
+        let before = self.state.step.order_for(self.request).map(str::to_owned);
+        let outcome = self.run_or_begin_anew().await;
+        // An order that is of no use is not gone back to for ever. Without a word from the CA it may be of use yet.
+        if let (Some(url), Err(AttemptError::Failed(failure))) = (before, &outcome)
+            && self.state.step.order_for(self.request) == Some(&url)
+            && self.state.failure.as_ref().is_some_and(|before| before.backed_off >= LONG)
+            && failure.step != "account"
+        {
+            self.say(format!("giving up the order {url}, which has failed again and again"));
+            self.give_up_order().await?;
+        }
+        outcome
+    }
+
+    async fn run_or_begin_anew(&mut self) -> Result<Certificate, AttemptError> {
         if self.new_key {
             self.give_up_order().await?;
             self.state.step = Step::Idle;
@@ -143,7 +162,7 @@ impl Attempt<'_> {
             }
         }
         self.give_up_order().await?;
-        Err(failed("order", format!("the order {} does not get on", order.url())))
+        Err(useless("order", format!("the order {} does not get on", order.url())))
     }
 
     /// Lets the CA issue for names in zones whose CAA records are ours to make.
@@ -214,7 +233,10 @@ impl Attempt<'_> {
                 self.say(format!("the order {url} of an earlier attempt is invalid"));
             }
             Err(error) => {
-                if error.is_unknown_account() || !error.is_final() {
+                // Also when something before the CA says so.
+                let is_gone = matches!(&error, CaError::Http(HttpError::Status { status, .. })
+                    if matches!(*status, StatusCode::NOT_FOUND | StatusCode::GONE));
+                if error.is_unknown_account() || !(error.is_final() || is_gone) {
                     return Err(ca_failed("order", &error));
                 }
                 self.say(format!("the order {url} of an earlier attempt is gone: {error}"));
@@ -308,8 +330,8 @@ impl Attempt<'_> {
             let wait = pause.max(Duration::from_secs(asked));
             if Instant::now() + wait > deadline {
                 let message = format!("the CA is still at work on the order {}; it will be asked again", order.url());
-                let retry_at = session.retry_at();
-                return Err(AttemptError::Failed(Failure { retry_at, ..failure(step, message) }));
+                let (retry_at, class) = (session.retry_at(), Class::Elsewhere);
+                return Err(AttemptError::Failed(Failure { retry_at, class, ..failure(step, message) }));
             }
             sleep(wait).await;
             match ask!(session, order.refresh().await.map(|state| state.status)) {
@@ -337,7 +359,7 @@ impl Attempt<'_> {
         self.enter(Phase::Downloading).await?;
         let chain = match ask!(session, order.certificate().await) {
             Ok(Some(chain)) => chain,
-            Ok(None) => return Err(failed("download", format!("the order {} has no certificate", order.url()))),
+            Ok(None) => return Err(useless("download", format!("the order {} has no certificate", order.url()))),
             Err(error) => return Err(self.ended(("download", error)).await?),
         };
         let chain = self.preferred(session, chain).await;
@@ -348,7 +370,7 @@ impl Attempt<'_> {
             Ok(certificate) => certificate,
             Err(error) => {
                 self.give_up_order().await?;
-                return Err(failed("verification", error.to_string()));
+                return Err(useless("verification", error.to_string()));
             }
         };
         self.settle(true, &[]).await?;
@@ -534,6 +556,11 @@ pub(super) fn failure(step: &'static str, message: String) -> Failure {
 
 pub(super) fn failed(step: &'static str, message: String) -> AttemptError {
     AttemptError::Failed(failure(step, message))
+}
+
+/// The CA does not do what it should, and another one may.
+fn useless(step: &'static str, message: String) -> AttemptError {
+    AttemptError::Failed(Failure { class: Class::Elsewhere, ..failure(step, message) })
 }
 
 fn store_failed(error: &UpdateError) -> AttemptError {

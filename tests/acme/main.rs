@@ -17,4 +17,5 @@ mod kill;
 mod renewal;
 mod revocation;
 mod rollover;
+mod stuck;
 mod trouble;
