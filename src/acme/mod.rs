@@ -34,6 +34,7 @@ mod deployment;
 mod directory;
 mod explanation;
 mod export;
+mod failure;
 mod history;
 mod http;
 mod issue;
