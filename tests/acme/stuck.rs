@@ -1,9 +1,9 @@
 //! What must not end in trying the same for ever: orders that are of no use any more, and CAs that only ever say "later".
 
-use acmezone::api::Progress;
+use acmezone::api::{CertificateState, Progress};
 
 use crate::faulty::{Fault, FaultyCa};
-use crate::house::{House, Running, orders};
+use crate::house::{Ca, House, Running, orders};
 use crate::support::{Pebble, PebbleVersion};
 
 const NAMES: [&str; 1] = ["delegated.test"];
@@ -76,4 +76,26 @@ async fn a_ca_that_says_later_for_a_day_is_not_waited_for_if_there_is_another() 
     assert_eq!(orders(&pebble), 0);
     is_issued(server).await;
     assert_eq!(orders(&pebble), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_of_one_certificate_hides_no_other_and_does_not_end_its_renewal() {
+    let mut house = House::new();
+    let pebble = house.pebble(PebbleVersion::V2_10_1).start();
+    house.certificate = "deploy = [\"/bin/true\"]".into();
+    house.tables = "[[certificate]]\nname = \"other\"\nnames = [\"x.delegated.test\"]\n".into();
+    let server = house.serve(&Ca::of(&pebble), &NAMES).await;
+    let first = server.wait_for(CertificateState::Valid).await;
+    server.handle.stop().await;
+
+    let store = rusqlite::Connection::open(house.folder.path().join("data/acmezone.db")).unwrap();
+    let changed = store.execute("UPDATE document SET body = '{' WHERE key LIKE 'site%' AND kind <> 'history'", []);
+    assert!(changed.unwrap() >= 3, "issuance, certificate, deployment");
+    drop(store);
+    let server = house.serve(&Ca::of(&pebble), &NAMES).await;
+    let all = server.client.certificates().await.unwrap();
+    assert_eq!(all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["site", "other"]);
+    let again = server.wait_for(CertificateState::Valid).await;
+    assert_ne!(again.serial, first.serial);
+    server.handle.stop().await;
 }
