@@ -6,14 +6,16 @@ use tokio::sync::mpsc;
 
 use super::attempt::same_names;
 use super::authority::Authority;
+use super::budget::Renews;
 use super::ca::Session;
 use super::certificate::Certificate;
 use super::challenge::{self, Method};
 use super::delegation::{Found, Wanted, domains, locate};
 use super::issue::in_order;
+use super::renewal::replaced;
 use super::slot::Slot;
 use super::state::Issuance;
-use super::{Issuer, ca, plan, time};
+use super::{Issuer, ca, cas, plan, time};
 use crate::api::Progress;
 use crate::config::Challenge;
 use crate::store::now;
@@ -161,7 +163,14 @@ impl Issuer {
         if let Some(url) = state.step.order_for(&request) {
             return Ok(Ok(format!("{name}: would go on with the order {url}")));
         }
-        let renews = same_names(current, &request);
+        let directory = match cas::directory(authority).await {
+            Ok(directory) => directory,
+            Err(error) => return Ok(Err(format!("{name}: {error}"))),
+        };
+        let renews = match replaced(current, state, &request, &directory) {
+            Some(_) => Renews::Replaces,
+            None => same_names(current, &request),
+        };
         let exceeded = authority.budget.exceeded(&authority.ca, writer, &request.names, renews, now()).await;
         if let Some(exceeded) = exceeded.map_err(store)? {
             return Ok(Err(format!("{name}: {exceeded}; possible at {}", time(exceeded.until))));

@@ -18,4 +18,5 @@ mod kill;
 mod renewal;
 mod revocation;
 mod rollover;
+mod stuck;
 mod trouble;
