@@ -5,6 +5,7 @@ mod support;
 
 mod api_tls;
 mod bad_days;
+mod bad_weather;
 mod ca;
 mod check;
 mod delegation;
@@ -14,6 +15,7 @@ mod files;
 mod house;
 mod issuance;
 mod kill;
+mod matrix;
 mod renewal;
 mod revocation;
 mod rollover;
