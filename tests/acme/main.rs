@@ -10,6 +10,7 @@ mod ca;
 mod check;
 mod delegation;
 mod deploy;
+mod fallback;
 mod faulty;
 mod files;
 mod house;
