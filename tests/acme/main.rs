@@ -8,6 +8,7 @@ mod bad_days;
 mod bad_weather;
 mod ca;
 mod check;
+mod commands;
 mod delegation;
 mod deploy;
 mod fallback;
