@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use instant_acme::{AuthorizationStatus, Order, OrderStatus};
 use tokio::time::{Instant, sleep};
 
@@ -13,15 +14,20 @@ use super::budget::Renews;
 use super::ca::{self, CaError, Session, SessionError, ask};
 use super::certificate::Certificate;
 use super::chain;
+use super::challenge::Method;
 use super::check::OwnListeners;
-use super::delegation::{Missing, Place, base_domain, locate};
+use super::delegation::{Found, Missing, Place, Wanted, base_domain, domains, locate};
+pub(super) use super::failure::{AttemptError, Failure, failed, failure};
+use super::failure::{ca_failed, failed_look_up, store_failed, useless};
 use super::history::{Event, History, What};
+use super::http::HttpError;
 use super::key::{key_for_order, signing_request};
 use super::problem::{About, Class, Refusal};
 use super::state::{Issuance, Phase, Published, Request, Step};
+use crate::config::Challenge;
 use crate::resolve::Resolver;
 use crate::store::{Actor, Document, UpdateError, Writer, now};
-use crate::zone::{Edit, Timestamp, TxtValue, Update};
+use crate::zone::{Edit, TxtValue, Update};
 
 /// How long the CA may take to validate, or to issue, before the attempt ends; the order is taken up again later.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
@@ -29,31 +35,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// An order needs four steps; a CA that never gets on is left alone.
 const MOST_STEPS: usize = 8;
-
-/// Why there is no certificate now.
-#[derive(Debug)]
-pub(super) enum AttemptError {
-    /// Records have to be made first. Costs no order and no back-off.
-    Waiting(Vec<Missing>),
-    Failed(Failure),
-}
-
-/// What failed, and when to try again.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) step: &'static str,
-    pub(super) message: String,
-    /// Not before then, if the CA said so.
-    pub(super) retry_at: Option<Timestamp>,
-    /// Whether the CA was asked for something, so that the next attempt has to wait longer and longer.
-    pub(super) backs_off: bool,
-    pub(super) class: Class,
-    /// Whether something is wrong with the CA itself.
-    pub(super) outage: bool,
-    /// What it means and what to do.
-    pub(super) explanation: Option<String>,
-    pub(super) unknown_account: bool,
-}
+/// After so many failures that back off, the last of them a day ago, an order is not worth more patience.
+pub(super) const LONG: u32 = 4;
 
 /// What an attempt works with, and how far it has come.
 pub(super) struct Attempt<'a> {
@@ -84,6 +67,21 @@ impl Attempt<'_> {
     /// Gets a certificate, or says why not. Either way `state` is what the store has.
     pub(super) async fn run(&mut self) -> Result<Certificate, AttemptError> {
         let _signing = self.authority.signing.read().await;
+        let before = self.state.step.order_for(self.request).map(str::to_owned);
+        let outcome = self.run_or_begin_anew().await;
+        // An order that is of no use is not gone back to for ever. Without a word from the CA it may be of use yet.
+        if let (Some(url), Err(AttemptError::Failed(failure))) = (before, &outcome)
+            && self.state.step.order_for(self.request) == Some(&url)
+            && self.state.failure.as_ref().is_some_and(|before| before.backed_off >= LONG)
+            && failure.step != "account"
+        {
+            self.say(format!("giving up the order {url}, which has failed again and again"));
+            self.give_up_order().await?;
+        }
+        outcome
+    }
+
+    async fn run_or_begin_anew(&mut self) -> Result<Certificate, AttemptError> {
         if self.new_key {
             self.give_up_order().await?;
             self.state.step = Step::Idle;
@@ -103,15 +101,19 @@ impl Attempt<'_> {
         let (mut places, mut is_allowed) = (None, false);
         if self.state.step.order_for(self.request).is_none() {
             self.give_up_order().await?;
-            places = Some(self.locate().await?);
+            // With the others the names, or the values, depend on the account.
+            if self.request.challenge == Challenge::Dns01 {
+                places = Some(self.locate(&Method::Dns01).await?);
+            }
         }
         let session = self.session().await?;
+        let method = Method::of(self.request.challenge, &session);
         self.permit(&session).await?;
         let mut order = match self.taken_up(&session).await? {
             Some(order) => order,
             None => {
                 if places.is_none() {
-                    places = Some(self.locate().await?);
+                    places = Some(self.locate(&method).await?);
                 }
                 self.check_caa(&session).await?;
                 is_allowed = true;
@@ -126,13 +128,13 @@ impl Attempt<'_> {
             match status {
                 OrderStatus::Pending => {
                     if places.is_none() {
-                        places = Some(self.locate().await?);
+                        places = Some(self.locate(&method).await?);
                     }
                     if !is_allowed {
                         self.check_caa(&session).await?;
                         is_allowed = true;
                     }
-                    self.prove(&session, &mut order, places.as_deref().unwrap_or_default()).await?;
+                    self.prove(&session, &method, &mut order, places.as_deref().unwrap_or_default()).await?;
                 }
                 OrderStatus::Ready => self.finalize(&session, &mut order).await?,
                 OrderStatus::Processing => {
@@ -143,7 +145,7 @@ impl Attempt<'_> {
             }
         }
         self.give_up_order().await?;
-        Err(failed("order", format!("the order {} does not get on", order.url())))
+        Err(useless("order", format!("the order {} does not get on", order.url())))
     }
 
     /// Lets the CA issue for names in zones whose CAA records are ours to make.
@@ -164,34 +166,45 @@ impl Attempt<'_> {
     }
 
     /// Finds out where the challenges of all names go, or everything that is missing.
-    async fn locate(&mut self) -> Result<Vec<Place>, AttemptError> {
-        let failed_look_up =
-            |message: String| AttemptError::Failed(Failure { backs_off: false, ..failure("delegation", message) });
+    async fn locate(&mut self, method: &Method) -> Result<Vec<Place>, AttemptError> {
         let mut places: Vec<Place> = Vec::new();
         let mut missing: Vec<Missing> = Vec::new();
-        let mut domains = Vec::new();
-        for name in &self.request.names {
-            let domain = base_domain(name).map_err(|error| failed_look_up(error.to_string()))?;
-            if !domains.contains(&domain) {
-                domains.push(domain);
+        let wanted = domains(&self.request.names).map_err(|error| failed_look_up(&error))?;
+        for wanted in &wanted {
+            match method {
+                // The record can only be told when the CA has said what is to be in it.
+                Method::DnsPersist01(holder) if holder.issuers.is_empty() => {}
+                _ => match self.locate_one(wanted, method).await? {
+                    Ok(Found::Place(place)) => {
+                        self.say(place.way.clone());
+                        places.push(place);
+                    }
+                    Ok(Found::Standing(seen)) => self.say(seen),
+                    Err(lacking) => missing.push(lacking),
+                },
             }
         }
-        for domain in &domains {
-            let found = locate(domain, self.writer, self.resolver).await;
-            match found.map_err(|error| failed_look_up(error.to_string()))? {
-                Ok(place) => places.push(place),
-                Err(lacking) => missing.push(lacking),
-            }
-        }
-        if !missing.is_empty() {
-            // Nobody can see what an earlier attempt published. There may be many looks before the next attempt.
-            self.withdraw().await?;
-            return Err(AttemptError::Waiting(missing));
-        }
-        for place in &places {
-            self.say(place.way.clone());
-        }
+        self.unless_missing(missing).await?;
         Ok(places)
+    }
+
+    /// Where the challenges of a domain go, or what is missing.
+    pub(super) async fn locate_one(
+        &self,
+        wanted: &Wanted,
+        method: &Method,
+    ) -> Result<Result<Found, Missing>, AttemptError> {
+        locate(wanted, method, self.writer, self.resolver).await.map_err(|error| failed_look_up(&error))
+    }
+
+    /// Waits for what is missing. Nobody can see what an earlier attempt published, and there may be many looks before
+    /// the next attempt.
+    pub(super) async fn unless_missing(&mut self, missing: Vec<Missing>) -> Result<(), AttemptError> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.withdraw().await?;
+        Err(AttemptError::Waiting(missing))
     }
 
     async fn session(&self) -> Result<Session, AttemptError> {
@@ -214,7 +227,10 @@ impl Attempt<'_> {
                 self.say(format!("the order {url} of an earlier attempt is invalid"));
             }
             Err(error) => {
-                if error.is_unknown_account() || !error.is_final() {
+                // Also when something before the CA says so.
+                let is_gone = matches!(&error, CaError::Http(HttpError::Status { status, .. })
+                    if matches!(*status, StatusCode::NOT_FOUND | StatusCode::GONE));
+                if error.is_unknown_account() || !(error.is_final() || is_gone) {
                     return Err(ca_failed("order", &error));
                 }
                 self.say(format!("the order {url} of an earlier attempt is gone: {error}"));
@@ -311,8 +327,8 @@ impl Attempt<'_> {
             let wait = pause.max(Duration::from_secs(asked));
             if Instant::now() + wait > deadline {
                 let message = format!("the CA is still at work on the order {}; it will be asked again", order.url());
-                let retry_at = session.retry_at();
-                return Err(AttemptError::Failed(Failure { retry_at, ..failure(step, message) }));
+                let (retry_at, class) = (session.retry_at(), Class::Elsewhere);
+                return Err(AttemptError::Failed(Failure { retry_at, class, ..failure(step, message) }));
             }
             sleep(wait).await;
             match ask!(session, order.refresh().await.map(|state| state.status)) {
@@ -340,7 +356,7 @@ impl Attempt<'_> {
         self.enter(Phase::Downloading).await?;
         let chain = match ask!(session, order.certificate().await) {
             Ok(Some(chain)) => chain,
-            Ok(None) => return Err(failed("download", format!("the order {} has no certificate", order.url()))),
+            Ok(None) => return Err(useless("download", format!("the order {} has no certificate", order.url()))),
             Err(error) => return Err(self.ended(("download", error)).await?),
         };
         let chain = self.preferred(session, chain).await;
@@ -357,7 +373,7 @@ impl Attempt<'_> {
             }
             Err(error) => {
                 self.give_up_order().await?;
-                return Err(failed("verification", error.to_string()));
+                return Err(useless("verification", error.to_string()));
             }
         };
         self.settle(true, &[]).await?;
@@ -526,36 +542,4 @@ pub(super) fn key_of(name: &str, version: u64) -> String {
 
 fn json(value: &impl serde::Serialize) -> Result<String, AttemptError> {
     serde_json::to_string(value).map_err(|error| failed("store", error.to_string()))
-}
-
-pub(super) fn failure(step: &'static str, message: String) -> Failure {
-    Failure {
-        step,
-        message,
-        retry_at: None,
-        backs_off: true,
-        class: Class::Later,
-        outage: false,
-        explanation: None,
-        unknown_account: false,
-    }
-}
-
-pub(super) fn failed(step: &'static str, message: String) -> AttemptError {
-    AttemptError::Failed(failure(step, message))
-}
-
-fn store_failed(error: &UpdateError) -> AttemptError {
-    failed("store", error.to_string())
-}
-
-fn ca_failed(step: &'static str, error: &CaError) -> AttemptError {
-    AttemptError::Failed(Failure {
-        retry_at: error.retry_at(),
-        class: error.class(now()),
-        outage: error.is_outage(),
-        explanation: error.explanation(),
-        unknown_account: error.is_unknown_account(),
-        ..failure(step, error.to_string())
-    })
 }

@@ -187,9 +187,12 @@ impl Issuer {
         let read = match state.take() {
             Some(known) => known,
             None => match self.shared.writer.document(Document::Deployment, slot.name()).await? {
-                Some(text) => serde_json::from_str(&text).map_err(|error| {
-                    UpdateError::Store(StoreError::Damaged(format!("the deployment of {}: {error}", slot.name())))
-                })?,
+                // Then it is done once more, rather than never again.
+                Some(text) => serde_json::from_str(&text).unwrap_or_else(|error| {
+                    let certificate = slot.name();
+                    tracing::error!(certificate, %error, "what follows the certificate cannot be read and begins anew");
+                    Deployment::default()
+                }),
                 None => Deployment::default(),
             },
         };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::attempt::{Attempt, AttemptError, Failure, failure, save};
+use super::attempt::{Attempt, AttemptError, Failure, LONG, failure, save};
 use super::authority::Authority;
 use super::caa;
 use super::certificate::Certificate;
@@ -69,10 +69,13 @@ impl Issuer {
             };
             let ca = &authority.ca.name;
             let under_way = state.step.order_for(&slot.request(&authority.ca)).is_some();
-            let failures = state.failure.as_ref().map_or(0, |failure| failure.failures);
+            let (failures, backed_off) =
+                state.failure.as_ref().map_or((0, 0), |failure| (failure.failures, failure.backed_off));
+            // What may succeed later has been tried for a day.
+            let elsewhere = failure.class == Class::Elsewhere || failure.class == Class::Later && backed_off >= LONG;
             match cas.peek() {
                 // An order that was begun is worth some patience: there may be a certificate already.
-                Some((next, _)) if failure.class == Class::Elsewhere && !(under_way && failures < PATIENCE) => {
+                Some((next, _)) if elsewhere && !(under_way && failures < PATIENCE) => {
                     let words = format!("{}: {}", failure.step, failure.message);
                     tracing::warn!(
                         certificate = slot.name(),

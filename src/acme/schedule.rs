@@ -19,10 +19,10 @@ use super::authority::Authority;
 use super::certificate::Certificate;
 use super::plan::{Plan, SHORTEST_WAIT, share_of};
 use super::slot::{Running, Slot};
-use super::state::Issuance;
+use super::state::{self, Issuance};
 use super::{Issuer, export, time};
 use crate::api::LastError;
-use crate::store::{Document, StoreError, UpdateError, now};
+use crate::store::{Document, UpdateError, now};
 use crate::zone::Timestamp;
 
 /// Longest sleep, so that a clock that was set is noticed.
@@ -78,9 +78,16 @@ impl Issuer {
     /// Obtains what is missing and renews what is due, until cancelled; then waits for attempts to stop, which the
     /// next start takes up again.
     pub async fn run(self, cancel: CancellationToken) {
-        self.shared.attempts.spawn(self.clone().run_deploys());
+        let issuer = self.clone();
+        self.shared.attempts.spawn(async move { to_its_end("deploys", || issuer.clone().run_deploys()).await });
+        let issuer = self.clone();
+        self.shared.attempts.spawn(async move {
+            let stopping = issuer.shared.stopping.clone();
+            stopping.run_until_cancelled(to_its_end("files", || issuer.keep_files())).await;
+        });
         // Without certificates there is nothing to wake up for.
-        if self.tidy_up_and_schedule(&cancel).await.is_none() {
+        let schedule = to_its_end("schedule", || self.tidy_up_and_schedule(&cancel));
+        if let Some(None) = cancel.run_until_cancelled(schedule).await {
             cancel.cancelled().await;
         }
         self.shared.stopping.cancel();
@@ -94,12 +101,7 @@ impl Issuer {
         if self.shared.slots.is_empty() {
             return None;
         }
-        let mut schedule = cancel.run_until_cancelled(Schedule::read(self.clone(), states)).await?;
-        let issuer = self.clone();
-        self.shared.attempts.spawn(async move {
-            issuer.shared.stopping.clone().run_until_cancelled(issuer.keep_files()).await;
-        });
-        schedule.follow(cancel).await;
+        Schedule::read(self.clone(), states).await.follow(cancel).await;
         Some(())
     }
 
@@ -119,7 +121,7 @@ impl Issuer {
         let writer = &self.shared.writer;
         let configured: std::collections::HashSet<&str> = self.shared.slots.iter().map(|slot| slot.name()).collect();
         for (name, text) in states.iter().filter(|(name, _)| !configured.contains(name.as_str())) {
-            let Ok(state) = serde_json::from_str::<Issuance>(text) else { continue };
+            let state = state::read(name, text);
             if state.published.is_empty() {
                 continue;
             }
@@ -192,19 +194,16 @@ impl Issuer {
         slot: &Slot,
         state: Option<&str>,
     ) -> Result<(Issuance, Option<Certificate>), UpdateError> {
-        let damaged = |what: &str, error: serde_json::Error| {
-            UpdateError::Store(StoreError::Damaged(format!("{what} of {}: {error}", slot.name())))
-        };
-        let state: Issuance = match state {
-            Some(text) => serde_json::from_str(text).map_err(|error| damaged("the issuance", error))?,
-            None => Issuance::default(),
-        };
+        let name = slot.name();
+        let state = state.map(|text| state::read(name, text)).unwrap_or_default();
         let Some(version) = state.current else { return Ok((state, None)) };
-        let kept = self.shared.writer.document(Document::Certificate, &key_of(slot.name(), version)).await?;
-        let certificate: Option<Certificate> = match kept {
-            Some(text) => Some(serde_json::from_str(&text).map_err(|error| damaged("the certificate", error))?),
-            None => None,
-        };
+        let kept = self.shared.writer.document(Document::Certificate, &key_of(name, version)).await?;
+        let certificate: Option<Certificate> = kept.and_then(|text| {
+            let unreadable = |error: serde_json::Error| {
+                tracing::error!(certificate = name, version, %error, "the certificate cannot be read; ordering another");
+            };
+            serde_json::from_str(&text).map_err(unreadable).ok()
+        });
         slot.memory().not_after = certificate.as_ref().map(|certificate| certificate.not_after);
         Ok((state, certificate))
     }
@@ -213,7 +212,7 @@ impl Issuer {
     /// that could not be written.
     async fn keep_files(&self) {
         let mut left = self.shared.slots.clone();
-        loop {
+        while !self.shared.slots.is_empty() {
             for slot in std::mem::take(&mut left) {
                 // An attempt that succeeds writes the files itself.
                 let is_done = match slot.turn.try_lock() {
@@ -384,13 +383,26 @@ impl Schedule {
     }
 }
 
+/// Work that nothing goes on without: after a panic it is begun again.
+async fn to_its_end<W: Future>(what: &str, work: impl Fn() -> W) -> W::Output {
+    loop {
+        match AssertUnwindSafe(work()).catch_unwind().await {
+            Ok(ended) => return ended,
+            // The panic itself went to stderr.
+            Err(_) => tracing::error!(what, "an internal error, please report it; going on in a minute"),
+        }
+        tokio::time::sleep(Duration::from_secs(SHORTEST_WAIT)).await;
+    }
+}
+
 /// Asks in a task of its own.
 fn ask(issuer: &Issuer, slot: Arc<Slot>, authority: Option<Arc<Authority>>, place: OwnedSemaphorePermit) {
     let Some(authority) = authority else { return };
     let (issuer, tasks) = (issuer.clone(), &issuer.shared.attempts);
     tasks.spawn(async move {
-        let asked = issuer.shared.stopping.run_until_cancelled(issuer.ask(&slot, &authority)).await;
-        if let Some(Err(error)) = asked {
+        let asked = AssertUnwindSafe(issuer.ask(&slot, &authority)).catch_unwind();
+        // A panic went to stderr.
+        if let Some(Ok(Err(error))) = issuer.shared.stopping.run_until_cancelled(asked).await {
             tracing::error!(certificate = slot.name(), %error, "cannot keep when the certificate is to be renewed");
         }
         drop(place);
@@ -424,3 +436,22 @@ impl Entry {
 #[cfg(test)]
 #[path = "schedule_crowd.rs"]
 mod crowd;
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_panics_is_begun_again_after_a_minute() {
+        let (begun, start) = (Cell::new(0), tokio::time::Instant::now());
+        let work = || async {
+            begun.set(begun.get() + 1);
+            assert!(begun.get() > 2, "on purpose");
+            begun.get()
+        };
+        assert_eq!(to_its_end("work", work).await, 3);
+        assert_eq!(start.elapsed(), Duration::from_secs(2 * SHORTEST_WAIT));
+    }
+}

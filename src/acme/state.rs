@@ -4,6 +4,7 @@
 //! before the order, the order's URL as soon as the CA gave it, each TXT value before it is published.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::ari::Renewal;
 use super::secret::Secret;
@@ -103,6 +104,21 @@ pub(super) struct Failed {
     pub(super) next_attempt: Timestamp,
 }
 
+/// What the store has. Damaged, or of a newer version that says it in other words, it is no reason to let a certificate
+/// lapse: then it begins anew, and knows only what can be told one by one: which version is in use, and what is in the
+/// DNS.
+pub(super) fn read(name: &str, text: &str) -> Issuance {
+    serde_json::from_str(text).unwrap_or_else(|error| {
+        tracing::error!(certificate = name, %error, "the state of the certificate cannot be read and begins anew");
+        let found: Value = serde_json::from_str(text).unwrap_or_default();
+        Issuance {
+            current: found.get("current").and_then(Value::as_u64),
+            published: found.get("published").and_then(|all| Vec::deserialize(all).ok()).unwrap_or_default(),
+            ..Issuance::default()
+        }
+    })
+}
+
 impl Issuance {
     /// Whether the CA has an order that was not brought to its end.
     pub(super) fn is_ordered(&self) -> bool {
@@ -175,6 +191,19 @@ mod tests {
         assert_eq!(serde_json::from_str::<Issuance>(&text).unwrap(), state);
         assert_eq!(serde_json::from_str::<Issuance>("{}").unwrap(), Issuance::default());
         assert!(!format!("{state:?}").contains("KEY"));
+    }
+
+    #[test]
+    fn of_a_state_that_cannot_be_read_the_version_in_use_and_the_values_are_known() {
+        let published = Published { name: Name::parse("x.test").unwrap(), value: "v".into() };
+        let state = Issuance { current: Some(3), published: vec![published], ..Issuance::default() };
+        let text = serde_json::to_string(&state).unwrap();
+        assert_eq!(read("site", &text), state);
+        let newer = text.replace(r#""name":"idle""#, r#""name":"dreaming""#);
+        assert_ne!(newer, text);
+        assert_eq!(read("site", &newer), state);
+        assert_eq!(read("site", r#"{"current":"x","published":[7]}"#), Issuance::default());
+        assert_eq!(read("site", "{"), Issuance::default());
     }
 
     #[test]
