@@ -365,6 +365,12 @@ impl Attempt<'_> {
         let accepted = Certificate::accept(self.request, &self.authority.ca.name, &key, chain, version, now());
         let certificate = match accepted {
             Ok(certificate) => certificate,
+            // An answer from something that stands before the CA: the certificate is there still.
+            Err(error) if error.is_no_certificate() => {
+                let class = Class::Elsewhere;
+                let failure = Failure { class, outage: true, ..failure("download", error.to_string()) };
+                return Err(AttemptError::Failed(failure));
+            }
             Err(error) => {
                 self.give_up_order().await?;
                 return Err(useless("verification", error.to_string()));

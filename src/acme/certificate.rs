@@ -66,6 +66,13 @@ pub(super) enum BadCertificate {
     Chain(#[from] BadChain),
 }
 
+impl BadCertificate {
+    /// Whether it is anything but a chain, rather than a wrong one.
+    pub(super) fn is_no_certificate(&self) -> bool {
+        matches!(self, BadCertificate::Empty | BadCertificate::Unreadable { .. })
+    }
+}
+
 impl Certificate {
     /// Takes the chain for a request if it is what was asked for: our key, exactly these names, for a server, valid
     /// now, and each certificate signed by the next one.

@@ -1,13 +1,17 @@
 //! A CA with bad days: HTTPS in front of Pebble, which is told what to answer instead.
 
-use std::net::TcpListener;
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{Request, StatusCode, Uri, header};
+use axum::http::{HeaderValue, Request, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum_server::tls_rustls::RustlsConfig;
+use futures_util::{StreamExt, stream};
 use http_body_util::Full;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -15,7 +19,9 @@ use hyper_util::rt::TokioExecutor;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tokio::sync::oneshot;
+use tokio::io::copy_bidirectional;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, oneshot};
 
 use crate::house::Ca;
 use crate::support::{Pebble, Tls};
@@ -38,6 +44,47 @@ pub enum Fault {
     Silence,
     /// Does what it is asked, and says nothing.
     SilenceAfterwards,
+    /// Closes all connections instead of an answer.
+    Cut,
+    /// Does what it is asked, and closes all connections instead of an answer.
+    CutAfterwards,
+    /// Does what it is asked, and closes all connections in the middle of the answer's body.
+    CutInside,
+    /// Does what it is asked, with this nonce in the answer, or none.
+    Nonce(Option<&'static str>),
+}
+
+impl Fault {
+    /// Whether the CA has done what it was asked although its answer is lost.
+    fn loses_the_answer(&self) -> bool {
+        use Fault::*;
+        matches!(self, AnswerAfterwards { .. } | SilenceAfterwards | CutAfterwards | CutInside)
+    }
+}
+
+/// A schedule of faults that is the same for the same seed.
+struct Weather {
+    state: u64,
+    /// Of a hundred requests, so many meet a fault.
+    percent: u64,
+    faults: Vec<Fault>,
+}
+
+impl Weather {
+    fn next(&mut self) -> Option<Fault> {
+        let is_bad = self.random() % 100 < self.percent;
+        let which = self.random() as usize % self.faults.len();
+        is_bad.then(|| self.faults[which].clone())
+    }
+
+    /// SplitMix64.
+    fn random(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
 }
 
 type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
@@ -51,6 +98,11 @@ struct Front {
     /// Requests that were done although they met the fault.
     done: Arc<Mutex<usize>>,
     trap: Arc<Mutex<Option<Trap>>>,
+    weather: Arc<Mutex<Option<Weather>>>,
+    requests: Arc<AtomicUsize>,
+    lost_orders: Arc<AtomicUsize>,
+    /// Closes all connections.
+    cut: Arc<Notify>,
 }
 
 /// Whether the CA has acted on a request.
@@ -90,10 +142,15 @@ impl FaultyCa {
             hits: Arc::default(),
             done: Arc::default(),
             trap: Arc::default(),
+            weather: Arc::default(),
+            requests: Arc::default(),
+            lost_orders: Arc::default(),
+            cut: Arc::default(),
         };
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let (port, tls) = (listener.local_addr().unwrap().port(), Tls::new(&[]));
+        let [outside, listener] = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        [&outside, &listener].iter().for_each(|listener| listener.set_nonblocking(true).unwrap());
+        let (port, tls) = (outside.local_addr().unwrap().port(), Tls::new(&[]));
+        tokio::spawn(forward(outside, listener.local_addr().unwrap(), front.cut.clone()));
         let files = (tls.certificate_path(), tls.key_path());
         let router = axum::Router::new().fallback(answer).with_state(front.clone());
         tokio::spawn(async move {
@@ -122,8 +179,25 @@ impl FaultyCa {
         receiver
     }
 
+    /// From now on, so many of a hundred requests meet one of the faults, the same for the same seed.
+    pub fn weather(&self, seed: u64, percent: u64, faults: &[Fault]) {
+        let weather = Weather { state: seed, percent, faults: faults.to_vec() };
+        *self.front.weather.lock().unwrap() = Some(weather);
+    }
+
     pub fn heal(&self) {
         *self.front.fault.lock().unwrap() = None;
+        *self.front.weather.lock().unwrap() = None;
+    }
+
+    /// How many requests there were.
+    pub fn requests(&self) -> usize {
+        self.front.requests.load(Ordering::SeqCst)
+    }
+
+    /// How many orders Pebble may have made without anybody hearing of it.
+    pub fn lost_orders(&self) -> usize {
+        self.front.lost_orders.load(Ordering::SeqCst)
     }
 
     /// How many requests Pebble has done in silence.
@@ -137,12 +211,32 @@ impl FaultyCa {
     }
 }
 
+/// Passes connections on until they are cut.
+async fn forward(listener: TcpListener, to: SocketAddr, cut: Arc<Notify>) {
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    while let Ok((mut outside, _)) = listener.accept().await {
+        let cut = cut.clone();
+        tokio::spawn(async move {
+            let mut inside = TcpStream::connect(to).await.unwrap();
+            tokio::select! {
+                _ = copy_bidirectional(&mut outside, &mut inside) => {}
+                () = cut.notified() => {}
+            }
+        });
+    }
+}
+
 async fn answer(State(front): State<Front>, request: Request<Body>) -> Response {
+    front.requests.fetch_add(1, Ordering::SeqCst);
     let path = request.uri().path();
     let fault = front.fault.lock().unwrap().clone();
     let fault = fault.filter(|(start, _)| path.starts_with(start)).map(|(_, fault)| fault);
-    if fault.is_some() {
+    let fault = fault.or_else(|| front.weather.lock().unwrap().as_mut().and_then(Weather::next));
+    if let Some(fault) = &fault {
         *front.hits.lock().unwrap() += 1;
+        if path.starts_with("/order-plz") && fault.loses_the_answer() {
+            front.lost_orders.fetch_add(1, Ordering::SeqCst);
+        }
     }
     if let Some(Trap { when, sprung, .. }) = front.trapped() {
         let path = path.to_owned();
@@ -161,12 +255,45 @@ async fn answer(State(front): State<Front>, request: Request<Body>) -> Response 
             std::future::pending().await
         }
         Some(Fault::Answer { status, content_type, retry_after, body }) => {
-            let headers = [(header::CONTENT_TYPE, content_type), (header::RETRY_AFTER, retry_after)];
-            (StatusCode::from_u16(status).unwrap(), headers, body).into_response()
+            let headers = [(header::CONTENT_TYPE, content_type)];
+            let mut answer = (StatusCode::from_u16(status).unwrap(), headers, body).into_response();
+            if !retry_after.is_empty() {
+                answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(retry_after));
+            }
+            answer
         }
         Some(Fault::AnswerAfterwards { status, body }) => {
             front.pass_on(request).await;
             (StatusCode::from_u16(status).unwrap(), body).into_response()
+        }
+        Some(Fault::Cut) => {
+            front.cut.notify_waiters();
+            std::future::pending().await
+        }
+        Some(Fault::CutAfterwards) => {
+            front.pass_on(request).await;
+            front.cut.notify_waiters();
+            std::future::pending().await
+        }
+        Some(Fault::CutInside) => {
+            let (parts, body) = front.pass_on(request).await.into_parts();
+            let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+            let half = stream::iter([Ok::<_, Infallible>(body.slice(..body.len() / 2))]);
+            let end = stream::once(async move {
+                // The half goes out first.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                front.cut.notify_waiters();
+                std::future::pending().await
+            });
+            Response::from_parts(parts, Body::from_stream(half.chain(end)))
+        }
+        Some(Fault::Nonce(nonce)) => {
+            let mut answer = front.pass_on(request).await;
+            answer.headers_mut().remove("replay-nonce");
+            if let Some(nonce) = nonce {
+                answer.headers_mut().insert("replay-nonce", HeaderValue::from_static(nonce));
+            }
+            answer
         }
     }
 }
