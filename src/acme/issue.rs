@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::attempt::{Attempt, AttemptError, Failure, LONG, failure, save};
 use super::authority::Authority;
-use super::caa;
 use super::certificate::Certificate;
 use super::delegation::Missing;
 use super::history::{Event, What};
@@ -112,10 +111,10 @@ impl Issuer {
             && state.step.order_for(&request).is_none()
         {
             slot.tell(format!("trying the order at {} first", rehearsal.ca.name));
+            let backed_off = state.failure.as_ref().map_or(0, |failure| failure.backed_off);
             match self.try_at(slot, rehearsal, true, state, current, reason).await {
                 Ok(_) => slot.tell(format!("{} would have issued the certificate", rehearsal.ca.name)),
-                // CAA may be for the account at the other CA alone.
-                Err(AttemptError::Failed(failure)) if failure.outage || failure.step == caa::STEP => {
+                Err(AttemptError::Failed(failure)) if backed_off >= LONG || !is_about_us(&failure) => {
                     slot.tell(format!("{}: {}; going on without", rehearsal.ca.name, failure.message));
                 }
                 Err(AttemptError::Failed(failure)) => {
@@ -288,6 +287,16 @@ pub(super) fn in_order<'s>(slot: &'s Slot, state: &Issuance) -> Vec<(&'s Authori
     let mut cas: Vec<_> = slot.authorities.iter().map(Arc::as_ref).zip(rehearsals).collect();
     cas.sort_by_key(|(authority, _)| state.step.order_for(&slot.request(&authority.ca)).is_none());
     cas
+}
+
+/// Whether what failed at a rehearsal would fail at the CA itself too. What the rehearsal's CA is like (its profiles, its
+/// limits, whom it makes accounts for, how CAA names it, that it takes its time) says nothing.
+fn is_about_us(failure: &Failure) -> bool {
+    match failure.step {
+        "attempt" | "delegation" | "key" | "publication" | "self-check" | "store" => true,
+        "validation" => failure.explanation.is_some() && !failure.outage,
+        _ => false,
+    }
 }
 
 /// Whether a person who asks for a certificate has it already.
