@@ -220,6 +220,11 @@ impl Issuer {
             }
         }
         let message = format!("make this record first: {} (now: {seen})", records.join("; "));
+        let is_news = state.missing != records;
+        if is_news {
+            let event = Event { message: Some(message.clone()), ..Event::new(now(), What::Failed) };
+            slot.history.add(&self.shared.writer, slot.name(), event).await;
+        }
         if state.missing != records || state.failure.is_some() {
             state.missing = records;
             state.failure = None;
@@ -227,6 +232,7 @@ impl Issuer {
                 tracing::error!(certificate = slot.name(), %error, "cannot keep the missing records");
             }
         }
+        self.announce_failure(slot, is_news, &message).await;
         Progress::Failed { message }
     }
 
@@ -275,7 +281,7 @@ impl Issuer {
         if let Err(error) = save(&self.shared.writer, slot.name(), &state).await {
             tracing::error!(certificate = slot.name(), %error, "cannot keep the failure of an attempt");
         }
-        self.announce_failure(slot, failures.saturating_add(1), &message).await;
+        self.announce_failure(slot, failures == 0, &message).await;
         Progress::Failed { message }
     }
 }
