@@ -161,6 +161,7 @@ impl Issuer {
             name: slot.name(),
             request: &slot.request(&authority.ca),
             authority,
+            authorities: &self.shared.authorities,
             writer: &self.shared.writer,
             resolver: &self.shared.resolver,
             own: &self.shared.own,
