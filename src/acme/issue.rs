@@ -184,6 +184,7 @@ impl Issuer {
             }
             // Nothing was asked of the CA.
             Err(AttemptError::Waiting(_)) => {}
+            Err(AttemptError::Failed(failure)) if !failure.backs_off => {}
             _ => authority.breaker.succeeded(),
         }
         outcome
@@ -257,8 +258,12 @@ impl Issuer {
         let message = format!("{}: {}", failed.step, failed.message);
         let next = time(failed.next_attempt);
         let known = state.failure.as_ref().is_some_and(|before| before.message == failed.message);
-        if known {
+        if known && backed_off < LONG {
             tracing::info!(certificate = slot.name(), failures = failed.failures, %next, "failed as before");
+        } else if known {
+            // About once a day: nobody has done anything about it.
+            let (failures, error) = (failed.failures, &failed.message);
+            tracing::warn!(certificate = slot.name(), ca, failures, error, %next, "no certificate, as before");
         } else {
             let explanation = failed.explanation.as_deref().unwrap_or_default();
             tracing::warn!(
