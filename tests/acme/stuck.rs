@@ -121,7 +121,7 @@ async fn a_rehearsal_that_cannot_be_held_does_not_keep_a_certificate_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_is_left_for_another_ca_is_settled_where_it_was_made() {
     let (mut house, pebble, ca) = house();
-    ca.fail("/finalize-order", page(503));
+    ca.fail("/finalize-order", page(500));
     house.certificate = "ca = [\"pebble\", \"other\"]".into();
     let (directory, root) = (pebble.directory_url(), pebble.root_pem_path());
     let root = root.display();
