@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::asked::Listener;
 use super::attempt::same_names;
 use super::authority::Authority;
 use super::certificate::Certificate;
@@ -15,9 +16,6 @@ use super::{Issuer, ca, plan, time};
 use crate::api::Progress;
 use crate::store::now;
 
-/// Lines that the listener may be behind.
-const LINES: usize = 64;
-
 impl Issuer {
     /// Tells what an order would meet: the records of each name, each CA's account and limits. The last line is `Done`
     /// if an order could be made, or `Failed`. `None` if the configuration has no certificate of this name.
@@ -25,38 +23,27 @@ impl Issuer {
     /// Must be called inside the runtime.
     pub fn preview(&self, name: &str) -> Option<mpsc::Receiver<Progress>> {
         let slot = self.slot(name)?.clone();
-        let (lines, receiver) = mpsc::channel(LINES);
-        let issuer = self.clone();
-        self.shared.attempts.spawn(async move {
-            let stopping = issuer.shared.stopping.clone();
-            let told = stopping.run_until_cancelled(issuer.look(&slot, &lines)).await;
-            let outcome = match told {
-                Some(Ok(())) => Progress::Done {
+        Some(self.telling(move |issuer, listener| async move {
+            match issuer.look(&slot, &listener).await {
+                Ok(()) => Progress::Done {
                     message: "an order could be made; nothing was ordered".into(),
                     path: issuer.path(&slot),
                 },
-                Some(Err(message)) => Progress::Failed { message },
-                None => Progress::Failed { message: "interrupted: the server is stopping".into() },
-            };
-            // Whoever asked may have gone away.
-            let _ = lines.send(outcome).await;
-        });
-        Some(receiver)
+                Err(message) => Progress::Failed { message },
+            }
+        }))
     }
 
     /// Tells everything; the first thing that is in the way, if there is one.
-    async fn look(&self, slot: &Arc<Slot>, lines: &mpsc::Sender<Progress>) -> Result<(), String> {
-        let tell = async |message: String| {
-            let _ = lines.send(Progress::Step { message }).await;
-        };
+    async fn look(&self, slot: &Arc<Slot>, listener: &Listener) -> Result<(), String> {
         let (state, current) = self.load(slot).await.map_err(|error| error.to_string())?;
-        tell(self.standing(slot, &state, current.as_ref())).await;
+        listener.step(self.standing(slot, &state, current.as_ref()));
         let mut in_the_way = Vec::new();
         for (authority, rehearsal) in in_order(slot, &state) {
             match self.at_ca(slot, authority, rehearsal, &state, current.as_ref()).await? {
-                Ok(line) => tell(line).await,
+                Ok(line) => listener.step(line),
                 Err(line) => {
-                    tell(line.clone()).await;
+                    listener.step(line.clone());
                     in_the_way.push(line);
                 }
             }
@@ -72,18 +59,18 @@ impl Issuer {
                 continue;
             }
             match locate(&domain, &self.shared.writer, &self.shared.resolver).await {
-                Ok(Ok(place)) => tell(format!("{domain}: the value would be put at {}", place.way)).await,
+                Ok(Ok(place)) => listener.step(format!("{domain}: the value would be put at {}", place.way)),
                 Ok(Err(missing)) => {
                     let line = format!(
                         "{domain}: make this record first: {} (now: {})",
                         missing.records.join("; "),
                         missing.seen
                     );
-                    tell(line.clone()).await;
+                    listener.step(line.clone());
                     in_the_way.push(line);
                 }
                 Err(error) => {
-                    tell(format!("{domain}: {error}")).await;
+                    listener.step(format!("{domain}: {error}"));
                     in_the_way.push(error.to_string());
                 }
             }
