@@ -347,6 +347,12 @@ pub struct CertificateStatus {
     /// Of the certificate that is in use.
     pub not_before: Option<jiff::Timestamp>,
     pub not_after: Option<jiff::Timestamp>,
+    /// When it came from the CA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_at: Option<jiff::Timestamp>,
+    /// The CA that it came from, as it was called then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_by: Option<String>,
     /// Hexadecimal.
     pub serial: Option<String>,
     /// If it is revoked.

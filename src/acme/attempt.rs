@@ -15,16 +15,20 @@ use super::budget::Renews;
 use super::ca::{self, CaError, Session, SessionError, ask};
 use super::certificate::Certificate;
 use super::chain;
+use super::challenge::Method;
 use super::check::OwnListeners;
-use super::delegation::{Missing, Place, base_domain, locate};
+use super::delegation::{Found, Missing, Place, Wanted, base_domain, domains, locate};
+pub(super) use super::failure::{AttemptError, Failure, failed, failure};
+use super::failure::{ca_failed, failed_look_up, store_failed, useless};
 use super::history::{Event, History, What};
 use super::http::HttpError;
 use super::key::{key_for_order, signing_request};
 use super::problem::{About, Class, Refusal};
 use super::state::{Issuance, Phase, Published, Request, Step};
+use crate::config::Challenge;
 use crate::resolve::Resolver;
 use crate::store::{Actor, Document, UpdateError, Writer, now};
-use crate::zone::{Edit, Timestamp, TxtValue, Update};
+use crate::zone::{Edit, TxtValue, Update};
 
 /// How long the CA may take to validate, or to issue, before the attempt ends; the order is taken up again later.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
@@ -34,31 +38,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const MOST_STEPS: usize = 8;
 /// After so many failures that back off, the last of them a day ago, an order is not worth more patience.
 pub(super) const LONG: u32 = 4;
-
-/// Why there is no certificate now.
-#[derive(Debug)]
-pub(super) enum AttemptError {
-    /// Records have to be made first. Costs no order and no back-off.
-    Waiting(Vec<Missing>),
-    Failed(Failure),
-}
-
-/// What failed, and when to try again.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) step: &'static str,
-    pub(super) message: String,
-    /// Not before then, if the CA said so.
-    pub(super) retry_at: Option<Timestamp>,
-    /// Whether the CA was asked for something, so that the next attempt has to wait longer and longer.
-    pub(super) backs_off: bool,
-    pub(super) class: Class,
-    /// Whether something is wrong with the CA itself.
-    pub(super) outage: bool,
-    /// What it means and what to do.
-    pub(super) explanation: Option<String>,
-    pub(super) unknown_account: bool,
-}
 
 /// What an attempt works with, and how far it has come.
 pub(super) struct Attempt<'a> {
@@ -125,15 +104,19 @@ impl Attempt<'_> {
         let (mut places, mut is_allowed) = (None, false);
         if self.state.step.order_for(self.request).is_none() {
             self.give_up_order().await?;
-            places = Some(self.locate().await?);
+            // With the others the names, or the values, depend on the account.
+            if self.request.challenge == Challenge::Dns01 {
+                places = Some(self.locate(&Method::Dns01).await?);
+            }
         }
         let session = self.session().await?;
+        let method = Method::of(self.request.challenge, &session);
         self.permit(&session).await?;
         let mut order = match self.taken_up(&session).await? {
             Some(order) => order,
             None => {
                 if places.is_none() {
-                    places = Some(self.locate().await?);
+                    places = Some(self.locate(&method).await?);
                 }
                 self.check_caa(&session).await?;
                 is_allowed = true;
@@ -148,13 +131,13 @@ impl Attempt<'_> {
             match status {
                 OrderStatus::Pending => {
                     if places.is_none() {
-                        places = Some(self.locate().await?);
+                        places = Some(self.locate(&method).await?);
                     }
                     if !is_allowed {
                         self.check_caa(&session).await?;
                         is_allowed = true;
                     }
-                    self.prove(&session, &mut order, places.as_deref().unwrap_or_default()).await?;
+                    self.prove(&session, &method, &mut order, places.as_deref().unwrap_or_default()).await?;
                 }
                 OrderStatus::Ready => self.finalize(&session, &mut order).await?,
                 OrderStatus::Processing => {
@@ -186,34 +169,45 @@ impl Attempt<'_> {
     }
 
     /// Finds out where the challenges of all names go, or everything that is missing.
-    async fn locate(&mut self) -> Result<Vec<Place>, AttemptError> {
-        let failed_look_up =
-            |message: String| AttemptError::Failed(Failure { backs_off: false, ..failure("delegation", message) });
+    async fn locate(&mut self, method: &Method) -> Result<Vec<Place>, AttemptError> {
         let mut places: Vec<Place> = Vec::new();
         let mut missing: Vec<Missing> = Vec::new();
-        let mut domains = Vec::new();
-        for name in &self.request.names {
-            let domain = base_domain(name).map_err(|error| failed_look_up(error.to_string()))?;
-            if !domains.contains(&domain) {
-                domains.push(domain);
+        let wanted = domains(&self.request.names).map_err(|error| failed_look_up(&error))?;
+        for wanted in &wanted {
+            match method {
+                // The record can only be told when the CA has said what is to be in it.
+                Method::DnsPersist01(holder) if holder.issuers.is_empty() => {}
+                _ => match self.locate_one(wanted, method).await? {
+                    Ok(Found::Place(place)) => {
+                        self.say(place.way.clone());
+                        places.push(place);
+                    }
+                    Ok(Found::Standing(seen)) => self.say(seen),
+                    Err(lacking) => missing.push(lacking),
+                },
             }
         }
-        for domain in &domains {
-            let found = locate(domain, self.writer, self.resolver).await;
-            match found.map_err(|error| failed_look_up(error.to_string()))? {
-                Ok(place) => places.push(place),
-                Err(lacking) => missing.push(lacking),
-            }
-        }
-        if !missing.is_empty() {
-            // Nobody can see what an earlier attempt published. There may be many looks before the next attempt.
-            self.withdraw().await?;
-            return Err(AttemptError::Waiting(missing));
-        }
-        for place in &places {
-            self.say(place.way.clone());
-        }
+        self.unless_missing(missing).await?;
         Ok(places)
+    }
+
+    /// Where the challenges of a domain go, or what is missing.
+    pub(super) async fn locate_one(
+        &self,
+        wanted: &Wanted,
+        method: &Method,
+    ) -> Result<Result<Found, Missing>, AttemptError> {
+        locate(wanted, method, self.writer, self.resolver).await.map_err(|error| failed_look_up(&error))
+    }
+
+    /// Waits for what is missing. Nobody can see what an earlier attempt published, and there may be many looks before
+    /// the next attempt.
+    pub(super) async fn unless_missing(&mut self, missing: Vec<Missing>) -> Result<(), AttemptError> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.withdraw().await?;
+        Err(AttemptError::Waiting(missing))
     }
 
     async fn session(&self) -> Result<Session, AttemptError> {
@@ -254,7 +248,7 @@ impl Attempt<'_> {
         if let Some(profile) = &request.profile {
             session.check_profile(profile).map_err(|error| ca_failed("order", &error))?;
         }
-        self.keep_to_limits().await?;
+        self.keep_to_limits(session).await?;
         let key = match self.state.step.key_for(&request) {
             Some(key) => key.clone(),
             None => {
@@ -290,8 +284,11 @@ impl Attempt<'_> {
     }
 
     /// Counts the order that is about to be made, unless one of the CA's limits would be exceeded.
-    async fn keep_to_limits(&self) -> Result<(), AttemptError> {
-        let renews = same_names(self.current, self.request);
+    pub(super) async fn keep_to_limits(&self, session: &Session) -> Result<(), AttemptError> {
+        let renews = match self.replaced(session) {
+            Some(_) => Renews::Replaces,
+            None => same_names(self.current, self.request),
+        };
         let Authority { ca, budget, .. } = self.authority;
         match budget.order(ca, self.writer, &self.request.names, renews, now()).await {
             Ok(Ok(())) => Ok(()),
@@ -545,41 +542,4 @@ pub(super) fn key_of(name: &str, version: u64) -> String {
 
 fn json(value: &impl serde::Serialize) -> Result<String, AttemptError> {
     serde_json::to_string(value).map_err(|error| failed("store", error.to_string()))
-}
-
-pub(super) fn failure(step: &'static str, message: String) -> Failure {
-    Failure {
-        step,
-        message,
-        retry_at: None,
-        backs_off: true,
-        class: Class::Later,
-        outage: false,
-        explanation: None,
-        unknown_account: false,
-    }
-}
-
-pub(super) fn failed(step: &'static str, message: String) -> AttemptError {
-    AttemptError::Failed(failure(step, message))
-}
-
-/// The CA does not do what it should, and another one may.
-fn useless(step: &'static str, message: String) -> AttemptError {
-    AttemptError::Failed(Failure { class: Class::Elsewhere, ..failure(step, message) })
-}
-
-fn store_failed(error: &UpdateError) -> AttemptError {
-    failed("store", error.to_string())
-}
-
-fn ca_failed(step: &'static str, error: &CaError) -> AttemptError {
-    AttemptError::Failed(Failure {
-        retry_at: error.retry_at(),
-        class: error.class(now()),
-        outage: error.is_outage(),
-        explanation: error.explanation(),
-        unknown_account: error.is_unknown_account(),
-        ..failure(step, error.to_string())
-    })
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::StatusCode;
 use instant_acme::{Account, AccountCredentials, ExternalAccountKey, NewAccount, Order};
 use serde::{Deserialize, Serialize};
@@ -72,6 +73,11 @@ pub(super) enum CaError {
     NoProfile { wanted: String, offered: Vec<String> },
     #[error("the CA took the order without the profile `{wanted}`")]
     ProfileIgnored { wanted: String },
+    #[error(
+        "the CA does not offer {wanted} for {domain}, but {}: change the `challenge` of the certificate, or its CA",
+        offered.join(", ")
+    )]
+    NoSuchChallenge { wanted: &'static str, domain: String, offered: Vec<String> },
     /// RFC 8555 section 7.3.4.
     #[error(
         "the CA `{ca}` makes accounts only for its customers: get a key ID and an HMAC key from it, and set \
@@ -152,12 +158,15 @@ impl Session {
         &self.directory.meta.caa_identities
     }
 
-    /// Fetches all authorizations of an order, so that going through them asks nothing any more.
-    pub(super) async fn fetch_authorizations(&self, order: &mut Order) -> Result<(), CaError> {
+    /// Fetches all authorizations of an order, so that going through them asks nothing any more: what the CA has
+    /// answered, for what instant-acme does not read of it.
+    pub(super) async fn fetch_authorizations(&self, order: &mut Order) -> Result<Vec<Bytes>, CaError> {
+        let mut bodies = Vec::new();
         for index in 0..order.state().authorizations.len() {
             ask!(self, fetch_authorization(order, index).await)?;
+            bodies.push(self.http.last().body);
         }
-        Ok(())
+        Ok(bodies)
     }
 
     /// All chains that the CA offers for the certificate that it has just sent (RFC 8555 section 7.4.2), that one first.
@@ -379,7 +388,7 @@ impl CaError {
     pub(super) fn is_final(&self) -> bool {
         match self {
             CaError::Refused(refusal) => refusal.is_final(),
-            CaError::NoProfile { .. } | CaError::ProfileIgnored { .. } => true,
+            CaError::NoProfile { .. } | CaError::ProfileIgnored { .. } | CaError::NoSuchChallenge { .. } => true,
             _ => false,
         }
     }

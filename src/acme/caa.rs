@@ -11,9 +11,9 @@ use futures_util::future::join_all;
 
 use super::attempt::{Attempt, AttemptError, Failure, failed, failure};
 use super::ca::Session;
+use super::challenge::method;
 use super::delegation::base_domain;
 use super::problem::Class;
-use crate::config::Challenge;
 use crate::resolve::{Answer, Caa, ResolveError, Resolver};
 use crate::zone::Name;
 
@@ -101,15 +101,6 @@ impl Attempt<'_> {
             }
         }
         Ok(refused)
-    }
-}
-
-/// The name of a method in CAA records (RFC 8657 section 4).
-fn method(challenge: Challenge) -> &'static str {
-    match challenge {
-        Challenge::Dns01 => "dns-01",
-        Challenge::DnsAccount01 => "dns-account-01",
-        Challenge::DnsPersist01 => "dns-persist-01",
     }
 }
 

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use super::Issuer;
 use super::authority::Authority;
 use super::ca;
+use super::directory::Directory;
 use crate::api::{CaStatus, Profile};
 use crate::store::UpdateError;
 
@@ -33,13 +34,7 @@ impl Issuer {
     async fn ca_status(&self, authority: &Arc<Authority>) -> Result<CaStatus, UpdateError> {
         let ca = &authority.ca;
         let account = ca::account_url(ca, &self.shared.writer).await?;
-        let asked = async {
-            let http = authority.http().map_err(|error| error.to_string())?;
-            let directory = tokio::time::timeout(PATIENCE, authority.directory(&http)).await;
-            let slow = |_| format!("the CA did not answer at {} within {} s", ca.directory, PATIENCE.as_secs());
-            directory.map_err(slow)?.map_err(|error| error.to_string())
-        };
-        let (meta, error) = match asked.await {
+        let (meta, error) = match directory(authority).await {
             Ok(directory) => (directory.meta.clone(), None),
             Err(error) => (Default::default(), Some(error)),
         };
@@ -64,6 +59,14 @@ impl Issuer {
             caa_records,
         })
     }
+}
+
+/// The directory of a CA for somebody who is waiting; otherwise what is wrong.
+pub(super) async fn directory(authority: &Authority) -> Result<Arc<Directory>, String> {
+    let http = authority.http().map_err(|error| error.to_string())?;
+    let directory = tokio::time::timeout(PATIENCE, authority.directory(&http)).await;
+    let slow = |_| format!("the CA did not answer at {} within {} s", authority.ca.directory, PATIENCE.as_secs());
+    directory.map_err(slow)?.map_err(|error| error.to_string())
 }
 
 /// A CAA record (RFC 8659) that lets this account alone issue, by this method alone (RFC 8657).

@@ -7,17 +7,37 @@
 //! A CNAME may lead to any name that takes challenge values, also to a label that was not reserved for the domain: who
 //! can write the domain's CNAME decides. But the holder of an account's label can get certificates for the domain too;
 //! that is told in the log.
+//!
+//! A name that is not ours may have a dns-persist-01 record of its own, made once by hand: then nothing is missing.
 
+use super::challenge::{Method, Standing};
 use crate::resolve::{Answer, Code, ResolveError, Resolver};
-use crate::store::{Holder, UpdateError, Writer};
-use crate::zone::{ACME_CHALLENGE, Label, Live, Name, Zone, rtype, wire_len};
+use crate::store::{Holder, UpdateError, Writer, now};
+use crate::zone::{Label, Live, Name, Zone, rtype, wire_len};
+
+/// A domain whose control is to be proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// Without `*.`.
+    pub(super) domain: Name,
+    /// Whether the certificate is for its wildcard, too or alone.
+    pub(super) wildcard: bool,
+}
+
+/// How a domain's control is proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Place(Place),
+    /// By a record that is there already, for people.
+    Standing(String),
+}
 
 /// Where the values for one domain go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     /// Without `*.`.
     pub(super) domain: Name,
-    /// What the CA asks for: `_acme-challenge.<domain>`.
+    /// What the CA asks for: with dns-01 `_acme-challenge.<domain>`.
     pub(super) challenge: Name,
     /// What `challenge` leads to in our zone; the same if it lies there itself.
     pub(super) target: Name,
@@ -63,16 +83,31 @@ pub(super) fn base_domain(name: &str) -> Result<Name, DelegationError> {
     Name::parse(domain).map_err(|error| DelegationError::BadName { domain: domain.into(), reason: error.to_string() })
 }
 
+/// The domains that these names are proven by, each once.
+pub(super) fn domains(names: &[String]) -> Result<Vec<Wanted>, DelegationError> {
+    let mut all: Vec<Wanted> = Vec::new();
+    for name in names {
+        let (domain, wildcard) = (base_domain(name)?, name.starts_with("*."));
+        match all.iter_mut().find(|wanted| wanted.domain == domain) {
+            Some(wanted) => wanted.wildcard |= wildcard,
+            None => all.push(Wanted { domain, wildcard }),
+        }
+    }
+    Ok(all)
+}
+
 /// Finds the place for a domain's challenges, or what is missing.
 pub(super) async fn locate(
-    domain: &Name,
+    wanted: &Wanted,
+    method: &Method,
     writer: &Writer,
     resolver: &Resolver,
-) -> Result<Result<Place, Missing>, DelegationError> {
-    let live = writer.live();
-    let challenge = domain
-        .child(ACME_CHALLENGE)
+) -> Result<Result<Found, Missing>, DelegationError> {
+    let (live, domain) = (writer.live(), &wanted.domain);
+    let challenge = method
+        .challenge_name(domain)
         .map_err(|error| DelegationError::BadName { domain: domain.to_string(), reason: error.to_string() })?;
+    let standing = method.standing(domain, wanted.wildcard);
     let arrived = |name: &Name| live.challenge_name(name).is_ok();
     let chain = match resolver.follow_cname(&challenge, arrived).await {
         Ok(chain) if arrived(chain.last()) => chain,
@@ -82,7 +117,7 @@ pub(super) async fn locate(
             } else {
                 format!("{chain}, where this server takes no challenge values")
             };
-            return missing_cname(domain, &challenge, seen, writer).await.map(Err);
+            return without_place(domain, &challenge, standing, seen, writer, resolver).await;
         }
         Err(error @ (ResolveError::Loop(_) | ResolveError::ChainTooLong(_))) => {
             return missing_cname(domain, &challenge, error.to_string(), writer).await.map(Err);
@@ -107,7 +142,31 @@ pub(super) async fn locate(
         zone: zone.origin().clone(),
         way: if chain.is_empty() { format!("{chain} (in a zone of this server)") } else { chain.to_string() },
     };
-    Ok(Ok(place))
+    Ok(Ok(Found::Place(place)))
+}
+
+/// What there is, or may be made, at a challenge name that does not lead to us.
+async fn without_place(
+    domain: &Name,
+    challenge: &Name,
+    standing: Option<Standing>,
+    seen: String,
+    writer: &Writer,
+    resolver: &Resolver,
+) -> Result<Result<Found, Missing>, DelegationError> {
+    let Some(standing) = standing else { return missing_cname(domain, challenge, seen, writer).await.map(Err) };
+    let values = resolver.txt(challenge).await?.records;
+    if let Some(value) = values.iter().find(|value| standing.is_met_by(value.octets(), now())) {
+        return Ok(Ok(Found::Standing(format!("{challenge} has the record already: {value:?}"))));
+    }
+    let Missing { records: cname, seen } = missing_cname(domain, challenge, seen, writer).await?;
+    // One record to make, not two: what comes after it is a comment in master files.
+    let record = format!("{} ; or in its place {}", standing.record(challenge), cname.join(" "));
+    let seen = match values.as_slice() {
+        [] => seen,
+        values => format!("{seen}, and has {values:?}"),
+    };
+    Ok(Err(Missing { records: vec![record], seen }))
 }
 
 fn zone_of(live: &Live, name: &Name) -> Result<std::sync::Arc<Zone>, DelegationError> {
@@ -218,6 +277,15 @@ mod tests {
     fn apex_and_wildcard_have_one_challenge_name() {
         assert_eq!(base_domain("*.example.test").unwrap(), base_domain("example.test").unwrap());
         assert!(base_domain("*.").is_err());
+    }
+
+    #[test]
+    fn a_domain_is_proven_once_for_all_its_names() {
+        let names = ["a.test", "*.b.test", "*.a.test", "b.test", "c.test"].map(str::to_owned);
+        let wanted = |domain, wildcard| Wanted { domain: name(domain), wildcard };
+        let all = [wanted("a.test", true), wanted("b.test", true), wanted("c.test", false)];
+        assert_eq!(domains(&names).unwrap(), all);
+        assert!(domains(&["*.".to_owned()]).is_err());
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod caa;
 mod cas;
 mod certificate;
 mod chain;
+mod challenge;
 mod check;
 mod delegation;
 mod deploy;
@@ -42,6 +43,7 @@ mod deployment;
 mod directory;
 mod explanation;
 mod export;
+mod failure;
 mod history;
 mod http;
 mod issue;
@@ -244,6 +246,8 @@ impl Issuer {
             state: plan::summary(&state, certificate.as_ref(), &slot.wanted, running, now()),
             not_before: certificate.as_ref().map(|certificate| time(certificate.not_before)),
             not_after: certificate.as_ref().map(|certificate| time(certificate.not_after)),
+            issued_at: certificate.as_ref().map(|certificate| time(certificate.issued_at)),
+            issued_by: certificate.as_ref().map(|certificate| certificate.ca.clone()),
             serial: certificate.as_ref().map(|certificate| certificate.serial.clone()),
             revoked: certificate.as_ref().and_then(|certificate| certificate.revoked.map(|revoked| revoked.told())),
             path: certificate.as_ref().map(|_| self.path(slot)),

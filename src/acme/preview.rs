@@ -7,13 +7,18 @@ use tokio::sync::mpsc;
 use super::asked::Listener;
 use super::attempt::same_names;
 use super::authority::Authority;
+use super::budget::Renews;
+use super::ca::Session;
 use super::certificate::Certificate;
-use super::delegation::{base_domain, locate};
+use super::challenge::{self, Method};
+use super::delegation::{Found, Wanted, domains, locate};
 use super::issue::in_order;
+use super::renewal::replaced;
 use super::slot::Slot;
 use super::state::Issuance;
-use super::{Issuer, ca, plan, time};
+use super::{Issuer, ca, cas, plan, time};
 use crate::api::Progress;
+use crate::config::Challenge;
 use crate::store::now;
 
 impl Issuer {
@@ -52,33 +57,65 @@ impl Issuer {
         if in_the_way.len() < slot.authorities.len() {
             in_the_way.clear();
         }
-        let mut domains = Vec::new();
-        for name in &slot.wanted.names {
-            let domain = base_domain(name).map_err(|error| error.to_string())?;
-            if domains.contains(&domain) {
-                continue;
-            }
-            match locate(&domain, &self.shared.writer, &self.shared.resolver).await {
-                Ok(Ok(place)) => listener.step(format!("{domain}: the value would be put at {}", place.way)),
-                Ok(Err(missing)) => {
-                    let line = format!(
-                        "{domain}: make this record first: {} (now: {})",
-                        missing.records.join("; "),
-                        missing.seen
-                    );
-                    listener.step(line.clone());
-                    in_the_way.push(line);
-                }
-                Err(error) => {
-                    listener.step(format!("{domain}: {error}"));
-                    in_the_way.push(error.to_string());
+        match self.method(slot, &state).await {
+            Ok(Some(method)) => {
+                for wanted in domains(&slot.wanted.names).map_err(|error| error.to_string())? {
+                    match self.at_domain(&wanted, &method).await {
+                        Ok(line) => listener.step(line),
+                        Err(line) => {
+                            listener.step(line.clone());
+                            in_the_way.push(line);
+                        }
+                    }
                 }
             }
-            domains.push(domain);
+            Ok(None) => {
+                let challenge = challenge::method(slot.certificate.challenge);
+                listener.step(format!(
+                    "which records {challenge} needs depends on what the CA says, so the first order tells"
+                ));
+            }
+            Err(line) => {
+                listener.step(line.clone());
+                in_the_way.push(line);
+            }
         }
         match in_the_way.into_iter().next() {
             Some(first) => Err(first),
             None => Ok(()),
+        }
+    }
+
+    /// How names are proven at the CA that is tried first; `None` if that
+    /// depends on an account, or on an order, that is not there yet.
+    async fn method(&self, slot: &Slot, state: &Issuance) -> Result<Option<Method>, String> {
+        let challenge = slot.certificate.challenge;
+        if challenge == Challenge::Dns01 {
+            return Ok(Some(Method::Dns01));
+        }
+        let Some((authority, _)) = in_order(slot, state).into_iter().next() else { return Ok(None) };
+        let writer = &self.shared.writer;
+        let _turn = authority.turn.lock().await;
+        if ca::account_url(&authority.ca, writer).await.map_err(|error| error.to_string())?.is_none() {
+            return Ok(None);
+        }
+        let session = Session::open(authority, writer).await.map_err(|error| error.to_string())?;
+        Ok(match Method::of(challenge, &session) {
+            Method::DnsPersist01(holder) if holder.issuers.is_empty() => None,
+            method => Some(method),
+        })
+    }
+
+    /// Where the value for a domain would be; `Err` if something is missing.
+    async fn at_domain(&self, wanted: &Wanted, method: &Method) -> Result<String, String> {
+        let domain = &wanted.domain;
+        match locate(wanted, method, &self.shared.writer, &self.shared.resolver).await {
+            Ok(Ok(Found::Place(place))) => Ok(format!("{domain}: the value would be put at {}", place.way)),
+            Ok(Ok(Found::Standing(seen))) => Ok(format!("{domain}: {seen}")),
+            Ok(Err(missing)) => {
+                Err(format!("{domain}: make this record first: {} (now: {})", missing.records.join("; "), missing.seen))
+            }
+            Err(error) => Err(format!("{domain}: {error}")),
         }
     }
 
@@ -114,7 +151,14 @@ impl Issuer {
         if let Some(url) = state.step.order_for(&request) {
             return Ok(Ok(format!("{name}: would go on with the order {url}")));
         }
-        let renews = same_names(current, &request);
+        let directory = match cas::directory(authority).await {
+            Ok(directory) => directory,
+            Err(error) => return Ok(Err(format!("{name}: {error}"))),
+        };
+        let renews = match replaced(current, state, &request, &directory) {
+            Some(_) => Renews::Replaces,
+            None => same_names(current, &request),
+        };
         let exceeded = authority.budget.exceeded(&authority.ca, writer, &request.names, renews, now()).await;
         if let Some(exceeded) = exceeded.map_err(store)? {
             return Ok(Err(format!("{name}: {exceeded}; possible at {}", time(exceeded.until))));

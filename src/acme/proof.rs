@@ -1,37 +1,56 @@
 //! The part of an attempt that proves control of the names: publish, check, have the CA look (RFC 8555 section 8.4).
 
-use instant_acme::{AuthorizationStatus, ChallengeStatus, ChallengeType, Identifier, Order, OrderStatus};
+use instant_acme::{AuthorizationStatus, ChallengeStatus, Identifier, Order, OrderStatus};
 
 use super::attempt::{Attempt, AttemptError, failed};
 use super::ca::{CaError, Session, ask};
+use super::challenge::{self, Method};
 use super::check::{Expected, PATIENCE, check};
-use super::delegation::Place;
+use super::delegation::{Found, Place, Wanted, domains};
+use super::issue::random;
 use super::state::{Phase, Published};
-use crate::store::Actor;
-use crate::zone::{Edit, TxtValue, Update};
+use crate::store::{Actor, now};
+use crate::zone::{Edit, Timestamp, TxtValue, Update};
+
+/// How long a record that is not to stay holds at least, seconds, should it stay behind.
+const DAY: u64 = 24 * 60 * 60;
+
+/// What the CA wants to see for one domain.
+struct Asked {
+    wanted: Wanted,
+    proof: Proof,
+}
+
+enum Proof {
+    /// This value.
+    Value(String),
+    /// A record that may have been made by hand, as this method has it.
+    Record(Method),
+}
 
 impl Attempt<'_> {
     /// Publishes the values, checks that they are seen, and has the CA validate.
     pub(super) async fn prove(
         &mut self,
         session: &Session,
+        method: &Method,
         order: &mut Order,
         places: &[Place],
     ) -> Result<(), AttemptError> {
-        let challenges = match self.challenges(session, order, places).await {
-            Ok(challenges) => challenges,
-            Err(error) => return Err(self.ended(error).await?),
+        let asked = match self.asked(session, method, order).await {
+            Ok(asked) => asked,
+            Err(error) => return Err(self.ended(("order", error)).await?),
         };
+        let challenges = self.values(asked, places).await?;
         self.state.phase = Phase::Publishing;
         self.publish(&challenges).await?;
-        let expected: Vec<Expected<'_>> = places
-            .iter()
-            .map(|place| Expected {
-                place,
-                values: challenges.iter().filter(|(at, _)| *at == place).map(|(_, value)| value.clone()).collect(),
-            })
-            .filter(|expected| !expected.values.is_empty())
-            .collect();
+        let mut expected: Vec<Expected<'_>> = Vec::new();
+        for (place, value) in &challenges {
+            match expected.iter_mut().find(|expected| expected.place == place) {
+                Some(expected) => expected.values.push(value.clone()),
+                None => expected.push(Expected { place, values: vec![value.clone()] }),
+            }
+        }
         if let Err(error) = check(&expected, self.own, self.resolver, PATIENCE, &|line| self.say(line)).await {
             // The CA was not told to look: the order stays as it is and costs nothing.
             self.withdraw().await?;
@@ -45,36 +64,72 @@ impl Attempt<'_> {
         self.wait(session, order, OrderStatus::Pending, "validation").await
     }
 
-    /// The place and value of each challenge that is still to be proven.
-    async fn challenges<'p>(
-        &self,
-        session: &Session,
-        order: &mut Order,
-        places: &'p [Place],
-    ) -> Result<Vec<(&'p Place, String)>, (&'static str, CaError)> {
+    /// What the CA asks for in each authorization that is still to be proven.
+    async fn asked(&self, session: &Session, method: &Method, order: &mut Order) -> Result<Vec<Asked>, CaError> {
         let protocol = |reason: String| CaError::Protocol { url: session.account.id().to_owned(), reason };
+        let domains = domains(&self.request.names).map_err(|error| protocol(error.to_string()))?;
         let mut found = Vec::new();
-        session.fetch_authorizations(order).await.map_err(|error| ("order", error))?;
+        let answers = session.fetch_authorizations(order).await?;
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
-            let mut authorization = authorization.map_err(|error| ("order", session.told(error)))?;
+            let mut authorization = authorization.map_err(|error| session.told(error))?;
             if authorization.status != AuthorizationStatus::Pending {
                 continue;
             }
             let Identifier::Dns(domain) = authorization.identifier().identifier.clone() else {
-                return Err(("order", protocol("an authorization that is for no DNS name".into())));
+                return Err(protocol("an authorization that is for no DNS name".into()));
             };
-            let place = places.iter().find(|place| place.domain.to_string() == domain.to_ascii_lowercase());
-            let place = place.ok_or_else(|| ("order", protocol(format!("an authorization for {domain}"))))?;
-            let challenge = authorization.challenge(ChallengeType::Dns01);
-            let challenge =
-                challenge.ok_or_else(|| ("order", protocol(format!("no dns-01 challenge for {domain}"))))?;
-            found.push((place, challenge.key_authorization().dns_value()));
+            let wanted = domains.iter().find(|wanted| wanted.domain.to_string() == domain.to_ascii_lowercase());
+            let wanted = wanted.ok_or_else(|| protocol(format!("an authorization for {domain}")))?.clone();
+            let offered = authorization.challenges.iter().map(|offered| challenge::offered(&offered.r#type)).collect();
+            let Some(challenge) = authorization.challenge(challenge::kind(self.request.challenge)) else {
+                let wanted = challenge::method(self.request.challenge);
+                return Err(CaError::NoSuchChallenge { wanted, domain, offered });
+            };
+            let proof = match method {
+                Method::DnsPersist01(holder) => {
+                    let told = answers.iter().find_map(|answer| challenge::issuers(answer, &challenge.url));
+                    let issuers = told.filter(|told| !told.is_empty()).ok_or_else(|| {
+                        protocol(format!("a dns-persist-01 challenge for {domain} without a name that the CA goes by"))
+                    })?;
+                    Proof::Record(Method::DnsPersist01(challenge::Holder { issuers, ..holder.clone() }))
+                }
+                _ => Proof::Value(challenge.key_authorization().dns_value()),
+            };
+            found.push(Asked { wanted, proof });
         }
         Ok(found)
     }
 
-    async fn publish(&mut self, challenges: &[(&Place, String)]) -> Result<(), AttemptError> {
+    /// The values that have to be published, and where.
+    async fn values(&mut self, asked: Vec<Asked>, places: &[Place]) -> Result<Vec<(Place, String)>, AttemptError> {
+        let (mut values, mut missing, mut seen) = (Vec::new(), Vec::new(), Vec::new());
+        for Asked { wanted, proof } in asked {
+            match proof {
+                Proof::Value(value) => {
+                    let place = places.iter().find(|place| place.domain == wanted.domain).cloned();
+                    let place = place.ok_or_else(|| failed("order", format!("no place for {}", wanted.domain)))?;
+                    values.push((place, value));
+                }
+                // One record does for the domain and its wildcard.
+                Proof::Record(_) if seen.contains(&wanted) => {}
+                Proof::Record(method) => {
+                    match (self.locate_one(&wanted, &method).await?, method.standing(&wanted.domain, wanted.wildcard)) {
+                        (Ok(Found::Place(place)), Some(standing)) => {
+                            values.push((place, standing.value(Some(some_time()))));
+                        }
+                        (Ok(_), _) => {}
+                        (Err(lacking), _) => missing.push(lacking),
+                    }
+                    seen.push(wanted);
+                }
+            }
+        }
+        self.unless_missing(missing).await?;
+        Ok(values)
+    }
+
+    async fn publish(&mut self, challenges: &[(Place, String)]) -> Result<(), AttemptError> {
         let mut updates = Vec::new();
         for (place, text) in challenges {
             let value = TxtValue::new(text.as_bytes()).map_err(|error| failed("publication", error.to_string()))?;
@@ -101,7 +156,7 @@ impl Attempt<'_> {
             if authorization.status != AuthorizationStatus::Pending {
                 continue;
             }
-            if let Some(mut challenge) = authorization.challenge(ChallengeType::Dns01)
+            if let Some(mut challenge) = authorization.challenge(challenge::kind(self.request.challenge))
                 && challenge.status == ChallengeStatus::Pending
             {
                 ask!(session, challenge.set_ready().await)?;
@@ -109,4 +164,10 @@ impl Attempt<'_> {
         }
         Ok(())
     }
+}
+
+/// Until when a record holds that is taken away as soon as the CA has seen it. It is another one for each attempt, so
+/// that of two certificates for one domain neither takes away the other's.
+fn some_time() -> Timestamp {
+    now() + DAY + u64::from(random()) % DAY
 }

@@ -9,9 +9,11 @@ use super::attempt::{Attempt, AttemptError, save};
 use super::authority::Authority;
 use super::ca::{CaError, Session, ask};
 use super::certificate::Certificate;
+use super::directory::Directory;
 use super::http::HttpError;
 use super::problem::Refusal;
 use super::slot::Slot;
+use super::state::{Issuance, Request};
 use super::{Issuer, time};
 use crate::store::{UpdateError, now};
 use crate::zone::Timestamp;
@@ -112,6 +114,8 @@ impl Attempt<'_> {
             let renewal = known.unwrap_or_else(|| Renewal::of(certificate));
             self.state.renewal = Some(Renewal { irreplaceable: true, ..renewal });
             self.save().await?;
+            // Now it is an order that the CA's limits count.
+            self.keep_to_limits(session).await?;
         }
         Ok(ask!(session, session.account.new_order(&wanted()).await))
     }
@@ -119,17 +123,28 @@ impl Attempt<'_> {
 
 impl<'a> Attempt<'a> {
     /// The certificate that the order takes the place of, if this CA issued it and wants to know.
-    fn replaced(&self, session: &Session) -> Option<(&'a Certificate, CertificateIdentifier<'static>)> {
-        let current = self.current.filter(|_| session.directory.renewal_info.is_some())?;
-        let known = self.state.renewal.as_ref();
-        let refused = known.is_some_and(|known| known.version == current.version && known.irreplaceable);
-        let shares = current.names.iter().any(|name| self.request.names.contains(name));
-        if refused || !shares || current.directory != self.request.directory {
-            return None;
-        }
-        // What cannot be read is not named: the order matters more.
-        Some((current, ari::identifier(&current.chain).ok()?))
+    pub(super) fn replaced(&self, session: &Session) -> Option<(&'a Certificate, CertificateIdentifier<'static>)> {
+        replaced(self.current, &self.state, self.request, &session.directory)
     }
+}
+
+/// The certificate that an order for this request takes the place of, if the CA of this directory issued it and wants to
+/// know.
+pub(super) fn replaced<'c>(
+    current: Option<&'c Certificate>,
+    state: &Issuance,
+    request: &Request,
+    directory: &Directory,
+) -> Option<(&'c Certificate, CertificateIdentifier<'static>)> {
+    let current = current.filter(|_| directory.renewal_info.is_some())?;
+    let known = state.renewal.as_ref();
+    let refused = known.is_some_and(|known| known.version == current.version && known.irreplaceable);
+    let shares = current.names.iter().any(|name| request.names.contains(name));
+    if refused || !shares || current.directory != request.directory {
+        return None;
+    }
+    // What cannot be read is not named: the order matters more.
+    Some((current, ari::identifier(&current.chain).ok()?))
 }
 
 /// Whether an order may be taken that is the same but for `replaces`: the certificate was replaced already, came to

@@ -13,6 +13,9 @@ use crate::api::{
 };
 use crate::client::{Client, Steps};
 
+/// Characters of an error in a table; `cert show` has all of it.
+const SHOWN: usize = 60;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// List the configured certificates and their state
@@ -179,21 +182,46 @@ pub(super) async fn follow(mut steps: Steps, out: &mut Output) -> Result<(), Fai
 
 pub(super) fn table(certificates: &[CertificateStatus], out: &mut Output) -> Result<(), Failure> {
     let now = Timestamp::now();
-    let when = |at: Option<Timestamp>| at.map_or_else(|| "–".to_owned(), |at| output::distance(at, now));
     let row = |certificate: &CertificateStatus| {
         vec![
             certificate.name.clone(),
             words(certificate.state).to_owned(),
-            when(certificate.not_after),
-            when(certificate.next_attempt),
+            expiry(certificate, now),
+            certificate.next_attempt.map_or_else(|| "–".to_owned(), |at| output::date_and_distance(at, now)),
+            last_result(certificate),
             certificate.cas.join(", "),
             output::list(&certificate.names),
         ]
     };
     let rows: Vec<_> = certificates.iter().map(row).collect();
     let none = "No certificates are configured.";
-    out.table(&["CERTIFICATE", "STATE", "EXPIRES", "NEXT ATTEMPT", "CA", "NAMES"], &rows, none)?;
+    let head = ["CERTIFICATE", "STATE", "EXPIRES", "NEXT ATTEMPT", "LAST RESULT", "CA", "NAMES"];
+    out.table(&head, &rows, none)?;
     Ok(())
+}
+
+/// The date, and the share of its life that the certificate in use has left.
+fn expiry(certificate: &CertificateStatus, now: Timestamp) -> String {
+    let (Some(from), Some(to)) = (certificate.not_before, certificate.not_after) else { return "–".to_owned() };
+    let (life, left) = (to.as_second() - from.as_second(), to.as_second() - now.as_second());
+    match (left * 100).checked_div(life) {
+        Some(share) if left > 0 => format!("{} ({share} % left)", output::date(to)),
+        _ => format!("{} (expired)", output::date(to)),
+    }
+}
+
+/// How the last attempt ended, in a few words.
+fn last_result(certificate: &CertificateStatus) -> String {
+    let most = |text: &str| match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    };
+    match (&certificate.last_error, certificate.issued_at) {
+        (Some(error), _) => most(&format!("{} failed: {}", error.step, error.message)),
+        (None, _) if !certificate.missing_records.is_empty() => "a record is missing".to_owned(),
+        (None, Some(at)) => format!("issued {}", output::date(at)),
+        (None, None) => "–".to_owned(),
+    }
 }
 
 fn show(certificate: &CertificateStatus, out: &mut Output) -> Result<(), Failure> {
@@ -206,7 +234,9 @@ fn show(certificate: &CertificateStatus, out: &mut Output) -> Result<(), Failure
     ];
     let date = |at| output::date_and_distance(at, now);
     facts.extend(certificate.not_before.map(|at| ("valid from", date(at))));
-    facts.extend(certificate.not_after.map(|at| ("valid until", date(at))));
+    let share = certificate.not_after.is_some().then(|| ("valid until", expiry(certificate, now)));
+    facts.extend(share);
+    facts.extend(certificate.issued_by.clone().map(|ca| ("issued by", ca)));
     facts.extend(certificate.serial.clone().map(|serial| ("serial", serial)));
     let revoked = |revoked: crate::api::Revocation| format!("{}, {}", date(revoked.at), revoked.reason);
     facts.extend(certificate.revoked.map(|at| ("revoked", revoked(at))));

@@ -6,6 +6,7 @@ mod support;
 mod api_tls;
 mod bad_days;
 mod ca;
+mod challenges;
 mod check;
 mod delegation;
 mod deploy;

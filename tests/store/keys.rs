@@ -191,10 +191,15 @@ async fn only_administrator_and_acme_client_write_the_challenge_name_of_a_static
 
 #[tokio::test]
 async fn a_key_for_a_challenge_zone_writes_what_lies_in_it() {
-    let grants = vec![TsigGrant::Below(name("_acme-challenge.example.net"))];
+    let zones = ["_acme-challenge.example.net", "_acme-challenge.api.auth.example.org"];
+    let grants = zones.map(|zone| TsigGrant::Below(name(zone))).to_vec();
     let world = start_with(tempfile::tempdir().unwrap(), vec![tsig_key("key", grants)]).unwrap();
     let key = as_holder(&world.writer, &name("key"));
     for (at, may) in [
+        // A host of our own, whose challenge zone the key was made for.
+        ("_acme-challenge.api.auth.example.org", true),
+        ("_ujmmovf2vn55tgye._acme-challenge.api.auth.example.org", true),
+        ("_validation-persist.api.auth.example.org", false),
         ("_acme-challenge.example.net", true),
         ("_ujmmovf2vn55tgye._acme-challenge.example.net", true),
         ("_ujmmovf2vn55tgye._acme-challenge.free.auth.example.org", false),

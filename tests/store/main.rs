@@ -232,6 +232,7 @@ fn start_with(folder: tempfile::TempDir, tsig_keys: Vec<TsigKey>) -> Result<Worl
     let zones = Zones::new([
         Zone::from_records(origin.clone(), records).unwrap(),
         Zone::from_nameservers(name("_acme-challenge.example.net"), &[name("ns1.auth.example.org")]).unwrap(),
+        Zone::from_nameservers(name("_acme-challenge.api.auth.example.org"), &[name("ns1.auth.example.org")]).unwrap(),
         Zone::from_nameservers(name("zone.under.auth.example.org"), &[name("ns1.auth.example.org")]).unwrap(),
     ]);
     let live = Arc::new(Live::new(zones));
