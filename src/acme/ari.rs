@@ -11,6 +11,7 @@ use x509_parser::pem::Pem;
 
 use super::certificate::Certificate;
 use super::plan::{self, DAY, share_of};
+use super::problem::plain;
 use crate::zone::Timestamp;
 
 /// The CA is asked at least twice a day, whatever it says, and never more than once a minute.
@@ -111,9 +112,11 @@ pub(super) fn read(body: &[u8]) -> Result<Answer, String> {
         start: String,
         end: String,
     }
-    let page: Page = serde_json::from_slice(body).map_err(|error| format!("it cannot be read: {error}"))?;
+    let page: Page =
+        serde_json::from_slice(body).map_err(|error| format!("it cannot be read: {}", plain(&error.to_string())))?;
     let moment = |text: &str| {
-        let moment = text.parse::<jiff::Timestamp>().map_err(|error| format!("`{text}` is no date: {error}"))?;
+        let no_date = |error: jiff::Error| plain(&format!("`{text}` is no date: {error}"));
+        let moment = text.parse::<jiff::Timestamp>().map_err(no_date)?;
         u64::try_from(moment.as_second()).map_err(|_| format!("`{text}` is before 1970"))
     };
     let Suggested { start, end } = &page.suggested_window;
@@ -122,7 +125,7 @@ pub(super) fn read(body: &[u8]) -> Result<Answer, String> {
         return Err(format!("its window from {start} to {end} is empty"));
     }
     // For people: whatever else it is, it is not an address.
-    let explanation = page.explanation_url.and_then(|url| url.as_str().map(str::to_owned));
+    let explanation = page.explanation_url.and_then(|url| url.as_str().map(plain));
     Ok(Answer::Window { window, explanation })
 }
 

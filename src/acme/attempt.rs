@@ -3,6 +3,7 @@
 //! The CA's view of the order decides what comes next, so that an attempt can begin in the middle: with an order that
 //! an earlier attempt, or a server that was killed, left behind. What cannot be taken back is in the store first.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -43,6 +44,8 @@ pub(super) struct Attempt<'a> {
     pub(super) name: &'a str,
     pub(super) request: &'a Request,
     pub(super) authority: &'a Authority,
+    /// All CAs: an order of an earlier attempt may be at another one.
+    pub(super) authorities: &'a [Arc<Authority>],
     pub(super) writer: &'a Writer,
     pub(super) resolver: &'a Resolver,
     pub(super) own: &'a OwnListeners,
@@ -299,10 +302,13 @@ impl Attempt<'_> {
         }
     }
 
-    /// Counts how the order ended.
+    /// Counts how the order ended, at the CA that has it.
     async fn settle(&self, issued: bool, failed: &[String]) -> Result<(), AttemptError> {
-        let Authority { ca, budget, .. } = self.authority;
-        let settled = budget.settle(ca, self.writer, &self.request.names, issued, failed, now()).await;
+        let Some(request) = self.state.step.request() else { return Ok(()) };
+        let has_it = |authority: &&Authority| authority.ca.directory == request.directory;
+        let mut all = std::iter::once(self.authority).chain(self.authorities.iter().map(Arc::as_ref));
+        let Some(Authority { ca, budget, .. }) = all.find(has_it) else { return Ok(()) };
+        let settled = budget.settle(ca, self.writer, &request.names, issued, failed, now()).await;
         settled.map_err(|error| store_failed(&error))
     }
 
@@ -462,8 +468,8 @@ impl Attempt<'_> {
     async fn give_up_order(&mut self) -> Result<(), AttemptError> {
         self.withdraw().await?;
         if self.state.is_ordered() {
-            self.state.step = Step::Idle;
             self.settle(false, &[]).await?;
+            self.state.step = Step::Idle;
             self.save().await?;
         }
         Ok(())

@@ -97,7 +97,6 @@ fn bar(issuer: &X509Certificate<'_>, below: usize) -> Option<&'static str> {
 ///
 /// The root itself is mostly not sent, so that the name of the topmost certificate's issuer counts, which is its own
 /// name if it is the root.
-#[allow(dead_code)]
 pub(super) fn preferred(chains: Vec<String>, root: Option<&str>) -> (String, bool) {
     let found = root.map(|root| chains.iter().position(|chain| leads_to(chain, root)));
     let chosen = found.flatten().unwrap_or(0);

@@ -391,27 +391,34 @@ impl Issuer {
         }
     }
 
-    /// Tells the webhook of an attempt that failed, so many in a row, unless it knows.
-    pub(super) async fn announce_failure(&self, slot: &Slot, failures: u32, message: &str) {
+    /// Tells the webhook of an attempt that failed: of the first in a row, and now and then while the certificate runs
+    /// out.
+    pub(super) async fn announce_failure(&self, slot: &Slot, is_first: bool, message: &str) {
         if slot.certificate.webhook.is_none() {
             return;
         }
-        let certificate = match self.load(slot).await {
-            Ok((_, certificate)) => certificate,
-            Err(error) => return tracing::error!(certificate = slot.name(), %error, "cannot tell the webhook"),
-        };
+        if let Err(error) = self.tell_failure(slot, is_first, message).await {
+            tracing::error!(certificate = slot.name(), %error, "cannot tell the webhook");
+        }
+    }
+
+    async fn tell_failure(&self, slot: &Slot, is_first: bool, message: &str) -> Result<(), UpdateError> {
+        let (_, certificate) = self.load(slot).await?;
         let now = now();
         let runs_out = certificate.as_ref().is_some_and(|certificate| runs_out(certificate, now));
-        let tells = self.change(slot, |deployment| {
-            let tells = deployment.tells_failure(failures, runs_out, now);
-            deployment.told_failure = if tells { Some(now) } else { deployment.told_failure };
-            tells
-        });
-        match tells.await {
-            Ok(true) => self.announce(slot, Kind::Failed, certificate.as_ref(), Some(message.to_owned())).await,
-            Ok(false) => {}
-            Err(error) => tracing::error!(certificate = slot.name(), %error, "cannot tell the webhook"),
+        let tells = {
+            let mut state = slot.deploys.state.lock().await;
+            self.remembered(slot, &mut state).await?.tells_failure(is_first, runs_out, now)
+        };
+        if tells {
+            let event = event(slot, Kind::Failed, certificate.as_ref(), Some(message.to_owned()));
+            let tell = |deployment: &mut Deployment| {
+                deployment.told_failure = Some(now);
+                deployment.announce(event);
+            };
+            self.change(slot, tell).await?;
         }
+        Ok(())
     }
 
     pub(super) async fn deployment_status(&self, slot: &Slot) -> Result<Option<DeploymentStatus>, UpdateError> {

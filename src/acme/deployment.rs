@@ -94,8 +94,8 @@ impl Deployment {
 
     /// Whether the webhook is to hear of an attempt that failed: of the first in a row, and once a day while the
     /// certificate runs out.
-    pub(super) fn tells_failure(&self, failures: u32, runs_out: bool, now: Timestamp) -> bool {
-        failures == 1 || runs_out && self.told_failure.is_none_or(|told| told + TOLD <= now || now < told)
+    pub(super) fn tells_failure(&self, is_first: bool, runs_out: bool, now: Timestamp) -> bool {
+        is_first || runs_out && self.told_failure.is_none_or(|told| told + TOLD <= now || now < told)
     }
 
     pub(super) fn announce(&mut self, event: Event) {
@@ -221,12 +221,12 @@ mod tests {
     fn failures_are_told_once_and_daily_when_the_certificate_runs_out() {
         let now = 1_800_000_000;
         let mut deployment = Deployment::default();
-        assert!(deployment.tells_failure(1, false, now));
-        assert!(!deployment.tells_failure(2, false, now));
-        assert!(deployment.tells_failure(2, true, now));
+        assert!(deployment.tells_failure(true, false, now));
+        assert!(!deployment.tells_failure(false, false, now));
+        assert!(deployment.tells_failure(false, true, now));
         deployment.told_failure = Some(now);
-        assert!(!deployment.tells_failure(3, true, now + 300));
-        assert!(deployment.tells_failure(4, true, now + 24 * 60 * 60));
+        assert!(!deployment.tells_failure(false, true, now + 300));
+        assert!(deployment.tells_failure(false, true, now + 24 * 60 * 60));
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::attempt::{Attempt, AttemptError, Failure, LONG, failure, save};
 use super::authority::Authority;
-use super::caa;
 use super::certificate::Certificate;
 use super::delegation::Missing;
 use super::history::{Event, What};
@@ -112,10 +111,10 @@ impl Issuer {
             && state.step.order_for(&request).is_none()
         {
             slot.tell(format!("trying the order at {} first", rehearsal.ca.name));
+            let backed_off = state.failure.as_ref().map_or(0, |failure| failure.backed_off);
             match self.try_at(slot, rehearsal, true, state, current, reason).await {
                 Ok(_) => slot.tell(format!("{} would have issued the certificate", rehearsal.ca.name)),
-                // CAA may be for the account at the other CA alone.
-                Err(AttemptError::Failed(failure)) if failure.outage || failure.step == caa::STEP => {
+                Err(AttemptError::Failed(failure)) if backed_off >= LONG || !is_about_us(&failure) => {
                     slot.tell(format!("{}: {}; going on without", rehearsal.ca.name, failure.message));
                 }
                 Err(AttemptError::Failed(failure)) => {
@@ -162,6 +161,7 @@ impl Issuer {
             name: slot.name(),
             request: &slot.request(&authority.ca),
             authority,
+            authorities: &self.shared.authorities,
             writer: &self.shared.writer,
             resolver: &self.shared.resolver,
             own: &self.shared.own,
@@ -184,6 +184,7 @@ impl Issuer {
             }
             // Nothing was asked of the CA.
             Err(AttemptError::Waiting(_)) => {}
+            Err(AttemptError::Failed(failure)) if !failure.backs_off => {}
             _ => authority.breaker.succeeded(),
         }
         outcome
@@ -221,6 +222,11 @@ impl Issuer {
             }
         }
         let message = format!("make this record first: {} (now: {seen})", records.join("; "));
+        let is_news = state.missing != records;
+        if is_news {
+            let event = Event { message: Some(message.clone()), ..Event::new(now(), What::Failed) };
+            slot.history.add(&self.shared.writer, slot.name(), event).await;
+        }
         if state.missing != records || state.failure.is_some() {
             state.missing = records;
             state.failure = None;
@@ -228,6 +234,7 @@ impl Issuer {
                 tracing::error!(certificate = slot.name(), %error, "cannot keep the missing records");
             }
         }
+        self.announce_failure(slot, is_news, &message).await;
         Progress::Failed { message }
     }
 
@@ -251,8 +258,12 @@ impl Issuer {
         let message = format!("{}: {}", failed.step, failed.message);
         let next = time(failed.next_attempt);
         let known = state.failure.as_ref().is_some_and(|before| before.message == failed.message);
-        if known {
+        if known && backed_off < LONG {
             tracing::info!(certificate = slot.name(), failures = failed.failures, %next, "failed as before");
+        } else if known {
+            // About once a day: nobody has done anything about it.
+            let (failures, error) = (failed.failures, &failed.message);
+            tracing::warn!(certificate = slot.name(), ca, failures, error, %next, "no certificate, as before");
         } else {
             let explanation = failed.explanation.as_deref().unwrap_or_default();
             tracing::warn!(
@@ -276,7 +287,7 @@ impl Issuer {
         if let Err(error) = save(&self.shared.writer, slot.name(), &state).await {
             tracing::error!(certificate = slot.name(), %error, "cannot keep the failure of an attempt");
         }
-        self.announce_failure(slot, failures.saturating_add(1), &message).await;
+        self.announce_failure(slot, failures == 0, &message).await;
         Progress::Failed { message }
     }
 }
@@ -288,6 +299,16 @@ pub(super) fn in_order<'s>(slot: &'s Slot, state: &Issuance) -> Vec<(&'s Authori
     let mut cas: Vec<_> = slot.authorities.iter().map(Arc::as_ref).zip(rehearsals).collect();
     cas.sort_by_key(|(authority, _)| state.step.order_for(&slot.request(&authority.ca)).is_none());
     cas
+}
+
+/// Whether what failed at a rehearsal would fail at the CA itself too. What the rehearsal's CA is like (its profiles, its
+/// limits, whom it makes accounts for, how CAA names it, that it takes its time) says nothing.
+fn is_about_us(failure: &Failure) -> bool {
+    match failure.step {
+        "attempt" | "delegation" | "key" | "publication" | "self-check" | "store" => true,
+        "validation" => failure.explanation.is_some() && !failure.outage,
+        _ => false,
+    }
 }
 
 /// Whether a person who asks for a certificate has it already.

@@ -1,14 +1,23 @@
 //! The embedded ACME client (RFC 8555): obtains and renews the configured certificates and exports them as PEM files.
 //!
 //! ```text
-//! schedule ──due──▶ issue, at one CA after the other
-//!    ▲ └──▶ renewal     │   when does the CA want it (ari)? which certificate is replaced?
-//!    │              attempt ──▶ delegation   where do the challenges go, is a record missing?
-//!    │                 │──────▶ ca           account, order, errors in the CA's words
-//!    │ plan            │──────▶ proof        publishes values through the writer, like every other caller
-//!    │                 │──────▶ check        are they seen, before the CA looks?
-//!  state (store) ◀─────┴──────▶ certificate  is it what was asked for? ──▶ export
+//!  schedule ──due──▶ issue ──────▶ attempt, at one CA after the other, first at one for rehearsals
+//!    ▲    └──▶ renewal  │ breaker     │──▶ delegation   where do the challenges go, is a record missing?
+//!    │         (ari)    │             │──▶ ca           account, order, errors in the CA's words (problem)
+//!    │ plan             │             │──▶ caa, budget  may this CA issue, and do its limits allow an order?
+//!    │                  │             │──▶ proof        publishes values through the writer, like every other caller
+//!    │                  │             │──▶ check        are they seen, before the CA looks?
+//!    │                  │             └──▶ certificate  is it what was asked for, with its chain?
+//!    │                  ▼                       │
+//!  state (store) ◀── outcome               ◀────┘ certificate, state and history in one commit
+//!                       │──▶ export ──▶ deploy      files, then the program and the webhook
+//!                       └──▶ serving                the certificate of our own API
+//!
+//!  people ──▶ issue, preview, revoke, rollover (jws), cas, history
 //! ```
+//!
+//! All requests go over `http`, from what an `authority` shares among all certificates of a CA. A `slot` is one
+//! configured certificate: at most one attempt at a time.
 //!
 //! Accounts, keys, orders and certificates live in the store; `state` says what is written before which step. `plan`
 //! decides, without clock or network, what is due when. Nothing here is needed to answer a query, and starting never

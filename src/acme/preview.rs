@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::asked::Listener;
 use super::attempt::same_names;
 use super::authority::Authority;
 use super::budget::Renews;
@@ -20,9 +21,6 @@ use crate::api::Progress;
 use crate::config::Challenge;
 use crate::store::now;
 
-/// Lines that the listener may be behind.
-const LINES: usize = 64;
-
 impl Issuer {
     /// Tells what an order would meet: the records of each name, each CA's account and limits. The last line is `Done`
     /// if an order could be made, or `Failed`. `None` if the configuration has no certificate of this name.
@@ -30,38 +28,27 @@ impl Issuer {
     /// Must be called inside the runtime.
     pub fn preview(&self, name: &str) -> Option<mpsc::Receiver<Progress>> {
         let slot = self.slot(name)?.clone();
-        let (lines, receiver) = mpsc::channel(LINES);
-        let issuer = self.clone();
-        self.shared.attempts.spawn(async move {
-            let stopping = issuer.shared.stopping.clone();
-            let told = stopping.run_until_cancelled(issuer.look(&slot, &lines)).await;
-            let outcome = match told {
-                Some(Ok(())) => Progress::Done {
+        Some(self.telling(move |issuer, listener| async move {
+            match issuer.look(&slot, &listener).await {
+                Ok(()) => Progress::Done {
                     message: "an order could be made; nothing was ordered".into(),
                     path: issuer.path(&slot),
                 },
-                Some(Err(message)) => Progress::Failed { message },
-                None => Progress::Failed { message: "interrupted: the server is stopping".into() },
-            };
-            // Whoever asked may have gone away.
-            let _ = lines.send(outcome).await;
-        });
-        Some(receiver)
+                Err(message) => Progress::Failed { message },
+            }
+        }))
     }
 
     /// Tells everything; the first thing that is in the way, if there is one.
-    async fn look(&self, slot: &Arc<Slot>, lines: &mpsc::Sender<Progress>) -> Result<(), String> {
-        let tell = async |message: String| {
-            let _ = lines.send(Progress::Step { message }).await;
-        };
+    async fn look(&self, slot: &Arc<Slot>, listener: &Listener) -> Result<(), String> {
         let (state, current) = self.load(slot).await.map_err(|error| error.to_string())?;
-        tell(self.standing(slot, &state, current.as_ref())).await;
+        listener.step(self.standing(slot, &state, current.as_ref()));
         let mut in_the_way = Vec::new();
         for (authority, rehearsal) in in_order(slot, &state) {
             match self.at_ca(slot, authority, rehearsal, &state, current.as_ref()).await? {
-                Ok(line) => tell(line).await,
+                Ok(line) => listener.step(line),
                 Err(line) => {
-                    tell(line.clone()).await;
+                    listener.step(line.clone());
                     in_the_way.push(line);
                 }
             }
@@ -74,9 +61,9 @@ impl Issuer {
             Ok(Some(method)) => {
                 for wanted in domains(&slot.wanted.names).map_err(|error| error.to_string())? {
                     match self.at_domain(&wanted, &method).await {
-                        Ok(line) => tell(line).await,
+                        Ok(line) => listener.step(line),
                         Err(line) => {
-                            tell(line.clone()).await;
+                            listener.step(line.clone());
                             in_the_way.push(line);
                         }
                     }
@@ -84,11 +71,12 @@ impl Issuer {
             }
             Ok(None) => {
                 let challenge = challenge::method(slot.certificate.challenge);
-                tell(format!("which records {challenge} needs depends on what the CA says, so the first order tells"))
-                    .await;
+                listener.step(format!(
+                    "which records {challenge} needs depends on what the CA says, so the first order tells"
+                ));
             }
             Err(line) => {
-                tell(line.clone()).await;
+                listener.step(line.clone());
                 in_the_way.push(line);
             }
         }

@@ -12,6 +12,8 @@ use crate::zone::Timestamp;
 const SHORT_WAIT: u64 = 60 * 60;
 /// The same for a CA that has too much to do, seconds.
 const MOMENT: u64 = 60;
+/// Characters of a CA's text that are shown and kept.
+const LONGEST: usize = 4000;
 
 /// Who can do something about a failure. In the order of how much it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -243,7 +245,7 @@ impl Refusal {
         let words = words(problem);
         Refusal {
             about,
-            kind: problem.r#type.clone().unwrap_or_default(),
+            kind: problem.r#type.as_deref().map(plain).unwrap_or_default(),
             parts: problem.subproblems.iter().filter_map(|part| part.r#type.clone()).collect(),
             status: problem.status,
             retry_at: said_in_words(&words),
@@ -340,6 +342,15 @@ fn known(kind: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| rule.kind == kind)
 }
 
+/// Text of a CA in one line and not endless: it goes into the log, and into what is kept.
+pub(super) fn plain(text: &str) -> String {
+    let mut plain: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        plain.push('…');
+    }
+    plain
+}
+
 /// `detail (type)`, and the same for each name that has a problem of its own (RFC 8555 section 6.7.1).
 pub(super) fn words(problem: &Problem) -> String {
     let one = |detail: &Option<String>, kind: &Option<String>| match (detail, kind) {
@@ -355,7 +366,7 @@ pub(super) fn words(problem: &Problem) -> String {
             None => text.push_str(&format!("; {words}")),
         }
     }
-    text
+    plain(&text)
 }
 
 /// The moment that Let's Encrypt writes into its words, `retry after 2026-01-02 03:04:05 UTC`, should the header be
@@ -395,6 +406,14 @@ mod tests {
         );
         assert!(refusal.is_final() && refusal.is("rejectedIdentifier"));
         assert_eq!(read("{}").words, "the CA gave no reason");
+    }
+
+    #[test]
+    fn words_of_a_ca_make_no_lines_of_their_own_and_have_an_end() {
+        let refusal = read(r#"{"type":"t","detail":"no\nERROR all is lost\u001b[31m"}"#);
+        assert_eq!(refusal.words, "no ERROR all is lost [31m (t)");
+        let long = read(&format!(r#"{{"type":"t","detail":"{}"}}"#, "ä".repeat(5000)));
+        assert_eq!(long.words.chars().count(), LONGEST + 1);
     }
 
     #[test]

@@ -79,11 +79,14 @@ impl Issuer {
     /// next start takes up again.
     pub async fn run(self, cancel: CancellationToken) {
         let issuer = self.clone();
-        self.shared.attempts.spawn(async move { to_its_end("deploys", || issuer.clone().run_deploys()).await });
+        self.shared.attempts.spawn(async move {
+            let deploys = to_its_end("deploys", || issuer.clone().run_deploys());
+            issuer.shared.stopping.run_until_cancelled(deploys).await;
+        });
         let issuer = self.clone();
         self.shared.attempts.spawn(async move {
-            let stopping = issuer.shared.stopping.clone();
-            stopping.run_until_cancelled(to_its_end("files", || issuer.keep_files())).await;
+            let files = to_its_end("files", || issuer.keep_files());
+            issuer.shared.stopping.run_until_cancelled(files).await;
         });
         // Without certificates there is nothing to wake up for.
         let schedule = to_its_end("schedule", || self.tidy_up_and_schedule(&cancel));

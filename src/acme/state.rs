@@ -135,6 +135,14 @@ impl Step {
         }
     }
 
+    /// What was ordered, or is about to be.
+    pub(super) fn request(&self) -> Option<&Request> {
+        match self {
+            Step::Prepared { request, .. } | Step::Ordered { request, .. } => Some(request),
+            Step::Idle => None,
+        }
+    }
+
     /// The key for this request, if one was made before.
     pub(super) fn key_for(&self, wanted: &Request) -> Option<&Secret> {
         match self {

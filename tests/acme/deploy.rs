@@ -426,3 +426,22 @@ async fn attempts_that_fail_in_a_row_are_told_once() {
     assert_eq!(events[0]["serial"], Value::Null);
     server.handle.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_somebody_has_to_make_is_told_once() {
+    let mut house = House::new();
+    let pebble = house.pebble(PebbleVersion::V2_10_1).start();
+    let (receiver, url) = Receiver::start().await;
+    house.certificate = format!("webhook = {url:?}\nwebhook_secret_file = {:?}\n", secret_file(&house));
+    let server = house.serve(&Ca::of(&pebble), &["example.test"]).await;
+    let missing = server.wait_for(CertificateState::WaitingForDelegation).await.missing_records;
+    server.issue(false).await;
+    let events = receiver.wait_for(1);
+    assert_eq!(kinds(&events), ["failed"]);
+    assert!(events[0]["message"].as_str().unwrap().contains(&missing[0]), "{events:#?}");
+    let history = server.client.certificate_history("site").await.unwrap();
+    assert_eq!(history.iter().map(|event| event.event.as_str()).collect::<Vec<_>>(), ["failed"]);
+    server.wait_until("all to be delivered", |deployment| deployment.undelivered == 0).await;
+    assert_eq!(kinds(&receiver.wait_for(1)).len(), 1);
+    server.handle.stop().await;
+}

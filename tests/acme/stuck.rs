@@ -19,9 +19,9 @@ fn house() -> (House, Pebble, FaultyCa) {
     (house, pebble, ca)
 }
 
-/// Asks so many times, in vain.
-async fn in_vain(server: &Running, times: usize) {
-    for _ in 0..times {
+/// Asks until so many attempts were in vain, the server's own included.
+async fn in_vain(server: &Running, attempts: u32) {
+    while server.wait_for(CertificateState::Failed).await.last_error.unwrap().failures < attempts {
         let lines = server.issue(false).await;
         assert!(matches!(lines.last(), Some(Progress::Failed { .. })), "{lines:#?}");
     }
@@ -56,7 +56,7 @@ async fn an_order_that_fails_for_a_day_is_given_up_for_a_new_one() {
     let server = house.serve(&ca.ca(), &NAMES).await;
     in_vain(&server, 4).await;
     assert_eq!(orders(&pebble), 1);
-    in_vain(&server, 1).await;
+    in_vain(&server, 5).await;
     ca.heal();
     is_issued(server).await;
     assert_eq!(orders(&pebble), 2);
@@ -98,4 +98,43 @@ async fn what_cannot_be_read_of_one_certificate_hides_no_other_and_does_not_end_
     let again = server.wait_for(CertificateState::Valid).await;
     assert_ne!(again.serial, first.serial);
     server.handle.stop().await;
+}
+
+/// What the CA of a rehearsal is like is no reason to go without a certificate.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_that_cannot_be_held_does_not_keep_a_certificate_away() {
+    let (mut house, pebble, staging) = house();
+    let body = r#"{"type":"urn:ietf:params:acme:error:unauthorized","status":403,"detail":"not for you"}"#;
+    let content_type = "application/problem+json";
+    staging.fail("/sign-me-up", Fault::Answer { status: 403, content_type, retry_after: "60", body });
+    house.certificate = "ca = \"pebble\"".into();
+    let Ca { directory, root, .. } = staging.ca();
+    house.tables = format!("[[ca]]\nname = \"staging\"\ndirectory = \"{directory}\"\nroot = \"{}\"\n", root.display());
+    let ca = Ca { more: "rehearsal = \"staging\"", ..Ca::of(&pebble) };
+    let server = house.serve(&ca, &NAMES).await;
+    server.wait_for(CertificateState::Valid).await;
+    assert_eq!(staging.hits(), 1);
+    server.handle.stop().await;
+}
+
+/// Else it would count as a certificate of the week, and soon nothing would be asked of that CA any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_is_left_for_another_ca_is_settled_where_it_was_made() {
+    let (mut house, pebble, ca) = house();
+    ca.fail("/finalize-order", page(500));
+    house.certificate = "ca = [\"pebble\", \"other\"]".into();
+    let (directory, root) = (pebble.directory_url(), pebble.root_pem_path());
+    let root = root.display();
+    let more = "limits = \"letsencrypt\"";
+    house.tables = format!("[[ca]]\nname = \"other\"\ndirectory = \"{directory}\"\nroot = \"{root}\"\n{more}\n");
+    let server = house.serve(&Ca { more, ..ca.ca() }, &NAMES).await;
+    in_vain(&server, 2).await;
+    is_issued(server).await;
+    let store = rusqlite::Connection::open(house.folder.path().join("data/acmezone.db")).unwrap();
+    let counted = |name: &str| -> String {
+        let query = "SELECT json_extract(body, '$.issued') FROM document WHERE kind = 'ca-ledger' AND key LIKE ?1";
+        store.query_row(query, [format!("{name} %")], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(counted("pebble"), "[]");
+    assert!(counted("other").contains(r#""under_way":false"#), "{}", counted("other"));
 }
