@@ -18,6 +18,7 @@ use super::delegation::{Missing, Place, base_domain, locate};
 use super::history::{Event, History, What};
 use super::key::{key_for_order, signing_request};
 use super::problem::{About, Class, Refusal};
+use super::secret::Secret;
 use super::state::{Issuance, Phase, Published, Request, Step};
 use crate::resolve::Resolver;
 use crate::store::{Actor, Document, UpdateError, Writer, now};
@@ -69,6 +70,8 @@ pub(super) struct Attempt<'a> {
     pub(super) deploys: bool,
     pub(super) tell: &'a (dyn Fn(String) + Send + Sync),
     pub(super) history: &'a History,
+    /// Held while the version in use is looked at and another takes its place.
+    pub(super) switch: &'a tokio::sync::Mutex<()>,
     /// The certificate in use.
     pub(super) current: Option<&'a Certificate>,
     /// Its key is to serve the next one too.
@@ -138,7 +141,10 @@ impl Attempt<'_> {
                 OrderStatus::Processing => {
                     self.wait(&session, &mut order, OrderStatus::Processing, "issuance").await?;
                 }
-                OrderStatus::Valid => return self.download(&session, &mut order).await,
+                OrderStatus::Valid => match self.download(&session, &mut order).await? {
+                    Some(certificate) => return Ok(certificate),
+                    None => order = self.new_order(&session).await?,
+                },
                 OrderStatus::Invalid => return Err(self.refused(&session, &mut order).await?),
             }
         }
@@ -332,8 +338,9 @@ impl Attempt<'_> {
         }
     }
 
-    /// Fetches the chain, checks it, and keeps it: certificate and state in one commit.
-    async fn download(&mut self, session: &Session, order: &mut Order) -> Result<Certificate, AttemptError> {
+    /// Fetches the chain, checks it, and keeps it: certificate and state in one commit. `None` if the key was found
+    /// compromised since the order was made: another order has to be, with another key.
+    async fn download(&mut self, session: &Session, order: &mut Order) -> Result<Option<Certificate>, AttemptError> {
         self.enter(Phase::Downloading).await?;
         let chain = match ask!(session, order.certificate().await) {
             Ok(Some(chain)) => chain,
@@ -355,7 +362,15 @@ impl Attempt<'_> {
         if self.rehearsal {
             self.state.step = Step::Idle;
             self.save().await?;
-            return Ok(certificate);
+            return Ok(Some(certificate));
+        }
+        let _switch = self.switch.lock().await;
+        if self.is_compromised(&key).await? {
+            self.say("the key was reported as compromised meanwhile: ordering again, with another one".into());
+            self.new_key = true;
+            self.state.step = Step::Idle;
+            self.save().await?;
+            return Ok(None);
         }
         let rehearsed = self.state.rehearsed.take();
         let renewal = self.state.renewal.as_ref().map(|renewal| renewal.next(&certificate));
@@ -378,7 +393,16 @@ impl Attempt<'_> {
         let kept = self.history.add_with(self.writer, self.name, event, documents).await;
         kept.map_err(|error| store_failed(&error))?;
         self.state = state;
-        Ok(certificate)
+        Ok(Some(certificate))
+    }
+
+    /// Whether this is the key of the certificate in use, and others may know it, as the store says now.
+    async fn is_compromised(&self, key: &Secret) -> Result<bool, AttemptError> {
+        let Some(version) = self.state.current else { return Ok(false) };
+        let text = self.writer.document(Document::Certificate, &key_of(self.name, version)).await;
+        let Some(text) = text.map_err(|error| store_failed(&error))? else { return Ok(false) };
+        let current: Certificate = serde_json::from_str(&text).map_err(|error| failed("store", error.to_string()))?;
+        Ok(current.compromised && current.private_key == *key)
     }
 
     /// The chain that leads to the root that is wanted, if the CA offers one beside the one that it sent.
@@ -454,7 +478,7 @@ impl Attempt<'_> {
         self.save().await
     }
 
-    fn key(&self) -> Result<super::secret::Secret, AttemptError> {
+    fn key(&self) -> Result<Secret, AttemptError> {
         let key = self.state.step.key_for(self.request).cloned();
         key.ok_or_else(|| failed("key", "the order has no stored key".into()))
     }
