@@ -91,24 +91,28 @@ impl Attempt<'_> {
             self.give_up_order().await?;
             self.state.step = Step::Idle;
         }
-        match self.run_with_account().await {
-            Err(AttemptError::Failed(failure)) if failure.unknown_account => {
+        let mut account = None;
+        match (self.run_with_account(&mut account).await, account) {
+            (Err(AttemptError::Failed(failure)), Some(account)) if failure.unknown_account => {
                 self.say("the CA does not know our account any more, making a new one".into());
-                ca::forget(&self.authority.ca, self.writer).await.map_err(|error| store_failed(&error))?;
+                let forgotten = ca::forget(self.authority, self.writer, &account).await;
+                forgotten.map_err(|error| store_failed(&error))?;
                 self.give_up_order().await?;
-                self.run_with_account().await
+                self.run_with_account(&mut None).await
             }
-            outcome => outcome,
+            (outcome, _) => outcome,
         }
     }
 
-    async fn run_with_account(&mut self) -> Result<Certificate, AttemptError> {
+    /// Tells as which account it speaks as soon as it does.
+    async fn run_with_account(&mut self, account: &mut Option<String>) -> Result<Certificate, AttemptError> {
         let (mut places, mut is_allowed) = (None, false);
         if self.state.step.order_for(self.request).is_none() {
             self.give_up_order().await?;
             places = Some(self.locate().await?);
         }
         let session = self.session().await?;
+        *account = Some(session.account.id().to_owned());
         self.permit(&session).await?;
         let mut order = match self.taken_up(&session).await? {
             Some(order) => order,

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use super::attempt::same_names;
 use super::authority::Authority;
+use super::ca::Standing;
 use super::certificate::Certificate;
 use super::delegation::{base_domain, locate};
 use super::issue::in_order;
@@ -132,9 +133,10 @@ impl Issuer {
         if let Some(exceeded) = exceeded.map_err(store)? {
             return Ok(Err(format!("{name}: {exceeded}; possible at {}", time(exceeded.until))));
         }
-        let account = match ca::account_url(&authority.ca, writer).await.map_err(store)? {
-            Some(url) => format!("with the account {url}"),
-            None => "with a new account".into(),
+        let account = match ca::standing(&authority.ca, writer).await.map_err(store)? {
+            Standing::Account(url) => format!("with the account {url}"),
+            Standing::BeingMade => "with the account that is being made".into(),
+            Standing::Unknown => "with a new account".into(),
         };
         let rehearsed = rehearsal.map_or(String::new(), |ca| format!(", after a rehearsal at {}", ca.ca.name));
         let profile = request.profile.map_or(String::new(), |profile| format!(", profile {profile}"));

@@ -14,6 +14,7 @@ mod files;
 mod house;
 mod issuance;
 mod kill;
+mod registration;
 mod renewal;
 mod revocation;
 mod rollover;
