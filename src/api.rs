@@ -470,6 +470,9 @@ pub struct CaStatus {
     pub website: Option<String>,
     /// URL of the account there, as it stands at `accounturi` of CAA records.
     pub account: Option<String>,
+    /// The account has a key, and the CA has not been heard to have made it.
+    #[serde(default)]
+    pub account_being_made: bool,
     pub contact: Vec<String>,
     pub terms_of_service: Option<String>,
     /// Whether making an account may agree to the terms.

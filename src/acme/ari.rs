@@ -201,13 +201,14 @@ impl Renewal {
     ///
     /// A certificate that was made early on the CA's word is not made again at once on such a word: not within a day,
     /// or a tenth of its life; and not at all for a window that begins before the certificate does, which is one that
-    /// the CA forgot to change. Else a mistake of the CA would be orders without end.
+    /// the CA forgot to change. Else a mistake of the CA would be orders without end. One that we had revoked is made
+    /// again whenever the CA wants.
     pub(super) fn moment_for(&self, certificate: &Certificate) -> Option<Timestamp> {
         let (moment, window) = (self.moment?, self.window?);
         if self.version != certificate.version {
             return None;
         }
-        if !self.hurried {
+        if !self.hurried || certificate.revoked.is_some() {
             return Some(moment);
         }
         let left = certificate.not_after.saturating_sub(certificate.issued_at);
@@ -218,9 +219,16 @@ impl Renewal {
     /// When to ask the CA about this certificate; 0: at once.
     pub(super) fn ask_at(renewal: Option<&Renewal>, certificate: &Certificate) -> Timestamp {
         match renewal {
-            Some(renewal) if renewal.version == certificate.version => renewal.ask_again,
+            Some(renewal) if renewal.version == certificate.version && !renewal.is_outdated(certificate) => {
+                renewal.ask_again
+            }
             _ => 0,
         }
+    }
+
+    /// Whether the CA was asked for the last time before it revoked the certificate.
+    fn is_outdated(&self, certificate: &Certificate) -> bool {
+        certificate.revoked.is_some_and(|revoked| self.asked.is_none_or(|asked| asked <= revoked.at))
     }
 }
 
@@ -228,6 +236,7 @@ impl Renewal {
 mod tests {
     use super::*;
     use crate::acme::certificate::tests::issued;
+    use crate::acme::revoke::Revoked;
 
     const NOW: Timestamp = 1_800_000_000;
     const HOUR: u64 = 60 * 60;
@@ -381,5 +390,28 @@ mod tests {
         // Who waits until it is time is not in a hurry.
         let third = Certificate { version: 3, ..issued(NOW + 61 * DAY, NOW + 151 * DAY) };
         assert!(!renewal.next(&third).hurried);
+    }
+
+    #[test]
+    fn a_certificate_that_is_revoked_is_asked_about_at_once_and_renewed_when_the_ca_wants_rfc9773_4_2() {
+        let mut certificate = issued(NOW - 30 * DAY, NOW + 60 * DAY);
+        let mut renewal = Renewal::of(&certificate);
+        renewal.hear(Ok(window(NOW + DAY, NOW + 2 * DAY)), None, NOW, HALF);
+        renewal.hurried = true;
+        assert!(Renewal::ask_at(Some(&renewal), &certificate) > NOW);
+        let reason = crate::api::RevocationReason::Superseded;
+        certificate.revoked = Some(Revoked { at: NOW + HOUR, reason, reissue: false });
+        assert_eq!(Renewal::ask_at(Some(&renewal), &certificate), 0);
+
+        // Once heard, a failure or a window, it waits as ever.
+        renewal.hear(Err("busy".into()), None, NOW + HOUR + 1, HALF);
+        assert!(Renewal::ask_at(Some(&renewal), &certificate) > NOW + HOUR + 1);
+        let past = (NOW - 40 * DAY, NOW - 40 * DAY + 1);
+        renewal.hear(Ok(window(past.0, past.1)), None, NOW + 2 * HOUR, HALF);
+        assert!(Renewal::ask_at(Some(&renewal), &certificate) > NOW + 2 * HOUR);
+        // The one before it was renewed on the CA's word too, and this one is revoked all the same.
+        assert!(renewal.moment_for(&certificate).is_some_and(|moment| moment < NOW));
+        certificate.revoked = None;
+        assert_eq!(renewal.moment_for(&certificate), None);
     }
 }

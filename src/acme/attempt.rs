@@ -24,6 +24,7 @@ use super::history::{Event, History, What};
 use super::http::HttpError;
 use super::key::{key_for_order, signing_request};
 use super::problem::{About, Class, Refusal};
+use super::secret::Secret;
 use super::state::{Issuance, Phase, Published, Request, Step};
 use crate::config::Challenge;
 use crate::resolve::Resolver;
@@ -55,6 +56,8 @@ pub(super) struct Attempt<'a> {
     pub(super) deploys: bool,
     pub(super) tell: &'a (dyn Fn(String) + Send + Sync),
     pub(super) history: &'a History,
+    /// Held while the version in use is looked at and another takes its place.
+    pub(super) switch: &'a tokio::sync::Mutex<()>,
     /// The certificate in use.
     pub(super) current: Option<&'a Certificate>,
     /// Its key is to serve the next one too.
@@ -89,18 +92,21 @@ impl Attempt<'_> {
             self.give_up_order().await?;
             self.state.step = Step::Idle;
         }
-        match self.run_with_account().await {
-            Err(AttemptError::Failed(failure)) if failure.unknown_account => {
+        let mut account = None;
+        match (self.run_with_account(&mut account).await, account) {
+            (Err(AttemptError::Failed(failure)), Some(account)) if failure.unknown_account => {
                 self.say("the CA does not know our account any more, making a new one".into());
-                ca::forget(&self.authority.ca, self.writer).await.map_err(|error| store_failed(&error))?;
+                let forgotten = ca::forget(self.authority, self.writer, &account).await;
+                forgotten.map_err(|error| store_failed(&error))?;
                 self.give_up_order().await?;
-                self.run_with_account().await
+                self.run_with_account(&mut None).await
             }
-            outcome => outcome,
+            (outcome, _) => outcome,
         }
     }
 
-    async fn run_with_account(&mut self) -> Result<Certificate, AttemptError> {
+    /// Tells as which account it speaks as soon as it does.
+    async fn run_with_account(&mut self, account: &mut Option<String>) -> Result<Certificate, AttemptError> {
         let (mut places, mut is_allowed) = (None, false);
         if self.state.step.order_for(self.request).is_none() {
             self.give_up_order().await?;
@@ -111,6 +117,7 @@ impl Attempt<'_> {
         }
         let session = self.session().await?;
         let method = Method::of(self.request.challenge, &session);
+        *account = Some(session.account.id().to_owned());
         self.permit(&session).await?;
         let mut order = match self.taken_up(&session).await? {
             Some(order) => order,
@@ -143,7 +150,10 @@ impl Attempt<'_> {
                 OrderStatus::Processing => {
                     self.wait(&session, &mut order, OrderStatus::Processing, "issuance").await?;
                 }
-                OrderStatus::Valid => return self.download(&session, &mut order).await,
+                OrderStatus::Valid => match self.download(&session, &mut order).await? {
+                    Some(certificate) => return Ok(certificate),
+                    None => order = self.new_order(&session).await?,
+                },
                 OrderStatus::Invalid => return Err(self.refused(&session, &mut order).await?),
             }
         }
@@ -357,8 +367,9 @@ impl Attempt<'_> {
         }
     }
 
-    /// Fetches the chain, checks it, and keeps it: certificate and state in one commit.
-    async fn download(&mut self, session: &Session, order: &mut Order) -> Result<Certificate, AttemptError> {
+    /// Fetches the chain, checks it, and keeps it: certificate and state in one commit. `None` if the key was found
+    /// compromised since the order was made: another order has to be, with another key.
+    async fn download(&mut self, session: &Session, order: &mut Order) -> Result<Option<Certificate>, AttemptError> {
         self.enter(Phase::Downloading).await?;
         let chain = match ask!(session, order.certificate().await) {
             Ok(Some(chain)) => chain,
@@ -386,7 +397,15 @@ impl Attempt<'_> {
         if self.rehearsal {
             self.state.step = Step::Idle;
             self.save().await?;
-            return Ok(certificate);
+            return Ok(Some(certificate));
+        }
+        let _switch = self.switch.lock().await;
+        if self.is_compromised(&key).await? {
+            self.say("the key was reported as compromised meanwhile: ordering again, with another one".into());
+            self.new_key = true;
+            self.state.step = Step::Idle;
+            self.save().await?;
+            return Ok(None);
         }
         let rehearsed = self.state.rehearsed.take();
         let renewal = self.state.renewal.as_ref().map(|renewal| renewal.next(&certificate));
@@ -409,7 +428,16 @@ impl Attempt<'_> {
         let kept = self.history.add_with(self.writer, self.name, event, documents).await;
         kept.map_err(|error| store_failed(&error))?;
         self.state = state;
-        Ok(certificate)
+        Ok(Some(certificate))
+    }
+
+    /// Whether this is the key of the certificate in use, and others may know it, as the store says now.
+    async fn is_compromised(&self, key: &Secret) -> Result<bool, AttemptError> {
+        let Some(version) = self.state.current else { return Ok(false) };
+        let text = self.writer.document(Document::Certificate, &key_of(self.name, version)).await;
+        let Some(text) = text.map_err(|error| store_failed(&error))? else { return Ok(false) };
+        let current: Certificate = serde_json::from_str(&text).map_err(|error| failed("store", error.to_string()))?;
+        Ok(current.compromised && current.private_key == *key)
     }
 
     /// The chain that leads to the root that is wanted, if the CA offers one beside the one that it sent.
@@ -485,7 +513,7 @@ impl Attempt<'_> {
         self.save().await
     }
 
-    fn key(&self) -> Result<super::secret::Secret, AttemptError> {
+    fn key(&self) -> Result<Secret, AttemptError> {
         let key = self.state.step.key_for(self.request).cloned();
         key.ok_or_else(|| failed("key", "the order has no stored key".into()))
     }

@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use instant_acme::{Account, AccountCredentials, ExternalAccountKey, NewAccount, Order};
+use instant_acme::{Account, AccountCredentials, Order};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::authority::{Authority, NoDirectory};
-use super::directory::{Directory, Meta};
+use super::directory::Directory;
 use super::http::{Answer, Http, HttpError, NoClient};
 use super::problem::{self, About, Class, Refusal};
+use super::registration::{BeingMade, register};
 use super::rollover::{self, NextKey};
-use super::source;
-use crate::config::{Ca, Eab};
-use crate::store::{Document, UpdateError, Writer, now};
+use crate::config::Ca;
+use crate::store::{Document, UpdateError, Writer};
 use crate::zone::Timestamp;
 
 /// How often a request is made again whose nonce the CA does not take, each time with three nonces.
@@ -48,6 +49,24 @@ pub(super) struct Kept {
     /// The key that is to take the place of the account's, and may have done so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) next_key: Option<NextKey>,
+}
+
+/// An account as the store has it.
+enum Stored {
+    Account(Kept),
+    /// `{"being_made": …}`
+    BeingMade(BeingMade),
+}
+
+/// How we stand with a CA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nothing was asked of it yet.
+    Unknown,
+    /// There is a key; whether the CA has an account with it is to be seen.
+    BeingMade,
+    /// URL of our account.
+    Account(String),
 }
 
 /// A conversation with a CA as the holder of an account.
@@ -104,32 +123,27 @@ pub(super) enum SessionError {
 }
 
 impl Session {
-    /// Loads the account kept for the CA, or makes one and keeps it before it is used. Callers take turns, so that no
+    /// Loads the account kept for the CA, or makes one, whose key is kept before the CA hears of it. Callers take turns, so that no
     /// CA gets two accounts.
     pub(super) async fn open(authority: &Authority, writer: &Writer) -> Result<Session, SessionError> {
         let ca = &authority.ca;
         let http = authority.http().map_err(CaError::from)?;
         let directory = authority.directory(&http).await.map_err(CaError::from)?;
+        let kept = match stored(ca, writer).await? {
+            Some(Stored::Account(kept)) => rollover::settle(ca, &http, &directory, writer, kept).await?,
+            Some(Stored::BeingMade(begun)) => register(ca, &http, &directory, writer, Some(begun)).await?,
+            None => register(ca, &http, &directory, writer, None).await?,
+        };
+        let Kept { contact: known, credentials, created, next_key } = kept;
+        let again = copy(&credentials).map_err(|reason| protocol(&ca.directory, reason))?;
+        let builder = Account::builder_with_http(Box::new(http.clone()));
+        let account = builder.from_credentials(credentials).await.map_err(|error| told(error, &http))?;
+        let session = Session { account, directory, http };
         let contact = ca.contact.clone();
-        match kept(ca, writer).await? {
-            Some(kept) => {
-                let kept = rollover::settle(ca, &http, &directory, writer, kept).await?;
-                let Kept { contact: known, credentials, created, next_key } = kept;
-                let again = copy(&credentials).map_err(|reason| protocol(&ca.directory, reason))?;
-                let builder = Account::builder_with_http(Box::new(http.clone()));
-                let account = builder.from_credentials(credentials).await.map_err(|error| told(error, &http))?;
-                let session = Session { account, directory, http };
-                if known != contact && session.tell_contact(&ca.name, &contact).await {
-                    keep(ca, writer, &Kept { contact, credentials: again, created, next_key }).await?;
-                }
-                Ok(session)
-            }
-            None => {
-                let (account, credentials) = new_account(ca, &http, &directory.meta).await?;
-                keep(ca, writer, &Kept { contact, credentials, created: now(), next_key: None }).await?;
-                Ok(Session { account, directory, http })
-            }
+        if known != contact && session.tell_contact(&ca.name, &contact).await {
+            keep(ca, writer, &Kept { contact, credentials: again, created, next_key }).await?;
         }
+        Ok(session)
     }
 
     /// Tells the CA new contact addresses; whether it took them. Issuing does not depend on it.
@@ -212,35 +226,6 @@ impl Session {
     }
 }
 
-/// Makes an account at the CA (RFC 8555 section 7.3).
-async fn new_account(ca: &Ca, http: &Http, meta: &Meta) -> Result<(Account, AccountCredentials), CaError> {
-    if let Some(url) = meta.terms_of_service.clone().filter(|_| !ca.agrees_to_terms) {
-        return Err(CaError::Terms { ca: ca.name.clone(), url });
-    }
-    let eab = match &ca.eab {
-        Some(eab) => {
-            let unusable = |reason| CaError::EabKey { ca: ca.name.clone(), reason };
-            Some(ExternalAccountKey::new(eab.key_id.clone(), &hmac_key(eab).map_err(unusable)?))
-        }
-        None if meta.external_account_required => return Err(CaError::NeedsEab { ca: ca.name.clone() }),
-        None => None,
-    };
-    let contact: Vec<&str> = ca.contact.iter().map(String::as_str).collect();
-    let terms_of_service_agreed = ca.agrees_to_terms;
-    let wanted = NewAccount { contact: &contact, terms_of_service_agreed, only_return_existing: false };
-    let mut tries = 0;
-    let (account, credentials) = loop {
-        let builder = Account::builder_with_http(Box::new(http.clone()));
-        let made = builder.create(&wanted, ca.directory.clone(), eab.as_ref()).await;
-        if let Some(made) = heard(http, made, &mut tries) {
-            break made?;
-        }
-    };
-    let terms = meta.terms_of_service.as_deref().unwrap_or("none");
-    tracing::info!(ca = %ca.name, account = account.id(), terms, "made an account at the CA, agreeing to its terms");
-    Ok((account, credentials))
-}
-
 /// Goes through what is fetched already to the one that may not be.
 async fn fetch_authorization(order: &mut Order, index: usize) -> Result<(), instant_acme::Error> {
     let mut authorizations = order.authorizations();
@@ -260,21 +245,17 @@ fn heard<T>(http: &Http, outcome: Result<T, instant_acme::Error>, tries: &mut us
     }
 }
 
-/// The octets of the HMAC key of an external account.
-fn hmac_key(eab: &Eab) -> Result<Zeroizing<Vec<u8>>, String> {
-    let text = source::read(&eab.hmac_key).map_err(|error| error.to_string())?;
-    Eab::decode(text.reveal()).map_err(|why| format!("the `hmac_key` {why}"))
-}
-
 /// The key of an account's document. A CA whose directory changes, to a staging one and back, has one for each.
 fn key_of(ca: &Ca) -> String {
     format!("{} {}", ca.name, ca.directory)
 }
 
-pub(super) async fn kept(ca: &Ca, writer: &Writer) -> Result<Option<Kept>, UpdateError> {
-    let Some(text) = writer.document(Document::CaAccount, &key_of(ca)).await? else { return Ok(None) };
-    match serde_json::from_str(&text) {
-        Ok(kept) => Ok(Some(kept)),
+/// What the store has of the account at the CA.
+async fn stored(ca: &Ca, writer: &Writer) -> Result<Option<Stored>, UpdateError> {
+    let text = writer.document(Document::CaAccount, &key_of(ca)).await?.map(Zeroizing::new);
+    let Some(text) = text else { return Ok(None) };
+    match Stored::read(&text) {
+        Ok(stored) => Ok(Some(stored)),
         Err(error) => {
             tracing::warn!(ca = %ca.name, %error, "the stored account cannot be read, a new one will be made");
             Ok(None)
@@ -282,28 +263,50 @@ pub(super) async fn kept(ca: &Ca, writer: &Writer) -> Result<Option<Kept>, Updat
     }
 }
 
+/// The account at the CA, once it is made.
+pub(super) async fn kept(ca: &Ca, writer: &Writer) -> Result<Option<Kept>, UpdateError> {
+    Ok(match stored(ca, writer).await? {
+        Some(Stored::Account(kept)) => Some(kept),
+        Some(Stored::BeingMade(_)) | None => None,
+    })
+}
+
 pub(super) async fn keep(ca: &Ca, writer: &Writer, kept: &Kept) -> Result<(), SessionError> {
-    let text = serde_json::to_string(kept).map_err(|error| protocol(&ca.directory, error.to_string()))?;
+    put(ca, writer, kept).await
+}
+
+pub(super) async fn put(ca: &Ca, writer: &Writer, stored: &impl Serialize) -> Result<(), SessionError> {
+    let text = serde_json::to_string(stored).map_err(|error| protocol(&ca.directory, error.to_string()))?;
     Ok(writer.put_documents(vec![(Document::CaAccount, key_of(ca), Some(text))]).await?)
 }
 
-/// The URL of our account at the CA, if there is one.
-pub(super) async fn account_url(ca: &Ca, writer: &Writer) -> Result<Option<String>, UpdateError> {
+/// How we stand with the CA.
+pub(super) async fn standing(ca: &Ca, writer: &Writer) -> Result<Standing, UpdateError> {
     #[derive(Deserialize)]
     struct Credentials {
         id: String,
     }
     #[derive(Deserialize)]
-    struct Kept {
-        credentials: Credentials,
+    struct Known {
+        credentials: Option<Credentials>,
+        being_made: Option<IgnoredAny>,
     }
-    let Some(text) = writer.document(Document::CaAccount, &key_of(ca)).await? else { return Ok(None) };
-    Ok(serde_json::from_str::<Kept>(&text).ok().map(|kept| kept.credentials.id))
+    let Some(text) = writer.document(Document::CaAccount, &key_of(ca)).await? else { return Ok(Standing::Unknown) };
+    Ok(match serde_json::from_str(&text) {
+        Ok(Known { being_made: Some(_), .. }) => Standing::BeingMade,
+        Ok(Known { credentials: Some(credentials), .. }) => Standing::Account(credentials.id),
+        _ => Standing::Unknown,
+    })
 }
 
-/// Forgets an account that the CA does not know any more; not one whose key may be another by now.
-pub(super) async fn forget(ca: &Ca, writer: &Writer) -> Result<(), UpdateError> {
-    if kept(ca, writer).await?.is_some_and(|kept| kept.next_key.is_some()) {
+/// Forgets this account, which the CA does not know any more; not one whose key may be another by now, and not one that
+/// was made in its place meanwhile. The next one has a new key: the old one may be known to the CA as that of an account
+/// that is deactivated.
+pub(super) async fn forget(authority: &Authority, writer: &Writer, account: &str) -> Result<(), UpdateError> {
+    let _turn = authority.turn.lock().await;
+    let ca = &authority.ca;
+    let is_it = matches!(standing(ca, writer).await?, Standing::Account(url) if url == account);
+    if !is_it || kept(ca, writer).await?.is_some_and(|kept| kept.next_key.is_some()) {
         return Ok(());
     }
     writer.put_documents(vec![(Document::CaAccount, key_of(ca), None)]).await
@@ -347,6 +350,19 @@ pub(super) fn told(error: instant_acme::Error, http: &Http) -> CaError {
 fn instance(answer: &Answer) -> Option<String> {
     let document: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
     document.get("instance")?.as_str().filter(|url| url.starts_with("http")).map(str::to_owned)
+}
+
+impl Stored {
+    fn read(text: &str) -> Result<Stored, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Begun {
+            being_made: Option<BeingMade>,
+        }
+        match serde_json::from_str::<Begun>(text)?.being_made {
+            Some(begun) => Ok(Stored::BeingMade(begun)),
+            None => serde_json::from_str(text).map(Stored::Account),
+        }
+    }
 }
 
 impl From<NoDirectory> for CaError {
@@ -423,6 +439,22 @@ fn listed(offered: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn accounts_are_read_as_every_version_has_written_them() {
+        let read = |text: &str| Stored::read(text);
+        let account = r#"{"contact":["mailto:a@b.test"],"credentials":{"id":"https://ca.test/a/1","key_pkcs8":"AAAA",
+            "directory":"https://ca.test/dir"},"created":1"#;
+        for next_key in ["}", r#","next_key":{"key_pkcs8":"AAAA","told_at":2}}"#] {
+            let kept = read(&format!("{account}{next_key}"));
+            assert!(matches!(kept, Ok(Stored::Account(kept)) if kept.created == 1), "{next_key}");
+        }
+        let begun = read(r#"{"being_made":{"key_pkcs8":"AAAA","since":1}}"#);
+        assert!(matches!(begun, Ok(Stored::BeingMade(_))));
+        for noise in ["", "{}", r#"{"being_made":{}}"#] {
+            assert!(read(noise).is_err(), "{noise}");
+        }
+    }
 
     #[test]
     fn the_page_that_a_person_has_to_see_is_found_rfc8555_7_3_3() {

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::Issuer;
 use super::authority::Authority;
-use super::ca;
+use super::ca::{self, Standing};
 use super::directory::Directory;
 use crate::api::{CaStatus, Profile};
 use crate::store::UpdateError;
@@ -33,7 +33,9 @@ impl Issuer {
 
     async fn ca_status(&self, authority: &Arc<Authority>) -> Result<CaStatus, UpdateError> {
         let ca = &authority.ca;
-        let account = ca::account_url(ca, &self.shared.writer).await?;
+        let standing = ca::standing(ca, &self.shared.writer).await?;
+        let account_being_made = standing == Standing::BeingMade;
+        let account = if let Standing::Account(url) = standing { Some(url) } else { None };
         let (meta, error) = match directory(authority).await {
             Ok(directory) => (directory.meta.clone(), None),
             Err(error) => (Default::default(), Some(error)),
@@ -49,6 +51,7 @@ impl Issuer {
             error,
             website: meta.website,
             account,
+            account_being_made,
             contact: ca.contact.clone(),
             terms_of_service: meta.terms_of_service,
             agrees_to_terms: ca.agrees_to_terms,

@@ -169,6 +169,7 @@ impl Issuer {
             deploys: slot.deploys(),
             tell: &|line| slot.tell(line),
             history: &slot.history,
+            switch: &slot.switch,
             current,
             reuse_key: slot.certificate.reuse_key,
             versions: self.shared.versions,

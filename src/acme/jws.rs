@@ -1,6 +1,7 @@
 //! Signed requests of our own (RFC 8555 section 6.2): what instant-acme cannot do, or not so that it survives a crash.
 
 use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256,
@@ -186,6 +187,16 @@ pub(super) fn base64url(octets: &[u8]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(octets)
 }
 
+/// An account's public key, bound to an external account (RFC 8555 section 7.3.4): signed with the key that the CA gave
+/// out for it, by HMAC with SHA-256 (RFC 7518 section 3.2).
+pub(super) fn bind(hmac_key: &[u8], key_id: &str, url: &str, account: &Jwk) -> Result<Jws, Error> {
+    let header = Protected { alg: "HS256", jwk: None, kid: Some(key_id), nonce: None, url };
+    let (protected, payload) = (base64url(&serde_json::to_vec(&header)?), base64url(&serde_json::to_vec(account)?));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, hmac_key);
+    let signature = base64url(hmac::sign(&key, format!("{protected}.{payload}").as_bytes()).as_ref());
+    Ok(Jws { protected, payload, signature })
+}
+
 /// Posts a signed request, with another nonce as often as the CA asks for one, within bounds; the head of the answer.
 /// What the CA refuses is [`Error::Api`].
 pub(super) async fn post(
@@ -304,6 +315,21 @@ mod tests {
         assert_eq!(read(&jws.protected), json!({"alg": "ES256", "kid": "https://ca.test/a/1", "url": "u"}));
         assert_eq!(jws.payload, "");
         assert!(is_signed(&jws, &serde_json::to_value(key.jwk()).unwrap()));
+    }
+
+    #[test]
+    fn an_external_account_binds_the_key_of_an_account_rfc8555_7_3_4() {
+        let key = Key::from_der(&Key::generate().unwrap()).unwrap();
+        let url = "https://ca.test/new-account";
+        let jws = bind(b"secret", "kid-1", url, key.jwk()).unwrap();
+        assert_eq!(read(&jws.protected), json!({"alg": "HS256", "kid": "kid-1", "url": url}));
+        assert_eq!(read(&jws.payload), serde_json::to_value(key.jwk()).unwrap());
+        let message = format!("{}.{}", jws.protected, jws.payload);
+        let is_signed_with = |secret: &[u8]| {
+            let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
+            hmac::verify(&secret, message.as_bytes(), &octets(&json!(jws.signature))).is_ok()
+        };
+        assert!(is_signed_with(b"secret") && !is_signed_with(b"Secret"));
     }
 
     #[test]

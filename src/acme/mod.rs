@@ -55,6 +55,7 @@ mod preview;
 mod problem;
 mod program;
 mod proof;
+mod registration;
 mod renewal;
 mod revoke;
 mod rollover;

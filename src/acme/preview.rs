@@ -8,7 +8,7 @@ use super::asked::Listener;
 use super::attempt::same_names;
 use super::authority::Authority;
 use super::budget::Renews;
-use super::ca::Session;
+use super::ca::{Session, Standing};
 use super::certificate::Certificate;
 use super::challenge::{self, Method};
 use super::delegation::{Found, Wanted, domains, locate};
@@ -96,7 +96,8 @@ impl Issuer {
         let Some((authority, _)) = in_order(slot, state).into_iter().next() else { return Ok(None) };
         let writer = &self.shared.writer;
         let _turn = authority.turn.lock().await;
-        if ca::account_url(&authority.ca, writer).await.map_err(|error| error.to_string())?.is_none() {
+        let standing = ca::standing(&authority.ca, writer).await.map_err(|error| error.to_string())?;
+        if !matches!(standing, Standing::Account(_)) {
             return Ok(None);
         }
         let session = Session::open(authority, writer).await.map_err(|error| error.to_string())?;
@@ -163,9 +164,10 @@ impl Issuer {
         if let Some(exceeded) = exceeded.map_err(store)? {
             return Ok(Err(format!("{name}: {exceeded}; possible at {}", time(exceeded.until))));
         }
-        let account = match ca::account_url(&authority.ca, writer).await.map_err(store)? {
-            Some(url) => format!("with the account {url}"),
-            None => "with a new account".into(),
+        let account = match ca::standing(&authority.ca, writer).await.map_err(store)? {
+            Standing::Account(url) => format!("with the account {url}"),
+            Standing::BeingMade => "with the account that is being made".into(),
+            Standing::Unknown => "with a new account".into(),
         };
         let rehearsed = rehearsal.map_or(String::new(), |ca| format!(", after a rehearsal at {}", ca.ca.name));
         let profile = request.profile.map_or(String::new(), |profile| format!(", profile {profile}"));

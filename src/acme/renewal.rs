@@ -30,7 +30,7 @@ impl Issuer {
             Err((problem, retry_at)) => (Err(problem), retry_at),
         };
         let _turn = slot.turn.lock().await;
-        let (mut state, _) = self.load(slot).await?;
+        let (mut state, now_in_use) = self.load(slot).await?;
         if state.current != Some(certificate.version) {
             return Ok(());
         }
@@ -40,6 +40,10 @@ impl Issuer {
         let news = renewal.hear(answer, retry_at, now(), getrandom::u64().unwrap_or(0));
         for news in news {
             tell(slot, news);
+        }
+        if now_in_use.is_some_and(|now_in_use| now_in_use.revoked != certificate.revoked) {
+            // The answer may be from before.
+            renewal.ask_again = now();
         }
         state.renewal = Some(renewal);
         save(&self.shared.writer, slot.name(), &state).await

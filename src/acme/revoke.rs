@@ -221,6 +221,7 @@ impl Issuer {
     ) -> Result<Vec<String>, UpdateError> {
         let compromised = wanted.reason == RevocationReason::KeyCompromise;
         let (mut documents, mut others) = (Vec::new(), Vec::new());
+        let switch = slot.switch.lock().await;
         for mut kept in self.versions(slot).await? {
             let before = kept.clone();
             if kept.version == certificate.version {
@@ -253,6 +254,7 @@ impl Issuer {
                 ..Event::new(now(), What::Revoked)
             };
             slot.history.add_with(writer, name, event, documents).await?;
+            drop(switch);
             let reason = Some(wanted.reason.to_string());
             self.announce(slot, Kind::Revoked, Some(certificate), reason).await;
         } else {

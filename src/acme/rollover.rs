@@ -40,11 +40,11 @@ pub(super) struct NextKey {
 
 /// instant-acme's [`AccountCredentials`], which have no way to another key.
 #[derive(Serialize, Deserialize)]
-struct Credentials {
-    id: String,
+pub(super) struct Credentials {
+    pub(super) id: String,
     /// PKCS#8 in base64url.
-    key_pkcs8: Secret,
-    directory: Option<String>,
+    pub(super) key_pkcs8: Secret,
+    pub(super) directory: Option<String>,
 }
 
 /// An account that signs requests of our own.
@@ -221,7 +221,7 @@ fn holder(ca: &Ca, found: &Kept) -> Result<Holder, SessionError> {
     Ok(Holder { key: key(ca, &credentials.key_pkcs8)?, account: credentials.id })
 }
 
-fn key(ca: &Ca, key_pkcs8: &Secret) -> Result<Key, SessionError> {
+pub(super) fn key(ca: &Ca, key_pkcs8: &Secret) -> Result<Key, SessionError> {
     let der = BASE64_URL_SAFE_NO_PAD.decode(key_pkcs8.reveal()).map_err(|_| damaged(ca, &BadKey::Unreadable))?;
     Key::from_der(&Zeroizing::new(der)).map_err(|error| damaged(ca, &error))
 }
@@ -231,11 +231,11 @@ fn read(ca: &Ca, credentials: &AccountCredentials) -> Result<Credentials, Sessio
     text.and_then(|text| serde_json::from_str(&text)).map_err(|error| damaged(ca, &error))
 }
 
-fn written(ca: &Ca, credentials: &Credentials) -> Result<AccountCredentials, SessionError> {
+pub(super) fn written(ca: &Ca, credentials: &Credentials) -> Result<AccountCredentials, SessionError> {
     let text = serde_json::to_string(credentials).map(Zeroizing::new);
     text.and_then(|text| serde_json::from_str(&text)).map_err(|error| damaged(ca, &error))
 }
 
-fn damaged(ca: &Ca, error: &dyn Display) -> SessionError {
+pub(super) fn damaged(ca: &Ca, error: &dyn Display) -> SessionError {
     SessionError::Store(UpdateError::Store(StoreError::Damaged(format!("the account at {}: {error}", ca.name))))
 }

@@ -72,6 +72,8 @@ struct Entry {
     asking: bool,
     /// No question before then.
     silent_until: Timestamp,
+    /// The certificate in use is revoked.
+    revoked: bool,
 }
 
 impl Issuer {
@@ -337,7 +339,10 @@ impl Schedule {
             let is_news = changed.iter().any(|changed| Arc::ptr_eq(changed, slot));
             if is_news || (entry.plan.is_none() && entry.read_again <= now()) {
                 let loaded = self.issuer.load(slot).await;
-                *entry = Entry { silent_until: entry.silent_until, ..Entry::new(slot, loaded) };
+                let read = Entry::new(slot, loaded);
+                // The CA has other words for a certificate as soon as it is revoked.
+                let silent_until = if read.revoked && !entry.revoked { 0 } else { entry.silent_until };
+                *entry = Entry { silent_until, ..read };
             }
         }
     }
@@ -419,8 +424,9 @@ impl Entry {
             Ok((state, certificate)) => {
                 let pause = slot.memory().pause;
                 let plan = Plan::new(&state, certificate.as_ref(), &slot.wanted, pause);
+                let revoked = certificate.as_ref().is_some_and(|certificate| certificate.revoked.is_some());
                 let authority = certificate.and_then(|certificate| slot.authority_at(&certificate.directory));
-                Entry { plan: Some(plan), authority, ..Entry::default() }
+                Entry { plan: Some(plan), authority, revoked, ..Entry::default() }
             }
             Err(error) => {
                 tracing::error!(certificate = slot.name(), %error, "cannot read the state of the certificate");

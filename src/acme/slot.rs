@@ -29,6 +29,9 @@ pub(super) struct Slot {
     /// Held by who changes what the store has of this certificate: an attempt, from its beginning to its end, or one
     /// who adds what the CA said about its renewal.
     pub(super) turn: tokio::sync::Mutex<()>,
+    /// Held between a look at the kept versions of the certificate and the commit that relies on it, so that no version
+    /// comes with a key that is found compromised at this moment. Not for longer: revocations do not wait for attempts.
+    pub(super) switch: tokio::sync::Mutex<()>,
     pub(super) deploys: deploy::Turns,
     pub(super) history: History,
     pub(super) offer: Offer,
@@ -69,8 +72,8 @@ impl Slot {
         let wanted = Wanted { names, directories, key_type: certificate.key_type };
         let (history, offer, memory) = (History::default(), Offer::default(), Mutex::default());
         let deploys = deploy::Turns::default();
-        let turn = tokio::sync::Mutex::default();
-        Slot { certificate, authorities, rehearsals, wanted, turn, deploys, history, offer, memory }
+        let (turn, switch) = Default::default();
+        Slot { certificate, authorities, rehearsals, wanted, turn, switch, deploys, history, offer, memory }
     }
 
     /// What is asked of this CA.

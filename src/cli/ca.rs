@@ -74,7 +74,7 @@ fn show(ca: &CaStatus, out: &mut Output) -> Result<(), Failure> {
         ("CA", ca.name.clone()),
         ("directory", ca.directory.clone()),
         ("state", ca.error.clone().unwrap_or_else(|| state(ca).to_owned())),
-        ("account", ca.account.clone().unwrap_or_else(|| "none yet".into())),
+        ("account", ca.account.clone().unwrap_or_else(|| no_account(ca).into())),
         ("contact", if ca.contact.is_empty() { "none".into() } else { output::list(&ca.contact) }),
     ];
     facts.extend(ca.website.clone().map(|url| ("web site", url)));
@@ -107,6 +107,10 @@ fn show(ca: &CaStatus, out: &mut Output) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn no_account(ca: &CaStatus) -> &'static str {
+    if ca.account_being_made { "being made" } else { "none yet" }
 }
 
 fn state(ca: &CaStatus) -> &'static str {

@@ -1,5 +1,5 @@
 //! kill -9 at every state of the machine: before and after each request that the CA gets, and before the files are
-//! written. It always ends with one certificate, its key, and no value in the DNS.
+//! written. It always ends with one account, one certificate, its key, and no value in the DNS.
 
 use acmezone::api::CertificateState;
 use acmezone::client::Client;
@@ -17,6 +17,11 @@ const MOST: usize = 60;
 /// How many certificates the CA has issued.
 fn issued(pebble: &Pebble) -> usize {
     pebble.log().matches("Issued certificate").count()
+}
+
+/// How many accounts the CA has.
+fn accounts(pebble: &Pebble) -> usize {
+    pebble.log().matches("accounts in memory").count()
 }
 
 /// Until the running server, as `config` tells, has its certificate.
@@ -50,7 +55,7 @@ async fn killed_at_each_request(when: When) {
     let config = Config::read(&file).unwrap();
     let mut killed_at = Vec::new();
     for request in 0..MOST {
-        let (orders_before, issued_before) = (orders(&pebble), issued(&pebble));
+        let (orders_before, issued_before, accounts_before) = (orders(&pebble), issued(&pebble), accounts(&pebble));
         let sprung = ca.trap(request, when);
         let server = start_binary(&file);
         tokio::select! {
@@ -67,6 +72,7 @@ async fn killed_at_each_request(when: When) {
         is_whole(&house, &config, &pebble).await;
         let (orders, issued) = (orders(&pebble) - orders_before, issued(&pebble) - issued_before);
         assert_eq!(issued, 1, "{path}: {}", server.log());
+        assert_eq!(accounts(&pebble) - accounts_before, 1, "{path}: {}", server.log());
         // A reply that never came leaves an order that nobody can know of.
         let lost = when == When::After && path.starts_with("/order-plz");
         assert_eq!(orders, if lost { 2 } else { 1 }, "{path}: {}", server.log());

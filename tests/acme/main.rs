@@ -19,6 +19,7 @@ mod house;
 mod issuance;
 mod kill;
 mod matrix;
+mod registration;
 mod renewal;
 mod revocation;
 mod rollover;

@@ -1,11 +1,13 @@
 //! Revocation, and certificates that take the place of revoked ones.
 
+use std::time::Duration;
+
 use acmezone::api::{CertificateState, NewReissue, NewRevocation, Progress, RevocationReason, RevokedBy};
 use serde_json::Value;
 
 use crate::faulty::{Fault, FaultyCa};
-use crate::house::{Ca, House, Running, lines, orders};
-use crate::support::{Pebble, PebbleVersion, verify_chain};
+use crate::house::{Ca, House, PATIENCE, Running, lines, orders};
+use crate::support::{Pebble, PebbleVersion, poll_async, verify_chain};
 
 const NAMES: [&str; 1] = ["delegated.test"];
 
@@ -217,5 +219,64 @@ async fn a_reissue_waits_for_an_order_under_way_and_then_makes_its_own() {
     reissue(&server, true).await;
     assert_eq!(server.show().await.state, CertificateState::Valid);
     assert_eq!(orders(&pebble), 2);
+    server.handle.stop().await;
+}
+
+/// Pebble's window for it is in the past from then on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_certificate_is_renewed_when_the_ca_wants_that_which_is_asked_at_once_rfc9773_4_2() {
+    let house = House::new();
+    let pebble = house.pebble(PebbleVersion::V2_10_1).start();
+    let ca = Ca::of(&pebble);
+    let server = house.serve(&ca, &NAMES).await;
+    server.wait_for(CertificateState::Valid).await;
+    let asked = || async { server.show().await.renewal_window };
+    let window = poll_async(PATIENCE, "the CA's window", asked).await;
+    server.handle.stop().await;
+
+    // What is new is not made again within a minute, by the same process.
+    let server = house.serve(&ca, &NAMES).await;
+    let old = server.show().await;
+    assert!(window.start > jiff::Timestamp::now() && old.renewal_window == Some(window), "{old:?}");
+    done(&revoke(&server, NewRevocation::default()).await);
+    let renewed = poll_async(Duration::from_secs(15), "another certificate", || async {
+        let status = server.show().await;
+        (status.serial != old.serial && status.state == CertificateState::Valid).then_some(status)
+    })
+    .await;
+    assert_eq!(status(&pebble, &renewed.serial.unwrap())["Status"], "Valid");
+    assert_eq!(orders(&pebble), 2);
+    server.handle.stop().await;
+}
+
+/// The key is told to be compromised while the next certificate is ordered for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_under_way_does_not_end_with_a_key_that_is_compromised_meanwhile() {
+    let mut house = House::new();
+    house.certificate = "reuse_key = true".into();
+    let pebble = house.pebble(PebbleVersion::V2_10_1).env("PEBBLE_VA_NOSLEEP", "0").env("PEBBLE_VA_SLEEPTIME", "1");
+    let pebble = pebble.start();
+    let server = house.serve(&Ca::of(&pebble), &NAMES).await;
+    let old = server.wait_for(CertificateState::Valid).await.serial;
+    let key = house.pem("privkey.pem");
+    let mut steps = server.client.issue("site", true).await.unwrap();
+    loop {
+        match steps.next().await {
+            Some(Ok(Progress::Step { message })) if message.contains("ordered") => break,
+            Some(Ok(Progress::Step { .. })) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let reason = RevocationReason::KeyCompromise;
+    let (renewed, revoked) =
+        tokio::join!(lines(steps), revoke(&server, NewRevocation { reason, ..NewRevocation::default() }));
+    done(&revoked);
+    done(&renewed);
+    let shown = server.show().await;
+    assert_eq!((shown.state, shown.revoked), (CertificateState::Valid, None));
+    assert_ne!(shown.serial, old);
+    assert_ne!(house.pem("privkey.pem"), key);
+    assert_eq!(orders(&pebble), 3);
+    assert!(format!("{renewed:?}").contains("compromised meanwhile"), "{renewed:#?}");
     server.handle.stop().await;
 }
