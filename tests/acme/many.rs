@@ -26,7 +26,8 @@ fn most_at_once(log: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn forty_certificates_that_are_due_at_once_are_all_issued_and_no_more_orders_are_made_at_a_time_than_configured() {
+async fn forty_certificates_that_are_due_at_once_are_all_issued_and_no_more_orders_are_made_at_a_time_than_configured()
+{
     let house = House::new();
     let pebble = house.pebble(PebbleVersion::V2_10_1).start();
     let ca = Ca::of(&pebble);
