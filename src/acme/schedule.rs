@@ -64,6 +64,8 @@ struct Schedule {
 struct Entry {
     /// None if it could not be read.
     plan: Option<Plan>,
+    /// Attempts that had come to an end before it was read: what a later one did is not in the plan.
+    ended: u64,
     /// When it is read again, if there is no plan.
     read_again: Timestamp,
     /// Who is asked when the certificate in use is to be renewed.
@@ -285,7 +287,7 @@ impl Schedule {
         for some in slots.chunks(READERS) {
             let read = some.iter().map(async |slot| {
                 let loaded = issuer.load_from(slot, states.get(slot.name()).map(String::as_str)).await;
-                Entry::new(slot, loaded)
+                Entry::new(slot, 0, loaded)
             });
             entries.extend(join_all(read).await);
         }
@@ -338,8 +340,9 @@ impl Schedule {
         for (slot, entry) in slots.iter().zip(&mut self.entries) {
             let is_news = changed.iter().any(|changed| Arc::ptr_eq(changed, slot));
             if is_news || (entry.plan.is_none() && entry.read_again <= now()) {
+                let ended = slot.ended();
                 let loaded = self.issuer.load(slot).await;
-                let read = Entry::new(slot, loaded);
+                let read = Entry::new(slot, ended, loaded);
                 // The CA has other words for a certificate as soon as it is revoked.
                 let silent_until = if read.revoked && !entry.revoked { 0 } else { entry.silent_until };
                 *entry = Entry { silent_until, ..read };
@@ -360,7 +363,7 @@ impl Schedule {
             let at = plan.due(now);
             if at > now {
                 next = next.min(at);
-            } else if !slot.is_running() {
+            } else if !slot.is_running() && slot.ended() == entry.ended {
                 due.push((plan.urgency(now), index));
             }
             match entry.ask(now) {
@@ -383,7 +386,7 @@ impl Schedule {
         due.sort_unstable();
         for (_, index) in due {
             let Ok(place) = self.issuer.shared.orders.clone().try_acquire_owned() else { break };
-            if let Some(running) = self.issuer.shared.slots[index].begin() {
+            if let Some(running) = self.issuer.shared.slots[index].begin(self.entries[index].ended) {
                 self.issuer.start_at(running, Reason::Due, Some(place));
             }
         }
@@ -419,18 +422,18 @@ fn ask(issuer: &Issuer, slot: Arc<Slot>, authority: Option<Arc<Authority>>, plac
 }
 
 impl Entry {
-    fn new(slot: &Slot, loaded: Result<(Issuance, Option<Certificate>), UpdateError>) -> Entry {
+    fn new(slot: &Slot, ended: u64, loaded: Result<(Issuance, Option<Certificate>), UpdateError>) -> Entry {
         match loaded {
             Ok((state, certificate)) => {
                 let pause = slot.memory().pause;
                 let plan = Plan::new(&state, certificate.as_ref(), &slot.wanted, pause);
                 let revoked = certificate.as_ref().is_some_and(|certificate| certificate.revoked.is_some());
                 let authority = certificate.and_then(|certificate| slot.authority_at(&certificate.directory));
-                Entry { plan: Some(plan), authority, revoked, ..Entry::default() }
+                Entry { plan: Some(plan), ended, authority, revoked, ..Entry::default() }
             }
             Err(error) => {
                 tracing::error!(certificate = slot.name(), %error, "cannot read the state of the certificate");
-                Entry { read_again: now() + SHORTEST_WAIT, ..Entry::default() }
+                Entry { ended, read_again: now() + SHORTEST_WAIT, ..Entry::default() }
             }
         }
     }

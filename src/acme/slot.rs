@@ -42,6 +42,8 @@ pub(super) struct Slot {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     running: bool,
+    /// Attempts that came to an end.
+    ended: u64,
     listeners: Vec<mpsc::Sender<Progress>>,
     /// The running server does not try meanwhile.
     pub(super) pause: Option<Pause>,
@@ -104,10 +106,18 @@ impl Slot {
         self.memory().running
     }
 
-    /// The right to make an attempt, unless one is under way.
-    pub(super) fn begin(self: &Arc<Slot>) -> Option<Running> {
+    /// How many attempts have come to an end.
+    pub(super) fn ended(&self) -> u64 {
+        self.memory().ended
+    }
+
+    /// The right to make an attempt, unless one is under way, or has come to an end after so many: then the reason for
+    /// this one may be gone.
+    pub(super) fn begin(self: &Arc<Slot>, ended: u64) -> Option<Running> {
         let mut memory = self.memory();
-        (!std::mem::replace(&mut memory.running, true)).then(|| Running::new(self))
+        let may = !memory.running && memory.ended == ended;
+        memory.running |= may;
+        may.then(|| Running::new(self))
     }
 
     /// The same for somebody who wants to hear the outcome, of this attempt or of the one that is under way.
@@ -170,6 +180,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         let mut memory = self.slot.memory();
         memory.running = false;
+        memory.ended += 1;
         for listener in memory.listeners.drain(..) {
             let _ = listener.try_send(self.outcome.clone());
         }
@@ -192,7 +203,7 @@ mod tests {
         let slot = slot();
         let (mut first, running) = slot.begin_heard();
         let running = running.unwrap();
-        assert!(slot.begin().is_none());
+        assert!(slot.begin(0).is_none());
         let (mut second, none) = slot.begin_heard();
         assert!(none.is_none());
         for _ in 0..2 * LINES {
@@ -208,7 +219,8 @@ mod tests {
             }
             assert_eq!(last.as_ref(), Some(&outcome));
         }
-        assert!(slot.begin().is_some());
+        assert!(slot.begin(0).is_none() && !slot.is_running());
+        assert!(slot.begin(1).is_some());
     }
 
     #[test]

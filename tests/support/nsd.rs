@@ -67,6 +67,11 @@ impl Nsd {
         self.process = Some(process);
     }
 
+    /// The group of its processes.
+    pub fn group(&self) -> u32 {
+        self.process.as_ref().map_or(0, Subprocess::id)
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }

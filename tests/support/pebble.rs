@@ -89,6 +89,11 @@ impl Pebble {
         run("curl", curl(&self.tls, url, arguments), Duration::from_secs(10))
     }
 
+    /// The group of its processes.
+    pub fn group(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What it has logged: requests, look-ups, validations.
     pub fn log(&self) -> String {
         self.process.log()

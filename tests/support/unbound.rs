@@ -58,6 +58,11 @@ impl Unbound {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
+    /// The group of its processes.
+    pub fn group(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What it has logged: errors, and more with a setting `verbosity: 3`.
     pub fn log(&self) -> String {
         self.process.log()
