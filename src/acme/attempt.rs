@@ -25,7 +25,7 @@ use super::http::HttpError;
 use super::key::{key_for_order, signing_request};
 use super::problem::{About, Class, Refusal};
 use super::secret::Secret;
-use super::state::{Issuance, Phase, Published, Request, Step};
+use super::state::{Failed, Issuance, Phase, Published, Request, Step};
 use crate::config::Challenge;
 use crate::resolve::Resolver;
 use crate::store::{Actor, Document, UpdateError, Writer, now};
@@ -39,6 +39,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const MOST_STEPS: usize = 8;
 /// After so many failures that back off, the last of them a day ago, an order is not worth more patience.
 pub(super) const LONG: u32 = 4;
+
+impl Failed {
+    /// Whether all patience was had, pauses included: somebody who asks again and again does not cost orders.
+    fn is_long_ago(&self) -> bool {
+        self.backed_off >= LONG && self.next_attempt <= now()
+    }
+}
 
 /// What an attempt works with, and how far it has come.
 pub(super) struct Attempt<'a> {
@@ -78,7 +85,7 @@ impl Attempt<'_> {
         // An order that is of no use is not gone back to for ever. Without a word from the CA it may be of use yet.
         if let (Some(url), Err(AttemptError::Failed(failure))) = (before, &outcome)
             && self.state.step.order_for(self.request) == Some(&url)
-            && self.state.failure.as_ref().is_some_and(|before| before.backed_off >= LONG)
+            && self.state.failure.as_ref().is_some_and(Failed::is_long_ago)
             && failure.step != "account"
         {
             self.say(format!("giving up the order {url}, which has failed again and again"));

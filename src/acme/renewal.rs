@@ -18,6 +18,9 @@ use super::{Issuer, time};
 use crate::store::{UpdateError, now};
 use crate::zone::Timestamp;
 
+/// After so many failures in a row, the last of them of the order itself, it does not say what it replaces.
+const IN_VAIN: u32 = 2;
+
 /// Why the CA did not say when, and when it wants to be asked again.
 type Unsaid = (String, Option<Timestamp>);
 
@@ -144,7 +147,9 @@ pub(super) fn replaced<'c>(
     let known = state.renewal.as_ref();
     let refused = known.is_some_and(|known| known.version == current.version && known.irreplaceable);
     let shares = current.names.iter().any(|name| request.names.contains(name));
-    if refused || !shares || current.directory != request.directory {
+    // What the CA cannot do without saying so: better an order like any other than none.
+    let in_vain = state.failure.as_ref().is_some_and(|failure| failure.step == "order" && failure.failures >= IN_VAIN);
+    if refused || in_vain || !shares || current.directory != request.directory {
         return None;
     }
     // What cannot be read is not named: the order matters more.

@@ -82,7 +82,8 @@ async fn through_all_requests(
     (renew, mut failures): (bool, u32),
 ) {
     let before = renew.then(|| exported(house));
-    for path in PATHS {
+    // The account is there for a renewal, and the directory is known.
+    for path in PATHS.into_iter().skip(if renew { 3 } else { 0 }) {
         front.fail(path, fault.clone());
         let requests = front.requests();
         let lines = server.issue(renew).await;

@@ -54,9 +54,17 @@ async fn an_order_that_fails_for_a_day_is_given_up_for_a_new_one() {
     let (house, pebble, ca) = house();
     ca.fail("/certZ", page(503));
     let server = house.serve(&ca.ca(), &NAMES).await;
-    in_vain(&server, 4).await;
+    // However often somebody asks.
+    in_vain(&server, 6).await;
     assert_eq!(orders(&pebble), 1);
-    in_vain(&server, 5).await;
+    server.handle.stop().await;
+
+    // The day is over.
+    let store = rusqlite::Connection::open(house.folder.path().join("data/acmezone.db")).unwrap();
+    let change = "UPDATE document SET body = json_set(body, '$.failure.next_attempt', 1) WHERE kind = 'issuance'";
+    assert_eq!(store.execute(change, []), Ok(1));
+    let server = house.serve(&ca.ca(), &NAMES).await;
+    in_vain(&server, 1).await;
     ca.heal();
     is_issued(server).await;
     assert_eq!(orders(&pebble), 2);
