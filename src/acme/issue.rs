@@ -14,6 +14,7 @@ use super::slot::Slot;
 use super::state::{Failed, Issuance};
 use super::{Issuer, plan, time};
 use crate::api::Progress;
+use crate::config::Challenge;
 use crate::store::now;
 
 /// After so many failures in a row another CA is tried although there is an order at this one.
@@ -123,6 +124,10 @@ impl Issuer {
                         rehearsal.ca.name, authority.ca.name, failure.message
                     );
                     return Err(AttemptError::Failed(Failure { message, class: Class::Later, ..failure }));
+                }
+                // Nobody should make records for an account that is there to rehearse with.
+                Err(AttemptError::Waiting(_)) if slot.certificate.challenge != Challenge::Dns01 => {
+                    slot.tell(format!("{} would need records of its own; going on without", rehearsal.ca.name));
                 }
                 Err(waiting) => return Err(waiting),
             }

@@ -146,3 +146,18 @@ async fn an_order_that_is_left_for_another_ca_is_settled_where_it_was_made() {
     assert_eq!(counted("pebble"), "[]");
     assert!(counted("other").contains(r#""under_way":false"#), "{}", counted("other"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_to_make_records_for_the_account_of_a_rehearsal() {
+    let mut house = House::new();
+    let (pebble, staging) =
+        (house.pebble(PebbleVersion::V2_10_1).start(), house.pebble(PebbleVersion::V2_10_1).start());
+    house.certificate = "ca = \"pebble\"\nchallenge = \"dns-account-01\"".into();
+    let (directory, root) = (staging.directory_url(), staging.root_pem_path());
+    house.tables = format!("[[ca]]\nname = \"staging\"\ndirectory = \"{directory}\"\nroot = \"{}\"\n", root.display());
+    let ca = Ca { more: "rehearsal = \"staging\"", ..Ca::of(&pebble) };
+    let server = house.serve(&ca, &["example.test"]).await;
+    let records = server.wait_for(CertificateState::WaitingForDelegation).await.missing_records;
+    house.add_record(&records[0]);
+    is_issued(server).await;
+}
