@@ -53,7 +53,7 @@ pub(super) struct Kept {
 
 /// An account as the store has it.
 enum Stored {
-    Account(Kept),
+    Account(Box<Kept>),
     /// `{"being_made": …}`
     BeingMade(BeingMade),
 }
@@ -130,7 +130,7 @@ impl Session {
         let http = authority.http().map_err(CaError::from)?;
         let directory = authority.directory(&http).await.map_err(CaError::from)?;
         let kept = match stored(ca, writer).await? {
-            Some(Stored::Account(kept)) => rollover::settle(ca, &http, &directory, writer, kept).await?,
+            Some(Stored::Account(kept)) => rollover::settle(ca, &http, &directory, writer, *kept).await?,
             Some(Stored::BeingMade(begun)) => register(ca, &http, &directory, writer, Some(begun)).await?,
             None => register(ca, &http, &directory, writer, None).await?,
         };
@@ -266,7 +266,7 @@ async fn stored(ca: &Ca, writer: &Writer) -> Result<Option<Stored>, UpdateError>
 /// The account at the CA, once it is made.
 pub(super) async fn kept(ca: &Ca, writer: &Writer) -> Result<Option<Kept>, UpdateError> {
     Ok(match stored(ca, writer).await? {
-        Some(Stored::Account(kept)) => Some(kept),
+        Some(Stored::Account(kept)) => Some(*kept),
         Some(Stored::BeingMade(_)) | None => None,
     })
 }
@@ -360,7 +360,7 @@ impl Stored {
         }
         match serde_json::from_str::<Begun>(text)?.being_made {
             Some(begun) => Ok(Stored::BeingMade(begun)),
-            None => serde_json::from_str(text).map(Stored::Account),
+            None => serde_json::from_str(text).map(|kept| Stored::Account(Box::new(kept))),
         }
     }
 }

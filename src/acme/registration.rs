@@ -29,6 +29,12 @@ pub(super) struct BeingMade {
     since: Timestamp,
 }
 
+/// An account at another place of the CA that a new one is to be bound to (RFC 8555 section 7.3.4).
+struct External<'a> {
+    key_id: &'a str,
+    hmac_key: Zeroizing<Vec<u8>>,
+}
+
 /// What the store has of an account that is being made.
 #[derive(Serialize)]
 struct Stored<'a> {
@@ -73,7 +79,7 @@ pub(super) async fn register(
     };
     let key = key(ca, &being_made.key_pkcs8)?;
     let url = &directory.new_account;
-    let bound = eab.map(|(key_id, hmac_key)| bind(&hmac_key, key_id, url, key.jwk())).transpose();
+    let bound = eab.map(|external| bind(&external.hmac_key, external.key_id, url, key.jwk())).transpose();
     let wanted = NewAccount {
         contact: &ca.contact,
         terms_of_service_agreed: ca.agrees_to_terms,
@@ -128,15 +134,15 @@ fn location(headers: &HeaderMap, asked: &str) -> Result<String, CaError> {
     url.map(str::to_owned).ok_or_else(|| protocol(asked, "it has no URL of the account".into()))
 }
 
-/// The external account that the new one is bound to: key ID and HMAC key. Fails where no account may be made.
-fn external_account<'a>(ca: &'a Ca, meta: &Meta) -> Result<Option<(&'a str, Zeroizing<Vec<u8>>)>, CaError> {
+/// The external account that the new one is bound to, if any. Fails where no account may be made.
+fn external_account<'a>(ca: &'a Ca, meta: &Meta) -> Result<Option<External<'a>>, CaError> {
     if let Some(url) = meta.terms_of_service.clone().filter(|_| !ca.agrees_to_terms) {
         return Err(CaError::Terms { ca: ca.name.clone(), url });
     }
     match &ca.eab {
         Some(eab) => {
             let unusable = |reason| CaError::EabKey { ca: ca.name.clone(), reason };
-            Ok(Some((&eab.key_id, hmac_key(eab).map_err(unusable)?)))
+            Ok(Some(External { key_id: &eab.key_id, hmac_key: hmac_key(eab).map_err(unusable)? }))
         }
         None if meta.external_account_required => Err(CaError::NeedsEab { ca: ca.name.clone() }),
         None => Ok(None),
