@@ -80,6 +80,8 @@ async fn the_api_listens_when_its_certificate_is_there_and_shows_each_new_one() 
     let listed = cli_status(&house);
     assert!(listed.contains(&format!("{api}: waiting for its certificate, see `acmezone cert show site`")), "{listed}");
 
+    // The attempt of the start is over: it is not what is followed now.
+    server.wait_for(CertificateState::Failed).await;
     faulty.heal();
     let first = done(&server, false).await;
     let connect = |address| tls_connect(address, &root, HOST);
