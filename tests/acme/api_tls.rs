@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use acmezone::api::Progress;
+use acmezone::api::{CertificateState, Progress};
 use acmezone::client::Client;
 use acmezone::config::{ApiTls, Config};
 use acmezone::server::Server;
