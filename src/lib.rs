@@ -35,10 +35,10 @@
 //! | `answer/` | octets in, octets out: query, cookies, lookup, encoding; reading ahead | zone |
 //! | `resolve.rs` | following CNAMEs, asking a given server | zone |
 //! | `api.rs` | what the admin API and its client say to each other | zone |
-//! | `acme/` | the embedded ACME client: orders, renewal, export of PEM files | zone, account, config, store, resolve, api |
+//! | `acme/` | the embedded ACME client: orders at one CA after the other, renewal, revocation, files and what follows them | zone, account, config, store, resolve, api |
 //! | `door/` | protocol in, `Update` out: `acmedns/`, `httpreq.rs`, `openapi.rs`, `admin/`, `rfc2136/`; `front.rs` before those of the API | zone, account, config, store, resolve, api, acme |
 //! | `listen/` | sockets, and how much leaves through them: `udp.rs`, `tcp.rs` with `places.rs` and `stream.rs`, `http.rs`, `limit.rs`, `handler.rs` for every message, the rare ones too, with `signed.rs` for UPDATE and what is signed | zone, account, answer, config, store, tsig, door |
-//! | `server.rs` | the composition root: [`server::Server::start`], for the binary and for every test | everything above |
+//! | `server.rs` | the composition root: [`server::Server::start`], for the binary and for every test; `server/tls.rs`: where the API's certificate comes from | everything above |
 //! | `client.rs` | typed client of the admin API | zone, config, api |
 //! | `cli/` | one file per noun of the command line | zone, config, api, client, server |
 //!
