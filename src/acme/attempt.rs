@@ -33,7 +33,7 @@ use crate::zone::{Edit, TxtValue, Update};
 
 /// How long the CA may take to validate, or to issue, before the attempt ends; the order is taken up again later.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
-const FIRST_WAIT: Duration = Duration::from_millis(500);
+const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// An order needs four steps; a CA that never gets on is left alone.
 const MOST_STEPS: usize = 8;
@@ -140,6 +140,10 @@ impl Attempt<'_> {
         for _ in 0..MOST_STEPS {
             let status = order.state().status;
             if status != OrderStatus::Pending {
+                if status == OrderStatus::Ready && !self.state.published.is_empty() {
+                    // In one commit.
+                    self.state.phase = Phase::Finalizing;
+                }
                 self.withdraw().await?;
             }
             match status {
@@ -331,6 +335,9 @@ impl Attempt<'_> {
 
     /// Writes down what is about to be done with the order.
     pub(super) async fn enter(&mut self, phase: Phase) -> Result<(), AttemptError> {
+        if self.state.phase == phase {
+            return Ok(());
+        }
         self.state.phase = phase;
         self.save().await
     }
@@ -551,10 +558,17 @@ pub(super) async fn save(writer: &Writer, name: &str, state: &Issuance) -> Resul
 
 /// Takes values out of the DNS. A name that is ours no more has none.
 pub(super) async fn withdraw(writer: &Writer, published: &[Published]) -> Result<(), UpdateError> {
-    for Published { name, value } in published {
-        let Ok(value) = TxtValue::new(value.as_bytes()) else { continue };
-        let update = Update { name: name.clone(), edit: Edit::Remove(value) };
-        match writer.update(Actor::AcmeClient, vec![update]).await {
+    let removal = |Published { name, value }: &Published| {
+        let value = TxtValue::new(value.as_bytes()).ok()?;
+        Some(Update { name: name.clone(), edit: Edit::Remove(value) })
+    };
+    let removals: Vec<Update> = published.iter().filter_map(removal).collect();
+    match writer.update(Actor::AcmeClient, removals.clone()).await {
+        Err(UpdateError::NotAChallengeName(_)) => {}
+        done => return done,
+    }
+    for removal in removals {
+        match writer.update(Actor::AcmeClient, vec![removal]).await {
             Ok(()) | Err(UpdateError::NotAChallengeName(_)) => {}
             Err(error) => return Err(error),
         }

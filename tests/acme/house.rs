@@ -105,6 +105,11 @@ names = {names:?}
         file
     }
 
+    /// Whether there is something wrong with a certificate for these names.
+    pub fn configure_is_refused(&self, ca: &Ca, names: &[&str]) -> bool {
+        Config::read(&self.configure(ca, names)).is_err()
+    }
+
     /// Starts the server in this process.
     pub async fn serve(&self, ca: &Ca, names: &[&str]) -> Running {
         let config = Config::read(&self.configure(ca, names)).unwrap();

@@ -21,6 +21,7 @@ mod issuance;
 mod kill;
 mod many;
 mod matrix;
+mod names;
 mod registration;
 mod renewal;
 mod revocation;
