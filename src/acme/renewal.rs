@@ -113,14 +113,18 @@ impl Attempt<'_> {
             if let Some(url) = session.created() {
                 return Ok(ask!(session, session.account.order(url.clone()).await));
             }
-            if !is_about_replacement(&error) {
+            let refused = is_about_replacement(&error);
+            if !refused && !matches!(&error, CaError::Refused(refusal) if refusal.is("serverInternal")) {
                 return Ok(Err(error));
             }
             self.say(format!("the CA takes no order in place of {identifier}: {error}; ordering without that"));
-            let known = self.state.renewal.take().filter(|known| known.version == certificate.version);
-            let renewal = known.unwrap_or_else(|| Renewal::of(certificate));
-            self.state.renewal = Some(Renewal { irreplaceable: true, ..renewal });
-            self.save().await?;
+            // An internal error may have had nothing to do with it.
+            if refused {
+                let known = self.state.renewal.take().filter(|known| known.version == certificate.version);
+                let renewal = known.unwrap_or_else(|| Renewal::of(certificate));
+                self.state.renewal = Some(Renewal { irreplaceable: true, ..renewal });
+                self.save().await?;
+            }
             // Now it is an order that the CA's limits count.
             self.keep_to_limits(session).await?;
         }
