@@ -283,6 +283,8 @@ impl Resolver {
         options.cache_size = 0;
         options.edns0 = true;
         options.use_hosts_file = ResolveHosts::Never;
+        // As random as the system's; hickory's own choice may be a port that somebody is about to listen on.
+        options.os_port_selection = true;
         options.try_tcp_on_error = true;
         builder.build().map_err(no_resolver)
     }
