@@ -134,7 +134,7 @@ fn simulate(life: u64, ari: Ari, has_failures: bool) -> Outcome {
     while now < END {
         let plan = Plan::new(&state, Some(&certificate), &wanted, None);
         let due = plan.due(now);
-        let ask = plan.ask(now).expect("it never expires");
+        let ask = plan.ask(now).expect("the certificate in use has not expired");
         if ask <= now {
             outcome.longest_silence = outcome.longest_silence.max(now - asked);
             asked = now;

@@ -5,7 +5,7 @@ use acmezone::client::Client;
 use acmezone::config::Config;
 
 use crate::faulty::{Fault, FaultyCa, When};
-use crate::house::{Ca, House, PATIENCE, Running, orders, start_binary};
+use crate::house::{Ca, House, PATIENCE, Running, orders, start_binary, until_forgotten};
 use crate::support::{Pebble, PebbleVersion, Unbound, poll_async, verify_chain};
 
 const BOTH: [&str; 2] = ["*.example.test", "example.test"];
@@ -269,9 +269,4 @@ async fn a_ca_without_the_method_is_told_with_what_it_offers_and_the_order_is_gi
         issued(&server, &pebble, &house, &["delegated.test"]).await;
         server.handle.stop().await;
     }
-}
-
-/// What the resolver has of before it has until the second is over.
-async fn until_forgotten() {
-    tokio::time::sleep(std::time::Duration::from_millis(1010)).await;
 }

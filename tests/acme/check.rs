@@ -1,11 +1,9 @@
 //! What is looked at before a CA is asked for anything: who may issue (CAA), and whether the zone is believed (DS).
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use acmezone::api::{CertificateState, Progress};
 use serde_json::json;
 
-use crate::house::{Ca, HEAD, House, Running, orders};
+use crate::house::{Ca, HEAD, House, Running, orders, until_forgotten};
 use crate::support::{Pebble, PebbleVersion, Unbound};
 
 /// The CNAME to a label of ours, as it is asked for.
@@ -52,12 +50,6 @@ impl Stage {
         assert_eq!(orders(&self.pebble), 1);
         self.server.handle.stop().await;
     }
-}
-
-/// What Unbound has with a TTL of 0 it has until the second is over.
-async fn until_forgotten() {
-    let past = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_millis();
-    tokio::time::sleep(Duration::from_millis(1010 - u64::from(past))).await;
 }
 
 /// The record that a message says is to be made.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use acmezone::api::{CertificateState, CertificateStatus, Progress};
 use acmezone::client::{Client, Steps};
@@ -58,6 +58,12 @@ impl House {
 
     pub fn pebble(&self, version: PebbleVersion) -> PebbleBuilder {
         Pebble::builder(version, self.unbound.addr())
+    }
+
+    /// A CA that takes its time to validate, up to so many seconds, so that an order is seen under way.
+    pub fn slow_pebble(&self, seconds: u8) -> PebbleBuilder {
+        let slow = self.pebble(PebbleVersion::V2_10_1).env("PEBBLE_VA_NOSLEEP", "0");
+        slow.env("PEBBLE_VA_SLEEPTIME", &seconds.to_string())
     }
 
     /// Makes the CNAME in `example.test` that a record in master-file form asks for.
@@ -187,4 +193,11 @@ pub fn start_binary(file: &Path) -> Subprocess {
 /// How many orders the CA has made.
 pub fn orders(pebble: &Pebble) -> usize {
     pebble.log().matches("Added order").count()
+}
+
+/// What Unbound has with a TTL of 0 it has until the second is over, and nothing tells from outside that it has it no
+/// more.
+pub async fn until_forgotten() {
+    let past = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_millis();
+    tokio::time::sleep(Duration::from_millis(1010 - u64::from(past))).await;
 }

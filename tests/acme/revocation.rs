@@ -212,8 +212,7 @@ async fn a_reissue_that_fails_stays_due() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reissue_waits_for_an_order_under_way_and_then_makes_its_own() {
     let house = House::new();
-    let pebble = house.pebble(PebbleVersion::V2_10_1).env("PEBBLE_VA_NOSLEEP", "0").env("PEBBLE_VA_SLEEPTIME", "1");
-    let pebble = pebble.start();
+    let pebble = house.slow_pebble(1).start();
     let server = house.serve(&Ca::of(&pebble), &NAMES).await;
     server.wait_for(CertificateState::Issuing).await;
     reissue(&server, true).await;
@@ -254,8 +253,7 @@ async fn a_revoked_certificate_is_renewed_when_the_ca_wants_that_which_is_asked_
 async fn a_renewal_under_way_does_not_end_with_a_key_that_is_compromised_meanwhile() {
     let mut house = House::new();
     house.certificate = "reuse_key = true".into();
-    let pebble = house.pebble(PebbleVersion::V2_10_1).env("PEBBLE_VA_NOSLEEP", "0").env("PEBBLE_VA_SLEEPTIME", "1");
-    let pebble = pebble.start();
+    let pebble = house.slow_pebble(1).start();
     let server = house.serve(&Ca::of(&pebble), &NAMES).await;
     let old = server.wait_for(CertificateState::Valid).await.serial;
     let key = house.pem("privkey.pem");

@@ -173,8 +173,7 @@ async fn a_server_that_ends_after_the_ca_has_acted_keeps_the_account() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_under_way_is_waited_for() {
     let house = House::new();
-    let pebble = house.pebble(PebbleVersion::V2_10_1).env("PEBBLE_VA_NOSLEEP", "0").env("PEBBLE_VA_SLEEPTIME", "1");
-    let pebble = pebble.start();
+    let pebble = house.slow_pebble(1).start();
     let server = house.serve(&Ca::of(&pebble), &NAMES).await;
     server.wait_for(CertificateState::Valid).await;
     let mut steps = server.client.issue("site", true).await.unwrap();

@@ -104,7 +104,7 @@ async fn an_account_that_the_ca_forgot_is_made_again() {
 async fn an_order_that_was_interrupted_by_a_kill_is_brought_to_its_end() {
     let house = House::new();
     // The CA takes its time to validate.
-    let slow = house.pebble(PebbleVersion::V2_10_1).env("PEBBLE_VA_NOSLEEP", "0").env("PEBBLE_VA_SLEEPTIME", "5");
+    let slow = house.slow_pebble(5);
     let pebble = slow.nonce_reject(0).start();
     let names = ["*.delegated.test", "delegated.test"];
     let file = house.configure(&Ca::of(&pebble), &names);
