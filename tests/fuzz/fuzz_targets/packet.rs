@@ -47,7 +47,8 @@ fn unaliased(packet: &[u8]) -> Option<Vec<u8>> {
     const TXT_IN: [u8; 4] = [0, 16, 0, 1];
     let (header, question) = packet.split_at_checked(HEADER)?;
     let (asked, kind) = question.split_at_checked(ALIAS.len())?;
-    let alone = header[4..] == [0, 1, 0, 0, 0, 0, 0, 0] && kind == TXT_IN && asked.eq_ignore_ascii_case(ALIAS);
+    let query = header[2] & 0x78 == 0 && header[4..] == [0, 1, 0, 0, 0, 0, 0, 0];
+    let alone = query && kind == TXT_IN && asked.eq_ignore_ascii_case(ALIAS);
     alone.then(|| [header, LABEL, &kind].concat())
 }
 
