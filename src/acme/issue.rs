@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use super::attempt::{Attempt, AttemptError, Failure, LONG, failure, save};
-use super::authority::Authority;
+use super::ca::authority::Authority;
+use super::ca::problem::Class;
 use super::certificate::Certificate;
-use super::delegation::Missing;
 use super::history::{Event, What};
-use super::plan::{Pause, SHORTEST_WAIT};
-use super::problem::Class;
+use super::order::attempt::{Attempt, LONG, save};
+use super::order::delegation::Missing;
+use super::order::failure::{AttemptError, Failure, failure};
+use super::pause::{Pause, SHORTEST_WAIT, back_off_within};
+use super::renewal::plan;
 use super::schedule::Reason;
 use super::slot::Slot;
 use super::state::{Failed, Issuance};
-use super::{Issuer, plan, time};
+use super::{Issuer, random, time};
 use crate::api::Progress;
 use crate::config::Challenge;
 use crate::store::now;
@@ -249,7 +251,7 @@ impl Issuer {
         let backed_off = backed_off.saturating_add(failure.backs_off.into());
         let not_after = slot.memory().not_after;
         let left = not_after.map(|not_after| not_after.saturating_sub(now()));
-        let wait = if failure.backs_off { plan::back_off_within(left, backed_off, random()) } else { plan::RECHECK };
+        let wait = if failure.backs_off { back_off_within(left, backed_off, random()) } else { plan::RECHECK };
         let pause = Pause::after_failure(now(), wait, failure.retry_at, not_after);
         slot.memory().pause = Some(pause);
         let failed = Failed {
@@ -322,9 +324,4 @@ fn is_good(slot: &Slot, state: &Issuance, certificate: &Certificate) -> bool {
     plan::serves(certificate, &slot.wanted)
         && certificate.revoked.is_none()
         && now() < plan::renewal(certificate, state.renewal.as_ref())
-}
-
-/// For jitter alone: without random numbers there is none.
-pub(super) fn random() -> u32 {
-    getrandom::u32().unwrap_or(0)
 }

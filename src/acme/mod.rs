@@ -1,77 +1,52 @@
 //! The embedded ACME client (RFC 8555): obtains and renews the configured certificates and exports them as PEM files.
 //!
 //! ```text
-//!  schedule ──due──▶ issue ──────▶ attempt, at one CA after the other, first at one for rehearsals
-//!    ▲    └──▶ renewal  │ breaker     │──▶ delegation   where do the challenges go, is a record missing?
-//!    │         (ari)    │             │──▶ ca           account, order, errors in the CA's words (problem)
-//!    │ plan             │             │──▶ caa, budget  may this CA issue, and do its limits allow an order?
-//!    │                  │             │──▶ proof        publishes values through the writer, like every other caller
-//!    │                  │             │──▶ check        are they seen, before the CA looks?
-//!    │                  │             └──▶ certificate  is it what was asked for, with its chain?
+//!  schedule ──due──▶ issue ───▶ order/   one attempt, at one CA after the other, first at one for rehearsals:
+//!    ▲    │             │          where do the challenges go, may this CA issue, publish, check, prove, download
+//!    │    │             │             │
+//!    │    └──▶ renewal/ │             └──▶ ca/   account, requests, limits, circuit breaker, errors in the CA's words
+//!    │         when?    │                   certificate/   is it what was asked for, with its chain and key?
 //!    │                  ▼                       │
 //!  state (store) ◀── outcome               ◀────┘ certificate, state and history in one commit
-//!                       │──▶ export ──▶ deploy      files, then the program and the webhook
-//!                       └──▶ serving                the certificate of our own API
+//!                       │──▶ export/ ──▶ deploy/      files, then the program and the webhook
+//!                       └──▶ serving                  the certificate of our own API
 //!
-//!  people ──▶ issue, preview, revoke, rollover (jws), cas, history
+//!  people ──▶ issue, preview, revoke, cas, history, ca/rollover
 //! ```
 //!
-//! All requests go over `http`, from what an `authority` shares among all certificates of a CA. A `slot` is one
-//! configured certificate: at most one attempt at a time.
+//! A `slot` is one configured certificate: at most one attempt at a time. What all certificates of a CA share is its
+//! `ca/authority`; all requests go over `ca/http`.
 //!
-//! Accounts, keys, orders and certificates live in the store; `state` says what is written before which step. `plan`
-//! decides, without clock or network, what is due when. Nothing here is needed to answer a query, and starting never
-//! depends on a CA.
+//! Accounts, keys, orders and certificates live in the store; `state` says what is written before which step.
+//! `renewal/plan` decides, without clock or network, what is due when; `pause` how long is waited. Nothing here is needed
+//! to answer a query, and starting never depends on a CA.
 
-mod access;
-mod ari;
 mod asked;
-mod attempt;
-mod authority;
-mod breaker;
-mod budget;
 mod ca;
-mod caa;
 mod cas;
 mod certificate;
-mod chain;
-mod challenge;
-mod check;
-mod delegation;
 mod deploy;
-mod deployment;
-mod directory;
-mod explanation;
 mod export;
-mod failure;
 mod history;
-mod http;
 mod issue;
-mod jws;
-mod key;
-mod pkcs12;
-mod plan;
+mod order;
+mod pause;
 mod preview;
-mod problem;
-mod program;
-mod proof;
-mod registration;
 mod renewal;
+mod request;
 mod revoke;
-mod rollover;
 mod schedule;
 mod secret;
 mod serving;
 mod slot;
 mod source;
 mod state;
-mod webhook;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-pub use check::OwnListeners;
+pub use order::check::OwnListeners;
 pub use revoke::RevokeError;
 pub use serving::Serving;
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -82,8 +57,9 @@ use crate::api::{CertificateEvent, CertificateStatus, LastError, Progress, Renew
 use crate::config::Config;
 use crate::resolve::Resolver;
 use crate::store::{UpdateError, Writer, now};
-use ari::Renewal;
-use authority::Authority;
+use ca::authority::Authority;
+use renewal::ari::Renewal;
+use renewal::plan;
 use slot::Slot;
 
 /// Obtains and renews the configured certificates. Cheap to clone.
@@ -274,4 +250,9 @@ impl Issuer {
 /// A moment of ours as one of the API's; the end of time if it is beyond.
 fn time(at: crate::zone::Timestamp) -> jiff::Timestamp {
     i64::try_from(at).ok().and_then(|at| jiff::Timestamp::from_second(at).ok()).unwrap_or(jiff::Timestamp::MAX)
+}
+
+/// For jitter alone: without random numbers there is none.
+fn random() -> u32 {
+    getrandom::u32().unwrap_or(0)
 }

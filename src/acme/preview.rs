@@ -5,18 +5,20 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::asked::Listener;
-use super::attempt::same_names;
-use super::authority::Authority;
-use super::budget::Renews;
-use super::ca::{Session, Standing};
+use super::ca::authority::Authority;
+use super::ca::budget::Renews;
+use super::ca::session;
+use super::ca::session::{Session, Standing};
 use super::certificate::Certificate;
-use super::challenge::{self, Method};
-use super::delegation::{Found, Wanted, domains, locate};
 use super::issue::in_order;
+use super::order::attempt::same_names;
+use super::order::challenge::{self, Method};
+use super::order::delegation::{Found, Wanted, domains, locate};
+use super::renewal::plan;
 use super::renewal::replaced;
 use super::slot::Slot;
 use super::state::Issuance;
-use super::{Issuer, ca, cas, plan, time};
+use super::{Issuer, cas, time};
 use crate::api::Progress;
 use crate::config::Challenge;
 use crate::store::now;
@@ -96,7 +98,7 @@ impl Issuer {
         let Some((authority, _)) = in_order(slot, state).into_iter().next() else { return Ok(None) };
         let writer = &self.shared.writer;
         let _turn = authority.turn.lock().await;
-        let standing = ca::standing(&authority.ca, writer).await.map_err(|error| error.to_string())?;
+        let standing = session::standing(&authority.ca, writer).await.map_err(|error| error.to_string())?;
         if !matches!(standing, Standing::Account(_)) {
             return Ok(None);
         }
@@ -164,7 +166,7 @@ impl Issuer {
         if let Some(exceeded) = exceeded.map_err(store)? {
             return Ok(Err(format!("{name}: {exceeded}; possible at {}", time(exceeded.until))));
         }
-        let account = match ca::standing(&authority.ca, writer).await.map_err(store)? {
+        let account = match session::standing(&authority.ca, writer).await.map_err(store)? {
             Standing::Account(url) => format!("with the account {url}"),
             Standing::BeingMade => "with the account that is being made".into(),
             Standing::Unknown => "with a new account".into(),

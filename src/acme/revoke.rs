@@ -4,35 +4,24 @@
 use std::sync::Arc;
 
 use instant_acme::Error;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::mpsc;
 use x509_parser::pem::Pem;
 
+use super::Issuer;
 use super::asked::Listener;
-use super::attempt::key_of;
-use super::authority::Authority;
-use super::ca::{CaError, SessionError, told};
-use super::certificate::Certificate;
+use super::ca::authority::Authority;
+use super::ca::jws::{BadKey, Key, Signer, base64url, post};
+use super::ca::rollover::existing;
+use super::ca::session::{CaError, SessionError, told};
+use super::certificate::{Certificate, Revoked};
+use super::deploy::webhook::Kind;
 use super::history::{Event, What};
-use super::jws::{BadKey, Key, Signer, base64url, post};
-use super::rollover::existing;
+use super::order::attempt::key_of;
 use super::schedule::Reason;
 use super::slot::Slot;
-use super::webhook::Kind;
-use super::{Issuer, time};
 use crate::api::{NewRevocation, Progress, RevocationReason, RevokedBy};
 use crate::store::{Document, StoreError, UpdateError, now};
-use crate::zone::Timestamp;
-
-/// That a certificate is revoked, kept with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Revoked {
-    pub(super) at: Timestamp,
-    pub(super) reason: RevocationReason,
-    /// Whether another certificate is to take its place at once.
-    #[serde(default)]
-    pub(super) reissue: bool,
-}
 
 /// Why there is nothing to revoke.
 #[derive(Debug, thiserror::Error)]
@@ -313,13 +302,6 @@ fn plain(serial: &str) -> String {
 impl From<CaError> for NotRevoked {
     fn from(error: CaError) -> NotRevoked {
         NotRevoked::Session(error.into())
-    }
-}
-
-impl Revoked {
-    /// For people and programs.
-    pub(super) fn told(&self) -> crate::api::Revocation {
-        crate::api::Revocation { at: time(self.at), reason: self.reason }
     }
 }
 

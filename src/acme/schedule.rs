@@ -14,10 +14,11 @@ use futures_util::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{key_of, save, withdraw};
-use super::authority::Authority;
+use super::ca::authority::Authority;
 use super::certificate::Certificate;
-use super::plan::{Plan, SHORTEST_WAIT, share_of};
+use super::order::attempt::{key_of, save, withdraw};
+use super::pause::{SHORTEST_WAIT, share_of};
+use super::renewal::plan::Plan;
 use super::slot::{Running, Slot};
 use super::state::{self, Issuance};
 use super::{Issuer, export, time};

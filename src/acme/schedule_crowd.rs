@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use super::*;
 use crate::acme::OwnListeners;
-use crate::acme::ari::{Answer, Renewal, Window};
 use crate::acme::certificate::tests::issued;
-use crate::acme::plan::DAY;
+use crate::acme::pause::DAY;
+use crate::acme::renewal::ari::{Answer, Renewal, Window};
 use crate::config::{self, Ca, Config};
 use crate::resolve::Resolver;
 use crate::store::{Policy, Sqlite, Writer};

@@ -56,7 +56,7 @@ mod tests {
         let prepared = Step::Prepared { request: request.clone(), key: key.clone() };
         let ordered = Step::Ordered { request: request.clone(), key: key.clone(), url: "u".into() };
         let certificate = certificate_with(&key);
-        let refused = crate::acme::key::signing_request(&request.names, &damaged).unwrap_err();
+        let refused = crate::acme::certificate::key::signing_request(&request.names, &damaged).unwrap_err();
         let state = Issuance { step: prepared.clone(), ..Issuance::default() };
         let all: [&dyn Debug; 6] = [&key, &prepared, &ordered, &certificate, &refused, &state];
         for one in all {

@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
-use super::authority::Authority;
+use super::ca::authority::Authority;
 use super::deploy;
 use super::history::History;
-use super::plan::{Pause, Wanted};
+use super::pause::Pause;
+use super::renewal::plan::Wanted;
+use super::request::Request;
 use super::serving::Offer;
-use super::state::Request;
 use crate::api::{LastError, Progress};
 use crate::config::{Ca, Certificate};
 use crate::store::now;

@@ -6,9 +6,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ari::Renewal;
+use super::renewal::ari::Renewal;
+use super::request::Request;
 use super::secret::Secret;
-use crate::config::{Challenge, KeyType};
 use crate::zone::{Name, Timestamp};
 
 /// The state of one configured certificate. Fields that a newer version added are ignored, so that the versions before
@@ -62,20 +62,6 @@ pub(super) enum Step {
     Prepared { request: Request, key: Secret },
     /// The CA has the order.
     Ordered { request: Request, key: Secret, url: String },
-}
-
-/// What is ordered. An order for something else than the configuration says now is given up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Request {
-    /// URL of the CA's directory.
-    pub(super) directory: String,
-    pub(super) profile: Option<String>,
-    /// Sorted.
-    pub(super) names: Vec<String>,
-    #[serde(default)]
-    pub(super) key_type: KeyType,
-    #[serde(default)]
-    pub(super) challenge: Challenge,
 }
 
 /// A TXT value that the client put into the DNS.
@@ -163,6 +149,7 @@ impl Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Challenge, KeyType};
 
     fn request(name: &str) -> Request {
         Request {

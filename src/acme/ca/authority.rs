@@ -1,0 +1,108 @@
+//! One configured CA at run time, shared by all certificates that may come from it: its connections and its directory.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::breaker::Breaker;
+use super::budget::Budget;
+use super::directory::{BadDirectory, Directory};
+use super::http::{Http, HttpError, NoClient, Pool};
+use crate::config::{Ca, Proxy};
+
+/// How long a directory is taken for what the CA says.
+const FRESH: Duration = Duration::from_secs(5 * 60);
+
+#[derive(Debug)]
+pub struct Authority {
+    pub ca: Ca,
+    proxy: Option<Proxy>,
+    /// Held while the account at the CA is loaded or made.
+    pub turn: tokio::sync::Mutex<()>,
+    /// Read by whoever signs requests with the account's key, and written to give it another: nobody signs meanwhile.
+    pub signing: tokio::sync::RwLock<()>,
+    pub breaker: Breaker,
+    pub budget: Budget,
+    /// Made when it is needed, because that reads the system's roots. What fails is tried again.
+    pool: Mutex<Option<Pool>>,
+    /// Held while the directory is fetched.
+    directory: tokio::sync::Mutex<Option<Fetched>>,
+}
+
+/// The last fetch of the directory.
+#[derive(Clone, Debug)]
+struct Fetched {
+    at: Instant,
+    outcome: Result<(Arc<Directory>, Bytes), NoDirectory>,
+}
+
+/// Why there is no directory.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoDirectory {
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    #[error("the answer from {url} is not an ACME directory: {error}")]
+    Bad { url: String, error: BadDirectory },
+}
+
+impl Authority {
+    pub fn new(ca: Ca, proxy: Option<Proxy>) -> Authority {
+        Authority {
+            ca,
+            proxy,
+            turn: tokio::sync::Mutex::default(),
+            signing: tokio::sync::RwLock::default(),
+            breaker: Breaker::default(),
+            budget: Budget::default(),
+            pool: Mutex::default(),
+            directory: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// A new conversation with the CA.
+    pub fn http(&self) -> Result<Http, NoClient> {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = &*pool {
+            return Ok(pool.conversation());
+        }
+        let made = Pool::new(self.ca.root.as_deref(), self.proxy.as_ref())?;
+        Ok(pool.insert(made).conversation())
+    }
+
+    /// What the CA says of itself, not older than a few minutes; fetched once for all who ask at the same time. The
+    /// conversation knows it from then on.
+    pub async fn directory(&self, http: &Http) -> Result<Arc<Directory>, NoDirectory> {
+        let asked = Instant::now();
+        let mut fetched = self.directory.lock().await;
+        let outcome = match &*fetched {
+            Some(Fetched { at, outcome: Ok(known) }) if at.elapsed() < FRESH => Ok(known.clone()),
+            // Somebody else has asked in vain, while this one was waiting.
+            Some(Fetched { at, outcome: Err(error) }) if *at >= asked => Err(error.clone()),
+            _ => {
+                let outcome = self.fetch(http).await;
+                *fetched = Some(Fetched { at: Instant::now(), outcome: outcome.clone() });
+                outcome
+            }
+        };
+        let (directory, body) = outcome?;
+        http.know(self.ca.directory.clone(), body);
+        Ok(directory)
+    }
+
+    /// Lets the next one who asks for the directory fetch it anew: the CA may have moved.
+    pub async fn doubt_directory(&self) {
+        let mut fetched = self.directory.lock().await;
+        if fetched.as_ref().is_some_and(|fetched| fetched.outcome.is_ok()) {
+            *fetched = None;
+        }
+    }
+
+    async fn fetch(&self, http: &Http) -> Result<(Arc<Directory>, Bytes), NoDirectory> {
+        let url = &self.ca.directory;
+        let body = http.get(url).await?.body;
+        let directory = Directory::read(&body).map_err(|error| NoDirectory::Bad { url: url.clone(), error })?;
+        Ok((Arc::new(directory), body))
+    }
+}

@@ -1,0 +1,494 @@
+//! How the ACME client speaks HTTP: with deadlines, a limit for answers, and errors that name status and words.
+//!
+//! instant-acme has no deadline, reads every error as an ACME problem document, and forgets headers. Here an answer that
+//! is no ACME is an error of its own, and what the last answer said is remembered: status, `Retry-After`, links, body.
+//!
+//! Each CA has one [`Pool`] of connections; each attempt takes a conversation, [`Http`], from it.
+
+use std::error::Error as _;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http::header::{LINK, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::net::TcpStream;
+use tower::{BoxError, Service};
+use zeroize::Zeroizing;
+
+use crate::config::Proxy;
+use crate::store::now;
+use crate::zone::Timestamp;
+
+/// For a whole request, connecting included.
+const DEADLINE: Duration = Duration::from_secs(30);
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// A connection that says nothing during a request is asked whether it is alive after this long, and closed after as
+/// long again: before [`DEADLINE`], so that the next request has a new one.
+const PING: Duration = Duration::from_secs(10);
+/// A connection that is not used is closed.
+const IDLE: Duration = Duration::from_secs(60);
+/// Octets of an answer.
+const BODY_LIMIT: usize = 1024 * 1024;
+/// Characters of an answer that are shown in an error.
+const SHOWN: usize = 300;
+const AGENT: &str = concat!("acmezone/", env!("CARGO_PKG_VERSION"));
+
+/// What went wrong below ACME.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HttpError {
+    #[error("the CA cannot be reached at {url}: {reason}")]
+    Unreachable { url: String, reason: String },
+    #[error("the CA did not answer at {url} within {} s", deadline.as_secs())]
+    TooSlow { url: String, deadline: Duration },
+    #[error("the CA's answer from {url} cannot be read: {reason}")]
+    Body { url: String, reason: String },
+    /// An answer that is no success, and no problem document where instant-acme reads one.
+    #[error("the CA answered {status} at {url}: {body}")]
+    Status { url: String, status: StatusCode, body: String, retry_at: Option<Timestamp> },
+}
+
+/// Why there is no HTTP client for a CA.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoClient {
+    #[error("cannot read the CA's root certificate {}: {reason}", path.display())]
+    Root { path: PathBuf, reason: String },
+    #[error("cannot set up TLS: {0}")]
+    Tls(String),
+    #[error("the URL of the proxy, `{url}`, cannot be used: {reason}")]
+    Proxy { url: String, reason: String },
+}
+
+/// An answer, as far as somebody may ask for it afterwards. Nothing in it is secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    pub url: String,
+    pub status: StatusCode,
+    /// The moment that `Retry-After` names.
+    pub retry_at: Option<Timestamp>,
+    pub location: Option<String>,
+    pub links: Vec<Link>,
+    pub body: Bytes,
+}
+
+/// A `Link` header (RFC 8288).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// In lower case.
+    pub rel: String,
+    pub url: String,
+}
+
+/// The connections to one CA. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    client: Client<HttpsConnector<Connector>, BodyWrapper<Bytes>>,
+}
+
+/// One conversation with a CA. Clones share what it remembers.
+#[derive(Clone, Debug)]
+pub struct Http {
+    pool: Pool,
+    deadline: Duration,
+    memory: Arc<Mutex<Memory>>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    last: Answer,
+    /// What a GET of this URL is answered without asking the CA.
+    known: Option<(String, Bytes)>,
+}
+
+impl Pool {
+    /// Connections that trust the roots of the system, which are read now, and those in the file `root`; through the
+    /// proxy if there is one.
+    pub fn new(root: Option<&Path>, proxy: Option<&Proxy>) -> Result<Pool, NoClient> {
+        let config = tls(root.map(read_roots).transpose()?.unwrap_or_default())?;
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_only()
+            .enable_http1()
+            .enable_http2()
+            .wrap_connector(Connector::new(proxy)?);
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .http2_keep_alive_interval(PING)
+            .http2_keep_alive_timeout(PING)
+            .build(connector);
+        Ok(Pool { client })
+    }
+
+    /// A new conversation.
+    pub fn conversation(&self) -> Http {
+        Http { pool: self.clone(), deadline: DEADLINE, memory: Arc::default() }
+    }
+}
+
+/// TLS that trusts the roots of the system, which are read now, and these.
+pub fn tls(roots: Vec<CertificateDer<'static>>) -> Result<rustls::ClientConfig, NoClient> {
+    let tls = |error: rustls::Error| NoClient::Tls(error.to_string());
+    let provider = CryptoProvider::get_default()
+        .cloned()
+        .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    let verifier = rustls_platform_verifier::Verifier::new_with_extra_roots(roots, provider.clone()).map_err(tls)?;
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(tls)?
+        // Not less strict than the default: it is the system's own way to verify.
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Ok(config)
+}
+
+/// Makes TCP connections, directly or through a proxy.
+#[derive(Clone, Debug)]
+pub enum Connector {
+    Direct(HttpConnector),
+    Tunnel(Tunnel<HttpConnector>),
+}
+
+impl Connector {
+    pub fn new(proxy: Option<&Proxy>) -> Result<Connector, NoClient> {
+        let mut direct = HttpConnector::new();
+        direct.enforce_http(false);
+        direct.set_connect_timeout(Some(CONNECT_DEADLINE));
+        let Some(Proxy { url, credentials }) = proxy else { return Ok(Connector::Direct(direct)) };
+        let bad = |reason: String| NoClient::Proxy { url: url.clone(), reason };
+        let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| bad(error.to_string()))?;
+        if uri.scheme_str() != Some("http") || uri.host().is_none() {
+            return Err(bad("it must be http://host:port".into()));
+        }
+        let mut tunnel = Tunnel::new(uri, direct);
+        if let Some((user, password)) = credentials {
+            let both = Zeroizing::new(format!("{user}:{}", password.as_str()));
+            let basic = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(both.as_bytes())));
+            tunnel = tunnel.with_auth(HeaderValue::from_str(&basic).map_err(|error| bad(error.to_string()))?);
+        }
+        Ok(Connector::Tunnel(tunnel))
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        match self {
+            Connector::Direct(direct) => direct.poll_ready(context).map_err(Into::into),
+            Connector::Tunnel(tunnel) => tunnel.poll_ready(context).map_err(Into::into),
+        }
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        match self {
+            Connector::Direct(direct) => {
+                let connecting = direct.call(to);
+                Box::pin(async { Ok(connecting.await?) })
+            }
+            Connector::Tunnel(tunnel) => {
+                let connecting = tunnel.call(to);
+                Box::pin(async { Ok(connecting.await?) })
+            }
+        }
+    }
+}
+
+impl Http {
+    /// Fetches what needs no account: a directory, renewal information. Every answer but a success is an error.
+    pub async fn get(&self, url: &str) -> Result<Answer, HttpError> {
+        let unreachable = |error: http::Error| HttpError::Unreachable { url: url.into(), reason: error.to_string() };
+        let request = Request::get(url).body(BodyWrapper::default()).map_err(unreachable)?;
+        let (_, answer) = self.exchange(request).await?;
+        if answer.status.is_success() { Ok(answer) } else { Err(answer.into_error()) }
+    }
+
+    /// The last answer that came in.
+    pub fn last(&self) -> Answer {
+        self.memory().last.clone()
+    }
+
+    /// Lets this conversation take the answer to a GET of this URL as known.
+    pub fn know(&self, url: String, body: Bytes) {
+        self.memory().known = Some((url, body));
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks, and remembers the answer, whatever its status is.
+    async fn exchange(
+        &self,
+        mut request: Request<BodyWrapper<Bytes>>,
+    ) -> Result<(http::response::Parts, Answer), HttpError> {
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        let url = request.uri().to_string();
+        // The answer before this one says nothing about a request that gets none.
+        self.memory().last = Answer { url: url.clone(), ..Answer::default() };
+        let exchange = async {
+            let response = self.pool.client.request(request).await.map_err(|error| HttpError::Unreachable {
+                url: url.clone(),
+                reason: error.source().map_or_else(|| error.to_string(), causes),
+            })?;
+            let (parts, body) = response.into_parts();
+            let body = Limited::new(body, BODY_LIMIT).collect().await;
+            let body = body.map_err(|error| HttpError::Body { url: url.clone(), reason: error.to_string() })?;
+            Ok((parts, body.to_bytes()))
+        };
+        let (parts, body) = match tokio::time::timeout(self.deadline, exchange).await {
+            Ok(exchanged) => exchanged?,
+            Err(_) => return Err(HttpError::TooSlow { url, deadline: self.deadline }),
+        };
+        let answer = Answer::new(&url, parts.status, &parts.headers, body, now());
+        self.memory().last = answer.clone();
+        Ok((parts, answer))
+    }
+}
+
+impl HttpClient for Http {
+    fn request(
+        &self,
+        request: Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+        let http = self.clone();
+        Box::pin(async move {
+            let method = request.method().clone();
+            if method == Method::GET
+                && let Some((url, body)) = &http.memory().known
+                && request.uri() == url.as_str()
+            {
+                let (parts, ()) = Response::new(()).into_parts();
+                return Ok(BytesResponse { parts, body: Box::new(body.clone()) });
+            }
+            let (parts, answer) = http.exchange(request).await.map_err(|error| Error::Other(Box::new(error)))?;
+            // instant-acme reads problem documents in answers to signed requests, and nowhere else.
+            let is_understood = method == Method::POST && is_problem(&answer.body);
+            if !answer.status.is_success() && !is_understood {
+                return Err(Error::Other(Box::new(answer.into_error())));
+            }
+            Ok(BytesResponse { parts, body: Box::new(answer.body) })
+        })
+    }
+}
+
+impl Answer {
+    fn new(url: &str, status: StatusCode, headers: &HeaderMap, body: Bytes, now: Timestamp) -> Answer {
+        let text = |value: &HeaderValue| value.to_str().map(str::to_owned).ok();
+        let links = headers.get_all(LINK).iter().filter_map(text).flat_map(|value| links(&value));
+        let absolute = |to: &str| absolute(url, to);
+        Answer {
+            url: url.to_owned(),
+            status,
+            retry_at: headers.get(RETRY_AFTER).and_then(text).and_then(|value| retry_at(&value, now)),
+            location: headers.get(LOCATION).and_then(text).map(|to| absolute(&to)),
+            links: links.map(|link| Link { url: absolute(&link.url), ..link }).collect(),
+            body,
+        }
+    }
+
+    /// The URLs of the links with this relation.
+    pub fn linked<'a>(&'a self, rel: &'a str) -> impl Iterator<Item = &'a str> {
+        self.links.iter().filter(move |link| link.rel == rel).map(|link| link.url.as_str())
+    }
+
+    fn into_error(self) -> HttpError {
+        let body = shown(&self.body);
+        HttpError::Status { url: self.url, status: self.status, body, retry_at: self.retry_at }
+    }
+}
+
+fn read_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, NoClient> {
+    let failed = |reason: String| NoClient::Root { path: path.to_owned(), reason };
+    let roots: Vec<_> =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| failed(error.to_string()))?;
+    if roots.is_empty() { Err(failed("there is no certificate in it".into())) } else { Ok(roots) }
+}
+
+/// Whether an answer can be read as a problem document (RFC 7807).
+fn is_problem(body: &[u8]) -> bool {
+    serde_json::from_slice::<instant_acme::Problem>(body)
+        .is_ok_and(|problem| problem.r#type.is_some() || problem.detail.is_some())
+}
+
+/// The beginning of an answer, in one line.
+fn shown(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(4 * SHOWN)]);
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.chars().count() {
+        0 => "(nothing more)".into(),
+        count if count > SHOWN => line.chars().take(SHOWN).chain("…".chars()).collect(),
+        _ => line,
+    }
+}
+
+/// Reads `Retry-After`: seconds or a date (RFC 9110 section 10.2.3).
+fn retry_at(value: &str, now: Timestamp) -> Option<Timestamp> {
+    if let Ok(seconds) = value.trim().parse::<u32>() {
+        return Some(now + u64::from(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(value.trim()).ok()?;
+    u64::try_from(date.timestamp().as_second()).ok()
+}
+
+/// Reads a `Link` header (RFC 8288 section 3): one link for each relation. What cannot be read is left out.
+fn links(value: &str) -> Vec<Link> {
+    let mut found = Vec::new();
+    let mut rest = value;
+    while let Some((_, after)) = rest.split_once('<') {
+        let Some((url, after)) = after.split_once('>') else { break };
+        // A comma or a semicolon between quotes is none.
+        let mut quoted = false;
+        let mut end = after.len();
+        let mut parameters = Vec::new();
+        let mut from = 0;
+        for (at, octet) in after.bytes().enumerate() {
+            match octet {
+                b'"' => quoted = !quoted,
+                b';' if !quoted => parameters.push(&after[std::mem::replace(&mut from, at + 1)..at]),
+                b',' if !quoted => {
+                    end = at;
+                    break;
+                }
+                _ => {}
+            }
+        }
+        parameters.push(&after[from..end]);
+        let rels = parameters.iter().filter_map(|parameter| parameter.split_once('='));
+        let rels = rels.filter(|(name, _)| name.trim().eq_ignore_ascii_case("rel"));
+        for rel in rels.flat_map(|(_, value)| value.trim().trim_matches('"').split_whitespace()) {
+            found.push(Link { rel: rel.to_ascii_lowercase(), url: url.trim().to_owned() });
+        }
+        rest = &after[end..];
+    }
+    found
+}
+
+/// A URL that an answer from `base` names, also if it begins with the path.
+fn absolute(base: &str, to: &str) -> String {
+    match base.parse::<Uri>().map(Uri::into_parts) {
+        Ok(http::uri::Parts { scheme: Some(scheme), authority: Some(authority), .. }) if to.starts_with('/') => {
+            format!("{scheme}://{authority}{to}")
+        }
+        _ => to.to_owned(),
+    }
+}
+
+/// An error with everything below it.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(cause) = below {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        below = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn http() -> Http {
+        Pool::new(None, None).unwrap().conversation()
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_rfc9110_10_2_3() {
+        assert_eq!(retry_at("120", 1000), Some(1120));
+        assert_eq!(retry_at("Fri, 31 Dec 1999 23:59:59 GMT", 0), Some(946_684_799));
+        assert_eq!(retry_at("soon", 0), None);
+        assert_eq!(retry_at("-1", 0), None);
+    }
+
+    #[test]
+    fn links_have_a_url_and_relations_rfc8288_3() {
+        let link = |rel: &str, url: &str| Link { rel: rel.into(), url: url.into() };
+        assert_eq!(links("<https://ca.test/dir>;rel=\"index\""), [link("index", "https://ca.test/dir")]);
+        assert_eq!(
+            links("</cert/1>; title=\"one, two; three\"; REL=Alternate, <https://b/?a,b>;rel=\"up alternate\""),
+            [link("alternate", "/cert/1"), link("up", "https://b/?a,b"), link("alternate", "https://b/?a,b")]
+        );
+        for nothing in ["", "https://ca.test", "<https://ca.test", "<https://ca.test>", "<x>;rel"] {
+            assert_eq!(links(nothing), [], "{nothing}");
+        }
+    }
+
+    #[test]
+    fn urls_in_headers_may_begin_with_the_path_rfc9110_10_2_2() {
+        assert_eq!(absolute("https://ca.test:14000/order/1?x", "/cert/1"), "https://ca.test:14000/cert/1");
+        assert_eq!(absolute("https://ca.test/order/1", "https://b/cert/1"), "https://b/cert/1");
+    }
+
+    #[test]
+    fn a_proxy_is_spoken_to_in_plain_http() {
+        for url in ["https://proxy.test:3128", "proxy.test:3128", "", "http://"] {
+            let proxy = Proxy { url: url.into(), credentials: None };
+            assert!(matches!(Pool::new(None, Some(&proxy)), Err(NoClient::Proxy { .. })), "{url}");
+        }
+        let credentials = Some(("me".into(), Zeroizing::new("secret".to_owned())));
+        let proxy = Proxy { url: "http://proxy.test:3128".into(), credentials };
+        let pool = Pool::new(None, Some(&proxy)).unwrap();
+        let encoded = BASE64_STANDARD.encode("me:secret");
+        let shown = format!("{pool:?}");
+        assert!(!shown.contains("secret") && !shown.contains(&encoded), "{shown}");
+    }
+
+    #[test]
+    fn an_html_page_is_no_problem_document() {
+        assert!(is_problem(br#"{"type":"urn:ietf:params:acme:error:rateLimited","detail":"too many"}"#));
+        assert!(!is_problem(b"<html>503</html>"));
+        assert!(!is_problem(b"{}"));
+    }
+
+    #[test]
+    fn answers_are_shown_in_one_short_line() {
+        assert_eq!(shown(b"<html>\n  <b>busy</b>\r\n"), "<html> <b>busy</b>");
+        assert_eq!(shown(b""), "(nothing more)");
+        assert_eq!(shown(&[b'x'; 5000]).chars().count(), SHOWN + 1);
+    }
+
+    #[tokio::test]
+    async fn a_ca_that_says_nothing_is_not_waited_for_for_ever() {
+        // Connections are made, and nobody speaks on them.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}/dir", silent.local_addr().unwrap());
+        let deadline = Duration::from_millis(200);
+        let http = Http { deadline, ..http() };
+        let request = Request::get(&url).body(BodyWrapper::default()).unwrap();
+        let Err(Error::Other(error)) = http.request(request).await else { panic!("nobody answers there") };
+        assert_eq!(*error.downcast::<HttpError>().unwrap(), HttpError::TooSlow { url, deadline });
+    }
+
+    #[tokio::test]
+    async fn a_ca_that_is_down_is_named() {
+        let http = http();
+        let request = Request::get("https://127.0.0.1:9/dir").body(BodyWrapper::default()).unwrap();
+        let Err(Error::Other(error)) = http.request(request).await else { panic!("nobody listens there") };
+        let error = error.to_string();
+        assert!(error.contains("https://127.0.0.1:9/dir") && error.contains("refused"), "{error}");
+    }
+}

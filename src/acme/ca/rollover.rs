@@ -1,0 +1,241 @@
+//! A new key for an account (RFC 8555 section 7.3.5), so that neither a crash nor a lost answer loses the account.
+//!
+//! The new key is stored beside the old one before the CA hears of it, and takes its place in one commit afterwards.
+//! Whoever finds both asks the CA which one the account has.
+
+use std::fmt::Display;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use http::header::LOCATION;
+use instant_acme::AccountCredentials;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+use super::authority::Authority;
+use super::directory::Directory;
+use super::http::Http;
+use super::jws::{BadKey, Key, Signer, base64url, post};
+use super::session::{CaError, Kept, SessionError, keep, kept, told};
+use crate::acme::Issuer;
+use crate::acme::secret::Secret;
+use crate::api::Progress;
+use crate::config::Ca;
+use crate::store::{StoreError, UpdateError, Writer, now};
+use crate::zone::Timestamp;
+
+/// A CA may act on a request long after we have stopped to wait for its answer. After this long it does not, seconds.
+const IN_FLIGHT: u64 = 60 * 60;
+
+/// A key that the account may have by now.
+#[derive(Serialize, Deserialize)]
+pub struct NextKey {
+    /// PKCS#8 in base64url, as in the credentials.
+    key_pkcs8: Secret,
+    /// Before the CA was told of it for the last time.
+    told_at: Timestamp,
+}
+
+/// instant-acme's [`AccountCredentials`], which have no way to another key.
+#[derive(Serialize, Deserialize)]
+pub struct Credentials {
+    pub id: String,
+    /// PKCS#8 in base64url.
+    pub key_pkcs8: Secret,
+    pub directory: Option<String>,
+}
+
+/// An account that signs requests of our own.
+pub struct Holder {
+    pub key: Key,
+    /// URL of the account.
+    pub account: String,
+}
+
+/// Why an account has no new key.
+#[derive(Debug, thiserror::Error)]
+enum RolloverError {
+    #[error("there is no account at {0} yet: it is made for the first order, with a new key")]
+    NoAccount(String),
+    #[error("{0} does not let accounts change their key")]
+    NotOffered(String),
+    #[error("{0}; the account keeps its key")]
+    Refused(CaError),
+    #[error(
+        "{0}; the CA may have taken the new key all the same: both are kept, and before the next request the CA is asked which one it is"
+    )]
+    Unknown(CaError),
+    #[error("cannot make a key")]
+    NoKey(BadKey),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+impl Issuer {
+    /// Gives the account at this CA a new key and tells each step; the last line is `Done` or `Failed`. `None` if the
+    /// configuration has no CA of this name.
+    ///
+    /// Waits until no attempt speaks as the account. Must be called inside the runtime.
+    pub fn roll_over(&self, ca: &str) -> Option<mpsc::Receiver<Progress>> {
+        let authority = self.authority(ca)?.clone();
+        Some(self.telling(move |issuer, listener| async move {
+            if authority.signing.try_write().is_err() {
+                listener.step("waiting until no order is under way at the CA".into());
+            }
+            match roll_over(&authority, &issuer.shared.writer).await {
+                Ok((account, key)) => {
+                    tracing::info!(ca = %authority.ca.name, account, "the account has a new key");
+                    let thumbprint = key.jwk().thumbprint();
+                    let message = format!(
+                        "the account {account} has a new key, with the thumbprint {thumbprint}; nothing else has changed"
+                    );
+                    Progress::Done { message, path: String::new() }
+                }
+                Err(error) => {
+                    tracing::warn!(ca = %authority.ca.name, %error, "the account has no new key");
+                    Progress::Failed { message: error.to_string() }
+                }
+            }
+        }))
+    }
+}
+
+/// The account's URL and its new key.
+async fn roll_over(authority: &Authority, writer: &Writer) -> Result<(String, Key), RolloverError> {
+    let _alone = authority.signing.write().await;
+    let _turn = authority.turn.lock().await;
+    let ca = &authority.ca;
+    let http = authority.http().map_err(|error| SessionError::Ca(error.into()))?;
+    let directory = authority.directory(&http).await.map_err(|error| SessionError::Ca(error.into()))?;
+    let found = kept(ca, writer).await.map_err(SessionError::from)?;
+    let found = found.ok_or_else(|| RolloverError::NoAccount(ca.name.clone()))?;
+    let url = directory.key_change.as_ref().ok_or_else(|| RolloverError::NotOffered(ca.name.clone()))?;
+    let mut found = settle(ca, &http, &directory, writer, found).await?;
+
+    // A key that the CA may still be about to take is told again: there are never more than two.
+    let key_pkcs8 = match found.next_key.take() {
+        Some(next) => next.key_pkcs8,
+        None => Secret::new(base64url(&Key::generate().map_err(RolloverError::NoKey)?)),
+    };
+    let new = key(ca, &key_pkcs8)?;
+    found.next_key = Some(NextKey { key_pkcs8, told_at: now() });
+    keep(ca, writer, &found).await?;
+
+    let old = holder(ca, &found)?;
+    let change = json!({ "account": old.account, "oldKey": old.key.jwk() });
+    let told = match new.sign(Signer::Key, None, url, Some(&change)) {
+        Ok(inner) => {
+            let signer = (&old.key, Signer::Account(&old.account));
+            post(&http, &directory.new_nonce, url, signer, Some(&inner)).await
+        }
+        Err(error) => Err(error),
+    };
+    let error = match told {
+        Ok(_) => {
+            promote(ca, writer, found, None).await?;
+            return Ok((old.account, new));
+        }
+        Err(error) => self::told(error, &http),
+    };
+    // Did the CA do it before the answer was lost?
+    let Ok(mut found) = settle(ca, &http, &directory, writer, found).await else {
+        return Err(RolloverError::Unknown(error));
+    };
+    if found.next_key.is_none() {
+        return Ok((old.account, new));
+    }
+    if !error.is_final() {
+        return Err(RolloverError::Unknown(error));
+    }
+    found.next_key = None;
+    keep(ca, writer, &found).await?;
+    Err(RolloverError::Refused(error))
+}
+
+/// Finds out which key the account has, if there is a choice of two. The new one takes the place of the old one if it
+/// is; it is forgotten if the CA will not take it any more.
+pub async fn settle(
+    ca: &Ca,
+    http: &Http,
+    directory: &Directory,
+    writer: &Writer,
+    mut found: Kept,
+) -> Result<Kept, SessionError> {
+    let Some(next) = &found.next_key else { return Ok(found) };
+    let key = key(ca, &next.key_pkcs8)?;
+    // Nobody but us has this key: if there is an account with it, it is ours (RFC 8555 section 7.3.1).
+    let asked = json!({ "onlyReturnExisting": true });
+    let signer = (&key, Signer::Key);
+    match post(http, &directory.new_nonce, &directory.new_account, signer, Some(&asked)).await {
+        Ok(headers) => {
+            let url = headers.get(LOCATION).and_then(|url| url.to_str().ok());
+            let settled = promote(ca, writer, found, url).await?;
+            tracing::info!(ca = %ca.name, "the CA has the new key of the account");
+            Ok(settled)
+        }
+        Err(error) => match told(error, http) {
+            error if error.is_unknown_account() => {
+                if next.told_at.saturating_add(IN_FLIGHT) < now() {
+                    found.next_key = None;
+                    keep(ca, writer, &found).await?;
+                    tracing::warn!(ca = %ca.name, "the CA has not taken the new key of the account: it keeps its old one");
+                }
+                Ok(found)
+            }
+            error => Err(error.into()),
+        },
+    }
+}
+
+/// Puts the new key in the place of the old one, which is forgotten; and this URL of the account, if the CA named it.
+async fn promote(ca: &Ca, writer: &Writer, found: Kept, account: Option<&str>) -> Result<Kept, SessionError> {
+    let Some(next) = found.next_key else { return Ok(found) };
+    let mut credentials = read(ca, &found.credentials)?;
+    credentials.key_pkcs8 = next.key_pkcs8;
+    if let Some(account) = account {
+        account.clone_into(&mut credentials.id);
+    }
+    let promoted = Kept { credentials: written(ca, &credentials)?, next_key: None, ..found };
+    keep(ca, writer, &promoted).await?;
+    Ok(promoted)
+}
+
+/// The account of a CA as a signer of requests; `None` if there is none.
+pub async fn existing(
+    authority: &Authority,
+    http: &Http,
+    directory: &Directory,
+    writer: &Writer,
+) -> Result<Option<Holder>, SessionError> {
+    let _turn = authority.turn.lock().await;
+    let ca = &authority.ca;
+    let Some(found) = kept(ca, writer).await? else { return Ok(None) };
+    let found = settle(ca, http, directory, writer, found).await?;
+    Ok(Some(holder(ca, &found)?))
+}
+
+fn holder(ca: &Ca, found: &Kept) -> Result<Holder, SessionError> {
+    let credentials = read(ca, &found.credentials)?;
+    Ok(Holder { key: key(ca, &credentials.key_pkcs8)?, account: credentials.id })
+}
+
+pub fn key(ca: &Ca, key_pkcs8: &Secret) -> Result<Key, SessionError> {
+    let der = BASE64_URL_SAFE_NO_PAD.decode(key_pkcs8.reveal()).map_err(|_| damaged(ca, &BadKey::Unreadable))?;
+    Key::from_der(&Zeroizing::new(der)).map_err(|error| damaged(ca, &error))
+}
+
+fn read(ca: &Ca, credentials: &AccountCredentials) -> Result<Credentials, SessionError> {
+    let text = serde_json::to_string(credentials).map(Zeroizing::new);
+    text.and_then(|text| serde_json::from_str(&text)).map_err(|error| damaged(ca, &error))
+}
+
+pub fn written(ca: &Ca, credentials: &Credentials) -> Result<AccountCredentials, SessionError> {
+    let text = serde_json::to_string(credentials).map(Zeroizing::new);
+    text.and_then(|text| serde_json::from_str(&text)).map_err(|error| damaged(ca, &error))
+}
+
+pub fn damaged(ca: &Ca, error: &dyn Display) -> SessionError {
+    SessionError::Store(UpdateError::Store(StoreError::Damaged(format!("the account at {}: {error}", ca.name))))
+}

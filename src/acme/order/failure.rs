@@ -1,0 +1,74 @@
+//! Why an attempt ended without a certificate.
+
+use super::delegation::{DelegationError, Missing};
+use crate::acme::ca::problem::Class;
+use crate::acme::ca::session::CaError;
+use crate::store::{UpdateError, now};
+use crate::zone::Timestamp;
+
+/// Why there is no certificate now.
+#[derive(Debug)]
+pub enum AttemptError {
+    /// Records have to be made first. Costs no order and no back-off.
+    Waiting(Vec<Missing>),
+    Failed(Failure),
+}
+
+/// What failed, and when to try again.
+#[derive(Debug)]
+pub struct Failure {
+    pub step: &'static str,
+    pub message: String,
+    /// Not before then, if the CA said so.
+    pub retry_at: Option<Timestamp>,
+    /// Whether the CA was asked for something, so that the next attempt has to wait longer and longer.
+    pub backs_off: bool,
+    pub class: Class,
+    /// Whether something is wrong with the CA itself.
+    pub outage: bool,
+    /// What it means and what to do.
+    pub explanation: Option<String>,
+    pub unknown_account: bool,
+}
+
+/// A failure that waits longer and longer, and that somebody may see differently.
+pub fn failure(step: &'static str, message: String) -> Failure {
+    Failure {
+        step,
+        message,
+        retry_at: None,
+        backs_off: true,
+        class: Class::Later,
+        outage: false,
+        explanation: None,
+        unknown_account: false,
+    }
+}
+
+pub fn failed(step: &'static str, message: String) -> AttemptError {
+    AttemptError::Failed(failure(step, message))
+}
+
+pub fn failed_look_up(error: &DelegationError) -> AttemptError {
+    AttemptError::Failed(Failure { backs_off: false, ..failure("delegation", error.to_string()) })
+}
+
+/// The CA does not do what it should, and another one may.
+pub fn useless(step: &'static str, message: String) -> AttemptError {
+    AttemptError::Failed(Failure { class: Class::Elsewhere, ..failure(step, message) })
+}
+
+pub fn store_failed(error: &UpdateError) -> AttemptError {
+    failed("store", error.to_string())
+}
+
+pub fn ca_failed(step: &'static str, error: &CaError) -> AttemptError {
+    AttemptError::Failed(Failure {
+        retry_at: error.retry_at(),
+        class: error.class(now()),
+        outage: error.is_outage(),
+        explanation: error.explanation(),
+        unknown_account: error.is_unknown_account(),
+        ..failure(step, error.to_string())
+    })
+}

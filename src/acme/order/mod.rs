@@ -1,0 +1,10 @@
+//! One order from its first look at the DNS to the certificate (RFC 8555 section 7.4): `attempt` is the story, the others
+//! are what it asks for on its way.
+
+pub mod attempt;
+mod caa;
+pub mod challenge;
+pub mod check;
+pub mod delegation;
+pub mod failure;
+mod proof;
