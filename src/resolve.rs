@@ -5,7 +5,9 @@
 
 mod extended_error;
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -35,10 +37,17 @@ const UDP_ATTEMPTS: usize = 2;
 const TCP_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Asks recursive resolvers. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Resolver {
     /// Empty: those of the system.
     servers: Vec<SocketAddr>,
+    client: Arc<Mutex<Option<Client>>>,
+}
+
+struct Client {
+    /// Whom it asks.
+    servers: Vec<SocketAddr>,
+    client: TokioResolver,
 }
 
 /// What somebody answered: a code, and the records of the type that was asked for.
@@ -124,7 +133,7 @@ pub enum AskError {
 impl Resolver {
     /// A resolver that asks these servers, or those of the system if there are none.
     pub fn new(servers: &[SocketAddr]) -> Resolver {
-        Resolver { servers: servers.to_vec() }
+        Resolver { servers: servers.to_vec(), client: Arc::default() }
     }
 
     /// Follows CNAMEs from `name` until a name for which `arrived` is true, or which is no CNAME.
@@ -247,7 +256,7 @@ impl Resolver {
     /// Why a resolver has no answer (RFC 8914), which [`TokioResolver`] keeps to itself: the question is put once more.
     async fn extended_error(&self, name: &Name, rtype: RecordType) -> Option<ExtendedError> {
         let (id, question) = query(name, rtype, true).ok()?;
-        for server in self.servers() {
+        for server in self.servers().ok()? {
             let Ok(reply) = exchange_udp(server, id, &question).await else { continue };
             let Ok(message) = Message::from_vec(&reply) else { continue };
             let option = message.edns.as_ref().and_then(|edns| edns.option(EdnsCode::from(ExtendedError::OPTION)));
@@ -259,24 +268,24 @@ impl Resolver {
     }
 
     /// The servers that are asked.
-    fn servers(&self) -> Vec<SocketAddr> {
+    fn servers(&self) -> Result<Vec<SocketAddr>, ResolveError> {
         if !self.servers.is_empty() {
-            return self.servers.clone();
+            return Ok(self.servers.clone());
         }
-        let of_system = read_system_conf().map(|(config, _)| config.name_servers().to_vec()).unwrap_or_default();
+        let (of_system, _) = read_system_conf().map_err(no_resolver)?;
         let port = |server: &NameServerConfig| server.connections.first().map_or(53, |connection| connection.port);
-        of_system.iter().map(|server| SocketAddr::new(server.ip, port(server))).collect()
+        Ok(of_system.name_servers().iter().map(|server| SocketAddr::new(server.ip, port(server))).collect())
     }
 
+    /// A client for as long as the same servers are to be asked: making one costs more than a question.
     fn client(&self) -> Result<TokioResolver, ResolveError> {
-        let no_resolver = |error: NetError| ResolveError::NoResolver(error.to_string());
-        let mut builder = if self.servers.is_empty() {
-            TokioResolver::builder_tokio().map_err(no_resolver)?
-        } else {
-            let servers = self.servers.iter().map(name_server).collect();
-            let config = ResolverConfig::from_parts(None, Vec::new(), servers);
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-        };
+        let servers = self.servers()?;
+        let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept.as_ref().filter(|known| known.servers == servers) {
+            return Ok(known.client.clone());
+        }
+        let config = ResolverConfig::from_parts(None, Vec::new(), servers.iter().map(name_server).collect());
+        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         let options: &mut ResolverOpts = builder.options_mut();
         options.timeout = RESOLVER_TIMEOUT;
         options.attempts = RESOLVER_ATTEMPTS;
@@ -286,8 +295,20 @@ impl Resolver {
         // As random as the system's; hickory's own choice may be a port that somebody is about to listen on.
         options.os_port_selection = true;
         options.try_tcp_on_error = true;
-        builder.build().map_err(no_resolver)
+        let client = builder.build().map_err(no_resolver)?;
+        *kept = Some(Client { servers, client: client.clone() });
+        Ok(client)
     }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").field("servers", &self.servers).finish_non_exhaustive()
+    }
+}
+
+fn no_resolver(error: NetError) -> ResolveError {
+    ResolveError::NoResolver(error.to_string())
 }
 
 fn name_server(server: &SocketAddr) -> NameServerConfig {
@@ -317,8 +338,8 @@ impl Chain {
 }
 
 /// `a → CNAME → b`.
-impl std::fmt::Display for Chain {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, name) in self.names().enumerate() {
             if index > 0 {
                 f.write_str(" → CNAME → ")?;
@@ -446,8 +467,8 @@ impl From<ResponseCode> for Code {
     }
 }
 
-impl std::fmt::Display for Code {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Code::NoError => f.write_str("NOERROR"),
             Code::NoSuchName => f.write_str("NXDOMAIN"),
@@ -456,8 +477,8 @@ impl std::fmt::Display for Code {
     }
 }
 
-impl std::fmt::Display for Transport {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Transport::Udp => "UDP",
             Transport::Tcp => "TCP",
@@ -517,6 +538,26 @@ mod tests {
         let chain = longer.follow_cname(&start, |at| *at == name("a.a.x.test")).await.unwrap();
         assert_eq!(chain.to_string(), "x.test → CNAME → a.x.test → CNAME → a.a.x.test");
         assert_eq!(longer.follow_cname(&start, |_| false).await, Err(ResolveError::ChainTooLong(start)));
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_was_away_is_asked_as_before() {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        drop(socket);
+        let resolver = Resolver::new(&[address]);
+        let start = name("x.test");
+        let one_more = |asked: &rr::Name| asked.prepend_label("a").unwrap();
+        for _ in 0..3 {
+            let socket = UdpSocket::bind(address).await;
+            let serving = tokio::spawn(endless_cnames(socket.unwrap(), one_more));
+            assert_eq!(resolver.cname(&start).await, Ok(Some(name("a.x.test"))));
+            serving.abort();
+            assert!(serving.await.unwrap_err().is_cancelled());
+            tokio::time::pause();
+            assert!(resolver.cname(&start).await.is_err());
+            tokio::time::resume();
+        }
     }
 
     #[tokio::test]
