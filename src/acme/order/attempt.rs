@@ -13,6 +13,7 @@ use super::challenge::Method;
 use super::check::OwnListeners;
 use super::delegation::{Found, Missing, Place, Wanted, base_domain, domains, locate};
 use super::failure::{AttemptError, Failure, ca_failed, failed, failed_look_up, failure, store_failed, useless};
+use super::resume::{expiry, without_reason};
 use crate::acme::ca::authority::Authority;
 use crate::acme::ca::budget::Renews;
 use crate::acme::ca::problem::Class;
@@ -22,7 +23,7 @@ use crate::acme::certificate::key::{key_for_order, signing_request};
 use crate::acme::history::History;
 use crate::acme::request::Request;
 use crate::acme::secret::Secret;
-use crate::acme::state::{Failed, Issuance, Phase, Published, Step};
+use crate::acme::state::{Issuance, Phase, Published, Step};
 use crate::config::Challenge;
 use crate::resolve::Resolver;
 use crate::store::{Actor, Document, UpdateError, Writer, now};
@@ -36,13 +37,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const MOST_STEPS: usize = 8;
 /// After so many failures that back off, the last of them a day ago, an order is not worth more patience.
 pub const LONG: u32 = 4;
-
-impl Failed {
-    /// Whether all patience was had, pauses included: somebody who asks again and again does not cost orders.
-    fn is_long_ago(&self) -> bool {
-        self.backed_off >= LONG && self.next_attempt <= now()
-    }
-}
 
 /// What an attempt works with, and how far it has come.
 pub struct Attempt<'a> {
@@ -70,6 +64,8 @@ pub struct Attempt<'a> {
     pub versions: usize,
     /// The certificate is thrown away: this is a rehearsal of an order at another CA.
     pub rehearsal: bool,
+    /// Whether the CA has answered for the order that there was before.
+    pub heard: bool,
     pub state: Issuance,
 }
 
@@ -79,14 +75,8 @@ impl Attempt<'_> {
         let _signing = self.authority.signing.read().await;
         let before = self.state.step.order_for(self.request).map(str::to_owned);
         let outcome = self.run_or_begin_anew().await;
-        // An order that is of no use is not gone back to for ever. Without a word from the CA it may be of use yet.
-        if let (Some(url), Err(AttemptError::Failed(failure))) = (before, &outcome)
-            && self.state.step.order_for(self.request) == Some(&url)
-            && self.state.failure.as_ref().is_some_and(Failed::is_long_ago)
-            && failure.step != "account"
-        {
-            self.say(format!("giving up the order {url}, which has failed again and again"));
-            self.give_up_order().await?;
+        if let Err(AttemptError::Failed(failure)) = &outcome {
+            self.lose_patience(before.as_deref(), failure).await?;
         }
         outcome
     }
@@ -162,7 +152,10 @@ impl Attempt<'_> {
                     Some(certificate) => return Ok(certificate),
                     None => order = self.new_order(&session).await?,
                 },
-                OrderStatus::Invalid => return Err(self.refused(&session, &mut order).await?),
+                OrderStatus::Invalid => {
+                    let refused = self.refused(&session, &mut order).await?;
+                    return Err(AttemptError::Failed(refused.unwrap_or_else(without_reason)));
+                }
             }
         }
         self.give_up_order().await?;
@@ -241,7 +234,7 @@ impl Attempt<'_> {
         let key = match self.state.step.key_for(&request) {
             Some(key) => key.clone(),
             None => {
-                let may_stay = self.reuse_key && !self.new_key && !self.rehearsal;
+                let may_stay = self.reuse_key && !self.new_key && !self.rehearsal && !self.state.key_refused;
                 let reused = self.current.filter(|current| may_stay && !current.compromised);
                 let key = key_for_order(request.key_type, reused).await;
                 key.map_err(|error| failed("key", error.to_string()))?
@@ -259,7 +252,7 @@ impl Attempt<'_> {
             }
         };
         let url = order.url().to_owned();
-        self.state.step = Step::Ordered { request: request.clone(), key, url };
+        self.state.step = Step::Ordered { request: request.clone(), key, url, expires: Some(expiry(session)) };
         self.save().await?;
         self.say(format!("ordered {} at {}", request.names.join(", "), self.authority.ca.name));
 
@@ -332,7 +325,7 @@ impl Attempt<'_> {
             match ask!(session, order.refresh().await.map(|state| state.status)) {
                 Ok(status) if status == busy => {}
                 Ok(_) => return Ok(()),
-                Err(error) => return Err(self.ended((step, error)).await?),
+                Err(error) => return Err(ca_failed(step, &error)),
             }
             pause = (pause * 2).min(LONGEST_WAIT);
         }
@@ -351,10 +344,16 @@ impl Attempt<'_> {
 
     /// Forgets the order, if there is one, and takes its values out of the DNS.
     pub async fn give_up_order(&mut self) -> Result<(), AttemptError> {
+        self.end_order(self.state.phase == Phase::Downloading, &[]).await
+    }
+
+    /// The same, with what the CA's limits count: whether it has issued, and the names whose authorization failed.
+    pub async fn end_order(&mut self, issued: bool, failed: &[String]) -> Result<(), AttemptError> {
         self.withdraw().await?;
         if self.state.is_ordered() {
-            self.settle(false, &[]).await?;
+            self.settle(issued, failed).await?;
             self.state.step = Step::Idle;
+            self.state.phase = Phase::Begun;
             self.save().await?;
         }
         Ok(())
