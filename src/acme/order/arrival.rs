@@ -1,16 +1,22 @@
 //! What the CA sends: fetched, checked, and kept.
 
+use std::time::Duration;
+
 use instant_acme::Order;
+use tokio::time::sleep;
 
 use super::attempt::{Attempt, key_of};
-use super::failure::{AttemptError, Failure, failed, failure, store_failed, useless};
+use super::failure::{AttemptError, Failure, ca_failed, failed, failure, store_failed, useless};
 use crate::acme::ca::problem::Class;
 use crate::acme::ca::session::{Session, ask};
-use crate::acme::certificate::{Certificate, chain};
+use crate::acme::certificate::{self, BadCertificate, Certificate, chain};
 use crate::acme::history::{Event, What};
 use crate::acme::secret::Secret;
 use crate::acme::state::{Issuance, Phase, Step};
 use crate::store::{Document, UpdateError, Writer, now};
+
+/// When a certificate that came alone is fetched again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl Attempt<'_> {
     /// Fetches the chain, checks it, and keeps it: certificate and state in one commit. `None` if the key was found
@@ -21,28 +27,20 @@ impl Attempt<'_> {
         order: &mut Order,
     ) -> Result<Option<Certificate>, AttemptError> {
         self.enter(Phase::Downloading).await?;
-        let chain = match ask!(session, order.certificate().await) {
-            Ok(Some(chain)) => chain,
-            Ok(None) => return Err(useless("download", format!("the order {} has no certificate", order.url()))),
-            Err(error) => return Err(self.ended(("download", error)).await?),
-        };
-        let chain = self.preferred(session, chain).await;
         let key = self.key()?;
         let version = self.state.current.unwrap_or(0) + 1;
-        let accepted = Certificate::accept(self.request, &self.authority.ca.name, &key, chain, version, now());
-        let certificate = match accepted {
-            Ok(certificate) => certificate,
-            // An answer from something that stands before the CA: the certificate is there still.
-            Err(error) if error.is_no_certificate() => {
-                let class = Class::Elsewhere;
-                let failure = Failure { class, outage: true, ..failure("download", error.to_string()) };
-                return Err(AttemptError::Failed(failure));
-            }
-            Err(error) => {
-                self.give_up_order().await?;
-                return Err(useless("verification", error.to_string()));
-            }
-        };
+        let mut certificate = self.fetch(session, order, &key, version).await?;
+        if certificate.is_alone() {
+            // The rest may have been lost on its way. A root that issues for servers itself has no more to send.
+            sleep(AGAIN).await;
+            certificate = self.fetch(session, order, &key, version).await?;
+        }
+        if certificate.is_alone() {
+            let message = "the CA sends the certificate without the one of its issuer, and did so twice: programs that do \
+                           not have that one will not trust it";
+            tracing::warn!(certificate = self.name, ca = self.authority.ca.name, "{message}");
+            self.say(message.into());
+        }
         self.settle(true, &[]).await?;
         if self.rehearsal {
             self.state.step = Step::Idle;
@@ -90,14 +88,89 @@ impl Attempt<'_> {
         Ok(current.compromised && current.private_key == *key)
     }
 
-    /// The chain that leads to the root that is wanted, if the CA offers one beside the one that it sent.
-    async fn preferred(&self, session: &Session, chain: String) -> String {
-        let Some(root) = &self.authority.ca.preferred_chain else { return chain };
-        let (chain, found) = chain::preferred(session.chains(chain).await, Some(root));
-        if !found {
-            self.say(format!("the CA has no chain to `{root}`, taking the one that it sends first"));
+    /// Has the CA send the certificate, and looks whether it is what was asked for.
+    async fn fetch(
+        &mut self,
+        session: &Session,
+        order: &mut Order,
+        key: &Secret,
+        version: u64,
+    ) -> Result<Certificate, AttemptError> {
+        let sent = match ask!(session, order.certificate().await) {
+            Ok(Some(sent)) => sent,
+            Ok(None) => return Err(useless("download", format!("the order {} has no certificate", order.url()))),
+            Err(error) => return Err(ca_failed("download", &error)),
+        };
+        let serial = certificate::serial(&sent);
+        match self.choose(session, sent, key, version).await {
+            Ok(certificate) => Ok(certificate),
+            Err(error) => {
+                let message = match serial {
+                    Some(serial) => format!("{error} (its serial number is {serial})"),
+                    None => error.to_string(),
+                };
+                Err(self.not_taken(&error, message).await?)
+            }
         }
-        chain
+    }
+
+    /// Of the chains that the CA offers, the one that leads to the wanted root; of the others, the first that holds. An
+    /// error is that of the chain which the CA sends by itself.
+    async fn choose(
+        &self,
+        session: &Session,
+        sent: String,
+        key: &Secret,
+        version: u64,
+    ) -> Result<Certificate, BadCertificate> {
+        let ca = &self.authority.ca;
+        let accept = |chain: String| Certificate::accept(self.request, &ca.name, key, chain, version, now());
+        let first = accept(sent.clone());
+        if ca.preferred_chain.is_none() && first.as_ref().is_ok_and(|first| !first.is_alone()) {
+            return first;
+        }
+        let mut chains = session.chains(sent).await;
+        if let Some(root) = &ca.preferred_chain {
+            let (ordered, found) = chain::in_order(chains, root);
+            if !found {
+                self.say(format!("the CA has no chain to `{root}`, taking the one that it sends first"));
+            }
+            chains = ordered;
+        }
+        let (mut alone, mut passed_over) = (None, false);
+        for chain in chains {
+            let root = chain::root_of(&chain).unwrap_or_default();
+            match accept(chain) {
+                Ok(certificate) if certificate.is_alone() => alone = alone.or(Some(certificate)),
+                Ok(certificate) => {
+                    if passed_over {
+                        self.say(format!("taking the chain to `{root}` instead"));
+                    }
+                    return Ok(certificate);
+                }
+                Err(error) => {
+                    passed_over = true;
+                    self.say(format!("the chain to `{root}` is not taken: {error}"));
+                }
+            }
+        }
+        alone.map_or(first, Ok)
+    }
+
+    /// What it means that this is not taken. A certificate is issued then, and counts.
+    async fn not_taken(&mut self, error: &BadCertificate, message: String) -> Result<AttemptError, AttemptError> {
+        // An answer from something that stands before the CA: the certificate is there still.
+        if error.is_no_certificate() {
+            let class = Class::Elsewhere;
+            return Ok(AttemptError::Failed(Failure { class, outage: true, ..failure("download", message) }));
+        }
+        // It is there when our clock is right.
+        if !error.is_early() {
+            self.end_order(true, &[]).await?;
+        }
+        // Another CA's certificate has such dates too.
+        let class = if matches!(error, BadCertificate::NotNow { .. }) { Class::Person } else { Class::Elsewhere };
+        Ok(AttemptError::Failed(Failure { class, ..failure("verification", message) }))
     }
 }
 
