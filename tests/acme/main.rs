@@ -4,6 +4,7 @@
 mod support;
 
 mod api_tls;
+mod arrival;
 mod bad_days;
 mod bad_weather;
 mod ca;
@@ -22,6 +23,7 @@ mod kill;
 mod many;
 mod matrix;
 mod names;
+mod orders;
 mod registration;
 mod renewal;
 mod revocation;
