@@ -3,6 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[allow(dead_code)]
+#[path = "../clients/host.rs"]
+mod host;
+
 mod api_tls;
 mod bad_days;
 mod bad_weather;
@@ -26,5 +30,6 @@ mod registration;
 mod renewal;
 mod revocation;
 mod rollover;
+mod selfcheck;
 mod stuck;
 mod trouble;

@@ -8,3 +8,4 @@ pub mod check;
 pub mod delegation;
 pub mod failure;
 mod proof;
+mod servers;
