@@ -5,6 +5,8 @@
 
 use std::net::SocketAddr;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{self, RecordType};
 use hickory_resolver::proto::serialize::binary::{BinDecodable, BinDecoder, DecodeError};
@@ -58,16 +60,19 @@ impl Resolver {
         Ok(Answer { code: Code::from(reply.code), records })
     }
 
-    /// What the first of our servers says that has an answer, or else one of them without.
+    /// What the first of our servers says that has an answer, or else one of them without. All are asked at the same
+    /// time: there are few, and one of them may be dead.
     pub(super) async fn reply(&self, name: &Name, rtype: RecordType) -> Result<Reply, ResolveError> {
         let unanswered = |reason: String| ResolveError::NoAnswer { name: name.clone(), rtype: rtype.into(), reason };
         let (id, question) = query(name, rtype, true).map_err(unanswered)?;
+        let servers = self.servers()?;
+        let mut answers: FuturesUnordered<_> = servers.iter().map(|server| one(*server, id, &question)).collect();
         let mut outcome = Err(unanswered("there is no server to ask".into()));
-        for server in self.servers()? {
-            match one(server, id, &question).await {
+        while let Some(answer) = answers.next().await {
+            match answer {
                 Ok(reply) if matches!(reply.code, ResponseCode::NoError | ResponseCode::NXDomain) => return Ok(reply),
                 Ok(reply) => outcome = Ok(reply),
-                Err(reason) if outcome.is_err() => outcome = Err(unanswered(format!("{server}: {reason}"))),
+                Err(reason) if outcome.is_err() => outcome = Err(unanswered(reason)),
                 Err(_) => {}
             }
         }
@@ -83,8 +88,8 @@ async fn one(server: SocketAddr, id: u16, question: &[u8]) -> Result<Reply, Stri
     {
         return Ok(reply);
     }
-    let octets = over_tcp(server, question).await.map_err(|error| error.to_string())?;
-    Reply::read(&octets, id).map_err(|error| error.to_string())
+    let octets = over_tcp(server, question).await.map_err(|error| format!("{server}: {error}"))?;
+    Reply::read(&octets, id).map_err(|error| format!("{server}: {error}"))
 }
 
 impl Reply {

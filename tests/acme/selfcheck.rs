@@ -134,6 +134,31 @@ fn a_name_server_that_the_parent_alone_names_is_asked_too_rfc1034_4_2_2() {
     }
 }
 
+/// The host lies in our zone, which has another address for it.
+#[test]
+fn an_old_address_at_the_parent_is_asked_too_and_named_rfc1034_4_2_1() {
+    if is_of_its_own(an_old_address_at_the_parent_is_asked_too_and_named_rfc1034_4_2_1) {
+        run(async {
+            let old = [("own.acme.test", HEAD)];
+            let _old = Nsd::start_with("    ip-address: 127.0.0.4@53", &old);
+            let mut stand = Stand::new("own NS ns1.own\nns1.own A 127.0.0.4\n");
+            let (nsd, ours) = (stand.house.nsd.port(), stand.house.dns());
+            stand.house.unbound = Unbound::start(&[("acme.test", nsd), ("own.acme.test", ours)]);
+            let file = stand.house.folder.path().join("own.zone");
+            std::fs::write(&file, "$TTL 1\n@ SOA ns1 hostmaster 1 3600 600 86400 1\n@ NS ns1\nns1 A 127.0.0.2\n")
+                .unwrap();
+            stand.house.tables = format!("[[zone]]\norigin = \"own.acme.test\"\nfile = \"{}\"", file.display());
+            let server = stand.serve(&["api.own.acme.test"]).await;
+            let told = [
+                "the name server 127.0.0.4:53 (ns1.own.acme.test) of own.acme.test gives NXDOMAIN",
+                "remove `ns1.own.acme.test. IN A 127.0.0.4` at the parent acme.test",
+            ];
+            stand.is_failed(&server, &told).await;
+            server.handle.stop().await;
+        });
+    }
+}
+
 #[test]
 fn name_servers_without_an_address_are_told_and_ipv6_ones_asked() {
     if is_of_its_own(name_servers_without_an_address_are_told_and_ipv6_ones_asked) {

@@ -113,6 +113,10 @@ fn without_answer(error: &ResolveError, name: &str) -> String {
             "that is no word of the zone's servers, a CA's resolver may have an answer: see that ours runs and answers \
              for CAA at {name} and all names above, or name another one in `[resolver] nameservers`"
         ),
+        ResolveError::Failed { name: top, .. } if top.parent().is_none_or(|parent| parent.is_root()) => format!(
+            "CAs look for CAA up to the top-level domain, and no CA issues for {name} while that is so (RFC 8659 section \
+             3): if {top} is in no public root, our resolver and the CA's have to have a zone of that name"
+        ),
         _ => format!(
             "no CA issues for {name} while that is so (RFC 8659 section 3): the zone's servers have to answer for CAA, \
              with no records if there are none"

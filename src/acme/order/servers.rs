@@ -54,30 +54,32 @@ pub async fn of_zone(zone: &Name, own: &OwnListeners, resolver: &Resolver) -> (V
     hosts.dedup();
     let found = join_all(hosts.iter().map(|host| resolver.addresses(host))).await;
     for (host, found) in hosts.into_iter().zip(found) {
-        let glue = glue.iter().filter(|(name, _)| name == host).map(|(_, address)| *address);
-        let mut addresses: Vec<IpAddr> = glue.collect();
-        match found {
-            Ok(found) => addresses.extend(found),
-            Err(error) => notes.push(format!("the addresses of {host} are not known: {error}")),
-        }
-        addresses.sort_unstable();
-        addresses.dedup();
-        if addresses.is_empty() {
+        let found = found.unwrap_or_else(|error| {
+            notes.push(format!("the addresses of {host} are not known: {error}"));
+            Vec::new()
+        });
+        let glue = glue.iter().filter(|(name, address)| name == host && !found.contains(address));
+        let glue: Vec<IpAddr> = glue.map(|(_, address)| *address).collect();
+        if found.is_empty() && glue.is_empty() {
             notes.push(format!("{host}, a name server of {zone}, has no address: nobody can ask it"));
         }
-        let place = match &above {
-            Some(Delegation { parent, referral }) if !itself.contains(host) && referral.hosts.contains(host) => {
-                format!(" at the parent {parent}")
-            }
-            Some(_) if !named_above.contains(host) => " in the zone itself".into(),
-            _ => String::new(),
+        let at_parent = above.as_ref().map_or(String::new(), |above| format!(" at the parent {}", above.parent));
+        let place = match (named_above.contains(host), itself.contains(host)) {
+            (true, false) => &at_parent,
+            (false, true) if above.is_some() => " in the zone itself",
+            _ => "",
         };
-        for address in addresses {
+        let ns = format!("`{zone}. IN NS {host}.`{place}");
+        let found = found.into_iter().map(|address| (address, ns.clone()));
+        let glue = glue.into_iter().map(|address| {
+            let rtype = if address.is_ipv4() { "A" } else { "AAAA" };
+            (address, format!("`{host}. IN {rtype} {address}`{at_parent}"))
+        });
+        for (address, record) in found.chain(glue) {
             let at = SocketAddr::new(address, PORT);
             if address.is_unspecified() {
                 notes.push(format!("{host}, a name server of {zone}, has the address {address}: nobody can ask it"));
             } else if !own.dns.iter().any(|listener| reachable(*listener) == at) {
-                let record = format!("`{zone}. IN NS {host}.`{place}");
                 servers.push(Server { host: host.clone(), at, record });
             }
         }
