@@ -3,6 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[allow(dead_code)]
+#[path = "../clients/host.rs"]
+mod host;
+
 mod api_tls;
 mod arrival;
 mod bad_days;
@@ -28,5 +32,6 @@ mod registration;
 mod renewal;
 mod revocation;
 mod rollover;
+mod selfcheck;
 mod stuck;
 mod trouble;

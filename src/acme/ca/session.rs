@@ -317,7 +317,8 @@ pub async fn forget(authority: &Authority, writer: &Writer, account: &str) -> Re
     if !is_it || kept(ca, writer).await?.is_some_and(|kept| kept.next_key.is_some()) {
         return Ok(());
     }
-    writer.put_documents(vec![(Document::CaAccount, key_of(ca), None)]).await
+    writer.put_documents(vec![(Document::CaAccount, key_of(ca), None)]).await?;
+    writer.forbid(account.to_owned()).await
 }
 
 /// Credentials can be written and read, but not cloned.

@@ -204,7 +204,7 @@ impl Attempt<'_> {
 
     /// Where the challenges of a domain go, or what is missing.
     pub async fn locate_one(&self, wanted: &Wanted, method: &Method) -> Result<Result<Found, Missing>, AttemptError> {
-        locate(wanted, method, self.writer, self.resolver).await.map_err(|error| failed_look_up(&error))
+        locate(wanted, method, self.writer, self.resolver, self.tell).await.map_err(|error| failed_look_up(&error))
     }
 
     /// Waits for what is missing. Nobody can see what an earlier attempt published, and there may be many looks before
