@@ -28,3 +28,4 @@ mod revocation;
 mod rollover;
 mod stuck;
 mod trouble;
+mod unwritten;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard, Semaphore, mpsc};
 
 use crate::acme::certificate::Certificate;
+use crate::acme::export::upkeep::Told;
 use crate::acme::history::{self, What};
 use crate::acme::random;
 use crate::acme::slot::Slot;
@@ -423,6 +424,47 @@ impl Issuer {
             self.change(slot, tell).await?;
         }
         Ok(())
+    }
+
+    /// Tells the webhook that the files of the certificate cannot be written, the first time and then daily; whether
+    /// others are to hear it now.
+    pub(in crate::acme) async fn announce_unwritten(
+        &self,
+        slot: &Slot,
+        certificate: &Certificate,
+        message: &str,
+    ) -> Result<Told, UpdateError> {
+        let told = {
+            let mut state = slot.deploys.state.lock().await;
+            let deployment = self.remembered(slot, &mut state).await?;
+            match deployment.told_unwritten {
+                None => Told::First,
+                Some(_) if deployment.tells_unwritten(now()) => Told::Again,
+                Some(_) => return Ok(Told::Before),
+            }
+        };
+        let event = event(slot, Kind::Failed, Some(certificate), Some(message.to_owned()));
+        let tell = |deployment: &mut Deployment| {
+            deployment.told_unwritten = Some(now());
+            if slot.certificate.webhook.is_some() {
+                deployment.announce(event);
+            }
+        };
+        self.change(slot, tell).await?;
+        Ok(told)
+    }
+
+    /// The files are written.
+    pub(in crate::acme) async fn no_more_unwritten(&self, slot: &Slot) {
+        let mut state = slot.deploys.state.lock().await;
+        match self.remembered(slot, &mut state).await {
+            Ok(deployment) => {
+                if deployment.told_unwritten.take().is_some() {
+                    self.keep(slot, deployment).await;
+                }
+            }
+            Err(error) => tracing::error!(certificate = slot.name(), %error, "cannot read what was told of the files"),
+        }
     }
 
     pub(in crate::acme) async fn deployment_status(
