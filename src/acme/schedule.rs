@@ -22,7 +22,7 @@ use super::pause::{SHORTEST_WAIT, share_of};
 use super::renewal::plan::Plan;
 use super::slot::{Running, Slot};
 use super::state::{self, Issuance};
-use crate::store::{Document, UpdateError, now};
+use crate::store::{Body, Document, UpdateError, now};
 use crate::zone::Timestamp;
 
 /// Longest sleep, so that a clock that was set is noticed.
@@ -111,7 +111,7 @@ impl Issuer {
     }
 
     /// The states of all certificates that the store knows.
-    async fn states(&self) -> HashMap<String, String> {
+    async fn states(&self) -> HashMap<String, Body> {
         match self.shared.writer.documents(Document::Issuance).await {
             Ok(documents) => documents.into_iter().collect(),
             Err(error) => {
@@ -122,7 +122,7 @@ impl Issuer {
     }
 
     /// Takes values of certificates out of the DNS that the configuration does not have any more.
-    async fn tidy_up(&self, states: &HashMap<String, String>) {
+    async fn tidy_up(&self, states: &HashMap<String, Body>) {
         let writer = &self.shared.writer;
         let configured: std::collections::HashSet<&str> = self.shared.slots.iter().map(|slot| slot.name()).collect();
         for (name, text) in states.iter().filter(|(name, _)| !configured.contains(name.as_str())) {
@@ -215,12 +215,12 @@ impl Issuer {
 }
 
 impl Schedule {
-    async fn read(issuer: Issuer, states: HashMap<String, String>) -> Schedule {
+    async fn read(issuer: Issuer, states: HashMap<String, Body>) -> Schedule {
         let slots = issuer.shared.slots.clone();
         let mut entries = Vec::with_capacity(slots.len());
         for some in slots.chunks(READERS) {
             let read = some.iter().map(async |slot| {
-                let loaded = issuer.load_from(slot, states.get(slot.name()).map(String::as_str)).await;
+                let loaded = issuer.load_from(slot, states.get(slot.name()).map(|body| &**body)).await;
                 Entry::new(slot, 0, loaded)
             });
             entries.extend(join_all(read).await);

@@ -26,6 +26,7 @@ mod registration;
 mod renewal;
 mod revocation;
 mod rollover;
+mod secrets;
 mod stuck;
 mod trouble;
 mod unwritten;

@@ -20,7 +20,7 @@ use crate::acme::slot::Slot;
 use crate::acme::{Issuer, time};
 use crate::api::{DeploymentStatus, LastError, Progress};
 use crate::config::Proxy;
-use crate::store::{Document, StoreError, UpdateError, now};
+use crate::store::{Body, Document, UpdateError, now};
 use crate::zone::Timestamp;
 use deployment::{DELIVERIES, Deployment, Trouble, Untaken};
 use program::{Ended, Program};
@@ -206,14 +206,12 @@ impl Issuer {
 
     /// What cannot be kept is remembered until the server ends: nothing is done in a circle.
     async fn keep(&self, slot: &Slot, deployment: &Deployment) {
-        let text = serde_json::to_string(deployment)
-            .map_err(|error| UpdateError::Store(StoreError::Failed(error.to_string())));
-        let kept = match text {
-            Ok(text) => {
-                let document = (Document::Deployment, slot.name().to_owned(), Some(text));
+        let kept = match Body::of(deployment) {
+            Ok(body) => {
+                let document = (Document::Deployment, slot.name().to_owned(), Some(body));
                 self.shared.writer.put_documents(vec![document]).await
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         };
         if let Err(error) = kept {
             tracing::error!(certificate = slot.name(), %error, "cannot keep what follows the certificate");
