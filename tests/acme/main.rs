@@ -32,6 +32,8 @@ mod registration;
 mod renewal;
 mod revocation;
 mod rollover;
+mod secrets;
 mod selfcheck;
 mod stuck;
 mod trouble;
+mod unwritten;
