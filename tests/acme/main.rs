@@ -3,6 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[allow(dead_code)]
+#[path = "../clients/host.rs"]
+mod host;
+
 mod api_tls;
 mod arrival;
 mod bad_days;
@@ -28,5 +32,8 @@ mod registration;
 mod renewal;
 mod revocation;
 mod rollover;
+mod secrets;
+mod selfcheck;
 mod stuck;
 mod trouble;
+mod unwritten;

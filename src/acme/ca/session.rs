@@ -7,7 +7,6 @@ use http::StatusCode;
 use instant_acme::{Account, AccountCredentials, Order};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use super::authority::{Authority, NoDirectory};
 use super::directory::Directory;
@@ -16,7 +15,7 @@ use super::problem::{self, About, Class, Refusal};
 use super::registration::{BeingMade, register};
 use super::rollover::{self, NextKey};
 use crate::config::Ca;
-use crate::store::{Document, UpdateError, Writer};
+use crate::store::{Body, Document, UpdateError, Writer};
 use crate::zone::Timestamp;
 
 /// How often a request is made again whose nonce the CA does not take, each time with three nonces.
@@ -260,7 +259,7 @@ fn key_of(ca: &Ca) -> String {
 
 /// What the store has of the account at the CA.
 async fn stored(ca: &Ca, writer: &Writer) -> Result<Option<Stored>, UpdateError> {
-    let text = writer.document(Document::CaAccount, &key_of(ca)).await?.map(Zeroizing::new);
+    let text = writer.document(Document::CaAccount, &key_of(ca)).await?;
     let Some(text) = text else { return Ok(None) };
     match Stored::read(&text) {
         Ok(stored) => Ok(Some(stored)),
@@ -284,7 +283,7 @@ pub async fn keep(ca: &Ca, writer: &Writer, kept: &Kept) -> Result<(), SessionEr
 }
 
 pub async fn put(ca: &Ca, writer: &Writer, stored: &impl Serialize) -> Result<(), SessionError> {
-    let text = serde_json::to_string(stored).map_err(|error| protocol(&ca.directory, error.to_string()))?;
+    let text = Body::of(stored).map_err(UpdateError::from)?;
     Ok(writer.put_documents(vec![(Document::CaAccount, key_of(ca), Some(text))]).await?)
 }
 
@@ -317,7 +316,8 @@ pub async fn forget(authority: &Authority, writer: &Writer, account: &str) -> Re
     if !is_it || kept(ca, writer).await?.is_some_and(|kept| kept.next_key.is_some()) {
         return Ok(());
     }
-    writer.put_documents(vec![(Document::CaAccount, key_of(ca), None)]).await
+    writer.put_documents(vec![(Document::CaAccount, key_of(ca), None)]).await?;
+    writer.forbid(account.to_owned()).await
 }
 
 /// Credentials can be written and read, but not cloned.

@@ -26,7 +26,7 @@ use crate::acme::secret::Secret;
 use crate::acme::state::{Issuance, Phase, Published, Step};
 use crate::config::Challenge;
 use crate::resolve::Resolver;
-use crate::store::{Actor, Document, UpdateError, Writer, now};
+use crate::store::{Actor, Body, Document, UpdateError, Writer, now};
 use crate::zone::{Edit, TxtValue, Update};
 
 /// How long the CA may take to validate, or to issue, before the attempt ends; the order is taken up again later.
@@ -204,7 +204,7 @@ impl Attempt<'_> {
 
     /// Where the challenges of a domain go, or what is missing.
     pub async fn locate_one(&self, wanted: &Wanted, method: &Method) -> Result<Result<Found, Missing>, AttemptError> {
-        locate(wanted, method, self.writer, self.resolver).await.map_err(|error| failed_look_up(&error))
+        locate(wanted, method, self.writer, self.resolver, self.tell).await.map_err(|error| failed_look_up(&error))
     }
 
     /// Waits for what is missing. Nobody can see what an earlier attempt published, and there may be many looks before
@@ -393,9 +393,7 @@ pub fn same_names(current: Option<&Certificate>, request: &Request) -> Renews {
 
 /// Keeps the state of a certificate.
 pub async fn save(writer: &Writer, name: &str, state: &Issuance) -> Result<(), UpdateError> {
-    let text = serde_json::to_string(state)
-        .map_err(|error| UpdateError::Store(crate::store::StoreError::Failed(error.to_string())))?;
-    writer.put_documents(vec![(Document::Issuance, name.to_owned(), Some(text))]).await
+    writer.put_documents(vec![(Document::Issuance, name.to_owned(), Some(Body::of(state)?))]).await
 }
 
 /// Takes values out of the DNS. A name that is ours no more has none.

@@ -10,3 +10,4 @@ pub mod delegation;
 pub mod failure;
 mod proof;
 mod resume;
+mod servers;
