@@ -13,6 +13,7 @@ mod commands;
 mod crowd;
 mod delegation;
 mod deploy;
+mod dry_run;
 mod fallback;
 mod faulty;
 mod files;

@@ -2,7 +2,7 @@
 //! are what it asks for on its way.
 
 pub mod attempt;
-mod caa;
+pub mod caa;
 pub mod challenge;
 pub mod check;
 pub mod delegation;
