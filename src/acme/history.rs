@@ -33,6 +33,7 @@ pub(super) enum What {
     Issued,
     Failed,
     Revoked,
+    NotRevoked,
     Deployed,
     DeployFailed,
     #[serde(other)]
@@ -57,6 +58,7 @@ impl What {
             What::Issued => "issued",
             What::Failed => "failed",
             What::Revoked => "revoked",
+            What::NotRevoked => "not-revoked",
             What::Deployed => "deployed",
             What::DeployFailed => "deploy-failed",
             What::Other => "other",

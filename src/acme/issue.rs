@@ -159,8 +159,8 @@ impl Issuer {
             let (retry_at, class) = (Some(until), Class::Elsewhere);
             return Err(AttemptError::Failed(Failure { retry_at, backs_off: false, class, ..failure }));
         }
-        let compromised = |current: &&Certificate| current.compromised;
-        let spent = current.filter(compromised).is_some_and(|current| state.step.key() == Some(&current.private_key));
+        let spent =
+            current.is_some_and(|current| !current.keeps_key() && state.step.key() == Some(&current.private_key));
         let mut attempt = Attempt {
             name: slot.name(),
             request: &slot.request(&authority.ca),

@@ -240,6 +240,10 @@ fn show(certificate: &CertificateStatus, out: &mut Output) -> Result<(), Failure
     facts.extend(certificate.serial.clone().map(|serial| ("serial", serial)));
     let revoked = |revoked: crate::api::Revocation| format!("{}, {}", date(revoked.at), revoked.reason);
     facts.extend(certificate.revoked.map(|at| ("revoked", revoked(at))));
+    let revoking = |asked: crate::api::Revocation| {
+        format!("asked for {}, {}: the CA has not decided yet and is asked again", date(asked.at), asked.reason)
+    };
+    facts.extend(certificate.revoking.map(|asked| ("revocation", revoking(asked))));
     facts.extend(certificate.path.clone().map(|path| ("files", path)));
     facts.extend(certificate.renewal.map(|at| ("renewal", date(at))));
     let window = |window: RenewalWindow| format!("{} to {}", output::date(window.start), output::date(window.end));

@@ -18,6 +18,7 @@ mod fallback;
 mod faulty;
 mod files;
 mod house;
+mod intention;
 mod issuance;
 mod kill;
 mod many;

@@ -10,7 +10,7 @@ pub mod webhook;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Notify, OwnedMutexGuard, Semaphore, mpsc};
+use tokio::sync::{Mutex, MutexGuard, Notify, OwnedMutexGuard, Semaphore, mpsc};
 
 use crate::acme::certificate::Certificate;
 use crate::acme::history::{self, What};
@@ -65,6 +65,19 @@ pub struct Turns {
     program: Arc<Mutex<()>>,
     /// Held while an event is on its way, so that events come in their order.
     webhook: Arc<Mutex<()>>,
+}
+
+/// An event that waits for the commit of what it tells. Nothing else changes meanwhile.
+pub struct Announcement<'s> {
+    state: MutexGuard<'s, Option<Deployment>>,
+    deployment: Deployment,
+}
+
+impl Announcement<'_> {
+    /// What is committed.
+    pub fn document(&self, slot: &Slot) -> Result<(Document, String, Option<String>), UpdateError> {
+        document(slot, &self.deployment)
+    }
 }
 
 impl Slot {
@@ -205,13 +218,8 @@ impl Issuer {
 
     /// What cannot be kept is remembered until the server ends: nothing is done in a circle.
     async fn keep(&self, slot: &Slot, deployment: &Deployment) {
-        let text = serde_json::to_string(deployment)
-            .map_err(|error| UpdateError::Store(StoreError::Failed(error.to_string())));
-        let kept = match text {
-            Ok(text) => {
-                let document = (Document::Deployment, slot.name().to_owned(), Some(text));
-                self.shared.writer.put_documents(vec![document]).await
-            }
+        let kept = match document(slot, deployment) {
+            Ok(document) => self.shared.writer.put_documents(vec![document]).await,
             Err(error) => Err(error),
         };
         if let Err(error) = kept {
@@ -378,21 +386,28 @@ impl Issuer {
         changed.is_ok()
     }
 
-    /// Tells the webhook, if there is one, that something has happened to the certificate.
-    pub(in crate::acme) async fn announce(
+    /// What the webhook, if there is one, is to be told, for the commit of what has happened to the certificate.
+    pub(in crate::acme) async fn announcement<'s>(
         &self,
-        slot: &Slot,
+        slot: &'s Slot,
         kind: Kind,
-        certificate: Option<&Certificate>,
+        certificate: &Certificate,
         message: Option<String>,
-    ) {
+    ) -> Result<Option<Announcement<'s>>, UpdateError> {
         if slot.certificate.webhook.is_none() {
-            return;
+            return Ok(None);
         }
-        let event = event(slot, kind, certificate, message);
-        if let Err(error) = self.change(slot, |deployment| deployment.announce(event)).await {
-            tracing::error!(certificate = slot.name(), %error, "cannot keep an event for the webhook");
-        }
+        let mut state = slot.deploys.state.lock().await;
+        let mut deployment = self.remembered(slot, &mut state).await?.clone();
+        deployment.announce(event(slot, kind, Some(certificate), message));
+        Ok(Some(Announcement { state, deployment }))
+    }
+
+    /// The commit was made: the event goes on its way.
+    pub(in crate::acme) fn announced(&self, announcement: Announcement<'_>) {
+        let Announcement { mut state, deployment } = announcement;
+        *state = Some(deployment);
+        self.shared.deploys.changed.notify_one();
     }
 
     /// Tells the webhook of an attempt that failed: of the first in a row, and now and then while the certificate runs
@@ -452,6 +467,12 @@ impl Issuer {
             webhook_error: untaken.map(|trouble| error("webhook", trouble)),
         }))
     }
+}
+
+fn document(slot: &Slot, deployment: &Deployment) -> Result<(Document, String, Option<String>), UpdateError> {
+    let text = serde_json::to_string(deployment);
+    let text = text.map_err(|error| UpdateError::Store(StoreError::Failed(error.to_string())))?;
+    Ok((Document::Deployment, slot.name().to_owned(), Some(text)))
 }
 
 fn stopping() -> String {
