@@ -216,12 +216,22 @@ fn last_result(certificate: &CertificateStatus) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     };
-    match (&certificate.last_error, certificate.issued_at) {
-        (Some(error), _) => most(&format!("{} failed: {}", error.step, error.message)),
-        (None, _) if !certificate.missing_records.is_empty() => "a record is missing".to_owned(),
-        (None, Some(at)) => format!("issued {}", output::date(at)),
-        (None, None) => "–".to_owned(),
+    if let Some(error) = &certificate.last_error {
+        return most(&format!("{} failed: {}", error.step, error.message));
     }
+    if !certificate.missing_records.is_empty() {
+        return "a record is missing".to_owned();
+    }
+    // What follows an order may have failed too.
+    if let Some(deployment) = &certificate.deployment {
+        if let Some(error) = &deployment.last_error {
+            return most(&format!("deploy failed: {}", error.message));
+        }
+        if let Some(error) = &deployment.webhook_error {
+            return most(&format!("webhook: {}", error.message));
+        }
+    }
+    certificate.issued_at.map_or_else(|| "–".to_owned(), |at| format!("issued {}", output::date(at)))
 }
 
 fn show(certificate: &CertificateStatus, out: &mut Output) -> Result<(), Failure> {
