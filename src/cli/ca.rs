@@ -101,7 +101,7 @@ fn show(ca: &CaStatus, out: &mut Output) -> Result<(), Failure> {
     }
     if !ca.caa_records.is_empty() {
         out.line("")?;
-        out.line("These CAA records let no other account issue, and by no other method (one name is enough):")?;
+        out.line("These CAA records let no other account issue, and by no other method than your certificates need (one name is enough):")?;
         for record in &ca.caa_records {
             out.line(format_args!("  {}", printable(record)))?;
         }
