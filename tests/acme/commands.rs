@@ -183,7 +183,7 @@ async fn what_people_type_is_answered_in_their_words_and_for_programs_as_json() 
     // The list: date and share of life, the next renewal, and what went wrong last, whatever that was.
     let list = run("cert list").await.out(0, &["EXPIRES", "NEXT ATTEMPT", "LAST RESULT"]);
     let row = list.row("site");
-    assert_eq!(row[1..3], ["valid", &format!("{expiry} (99 % left)")], "{row:?}");
+    assert!(row[1] == "valid" && row[2].starts_with(&expiry) && row[2].ends_with(" % left)"), "{row:?}");
     assert!(row[3].starts_with(&date(site.renewal.unwrap())) && row[3].contains("(in "), "{row:?}");
     assert!(row[4].starts_with("deploy failed: /bin/sh ended with exit status: 1"), "{row:?}");
     assert_eq!(list.row("waiting")[1..3], ["waiting for records", "–"]);
