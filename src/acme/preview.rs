@@ -6,16 +6,14 @@ use tokio::sync::mpsc;
 
 use super::asked::Listener;
 use super::ca::authority::Authority;
-use super::ca::budget::Renews;
 use super::ca::session;
 use super::ca::session::{Session, Standing};
 use super::certificate::Certificate;
 use super::issue::in_order;
-use super::order::attempt::same_names;
 use super::order::challenge::{self, Method};
 use super::order::delegation::{Found, Wanted, domains, locate};
 use super::renewal::plan;
-use super::renewal::replaced;
+use super::renewal::renews;
 use super::slot::Slot;
 use super::state::Issuance;
 use super::{Issuer, cas, time};
@@ -158,10 +156,7 @@ impl Issuer {
             Ok(directory) => directory,
             Err(error) => return Ok(Err(format!("{name}: {error}"))),
         };
-        let renews = match replaced(current, state, &request, &directory) {
-            Some(_) => Renews::Replaces,
-            None => same_names(current, &request),
-        };
+        let renews = renews(current, state, &request, &directory, now());
         let exceeded = authority.budget.exceeded(&authority.ca, writer, &request.names, renews, now()).await;
         if let Some(exceeded) = exceeded.map_err(store)? {
             return Ok(Err(format!("{name}: {exceeded}; possible at {}", time(exceeded.until))));

@@ -19,6 +19,7 @@ mod files;
 mod house;
 mod issuance;
 mod kill;
+mod limits;
 mod many;
 mod matrix;
 mod names;

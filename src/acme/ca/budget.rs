@@ -34,7 +34,8 @@ pub enum Renews {
     Nothing,
     /// The same names: no limit of orders, none per domain.
     SameNames,
-    /// Names the certificate that it replaces (RFC 9773 section 5): no limit at all.
+    /// Names the certificate that it replaces, in the window that the CA suggests for that (RFC 9773 section 5): no
+    /// limit at all.
     Replaces,
 }
 

@@ -23,6 +23,7 @@ use crate::acme::certificate::Certificate;
 use crate::acme::certificate::chain;
 use crate::acme::certificate::key::{key_for_order, signing_request};
 use crate::acme::history::{Event, History, What};
+use crate::acme::renewal::renews;
 use crate::acme::request::Request;
 use crate::acme::secret::Secret;
 use crate::acme::state::{Failed, Issuance, Phase, Published, Step};
@@ -265,7 +266,8 @@ impl Attempt<'_> {
         if let Some(profile) = &request.profile {
             session.check_profile(profile).map_err(|error| ca_failed("order", &error))?;
         }
-        self.keep_to_limits(session).await?;
+        let renews = renews(self.current, &self.state, &request, &session.directory, now());
+        self.keep_to_limits(renews).await?;
         let key = match self.state.step.key_for(&request) {
             Some(key) => key.clone(),
             None => {
@@ -301,11 +303,7 @@ impl Attempt<'_> {
     }
 
     /// Counts the order that is about to be made, unless one of the CA's limits would be exceeded.
-    pub async fn keep_to_limits(&self, session: &Session) -> Result<(), AttemptError> {
-        let renews = match self.replaced(session) {
-            Some(_) => Renews::Replaces,
-            None => same_names(self.current, self.request),
-        };
+    pub async fn keep_to_limits(&self, renews: Renews) -> Result<(), AttemptError> {
         let Authority { ca, budget, .. } = self.authority;
         match budget.order(ca, self.writer, &self.request.names, renews, now()).await {
             Ok(Ok(())) => Ok(()),
@@ -534,14 +532,6 @@ impl Attempt<'_> {
 
     pub fn say(&self, line: String) {
         (self.tell)(line);
-    }
-}
-
-/// How an order for this request relates to the certificate in use.
-pub fn same_names(current: Option<&Certificate>, request: &Request) -> Renews {
-    match current {
-        Some(current) if current.names == request.names => Renews::SameNames,
-        _ => Renews::Nothing,
     }
 }
 

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use instant_acme::{CertificateIdentifier, Identifier, NewOrder, Order};
 
 use crate::acme::ca::authority::Authority;
+use crate::acme::ca::budget::Renews;
 use crate::acme::ca::directory::Directory;
 use crate::acme::ca::http::HttpError;
 use crate::acme::ca::problem::Refusal;
@@ -131,7 +132,7 @@ impl Attempt<'_> {
                 self.save().await?;
             }
             // Now it is an order that the CA's limits count.
-            self.keep_to_limits(session).await?;
+            self.keep_to_limits(renews_names(self.current, request)).await?;
         }
         Ok(ask!(session, session.account.new_order(&wanted()).await))
     }
@@ -139,14 +140,14 @@ impl Attempt<'_> {
 
 impl<'a> Attempt<'a> {
     /// The certificate that the order takes the place of, if this CA issued it and wants to know.
-    pub fn replaced(&self, session: &Session) -> Option<(&'a Certificate, CertificateIdentifier<'static>)> {
+    fn replaced(&self, session: &Session) -> Option<(&'a Certificate, CertificateIdentifier<'static>)> {
         replaced(self.current, &self.state, self.request, &session.directory)
     }
 }
 
 /// The certificate that an order for this request takes the place of, if the CA of this directory issued it and wants to
 /// know.
-pub fn replaced<'c>(
+fn replaced<'c>(
     current: Option<&'c Certificate>,
     state: &Issuance,
     request: &Request,
@@ -163,6 +164,30 @@ pub fn replaced<'c>(
     }
     // What cannot be read is not named: the order matters more.
     Some((current, ari::identifier(&current.chain).ok()?))
+}
+
+/// What an order for this request is to the limits of the CA of this directory. One that names what it replaces meets
+/// none, but only while the CA suggests it.
+pub fn renews(
+    current: Option<&Certificate>,
+    state: &Issuance,
+    request: &Request,
+    directory: &Directory,
+    now: Timestamp,
+) -> Renews {
+    let suggests = |certificate| state.renewal.as_ref().is_some_and(|known| known.suggests(now, certificate));
+    match replaced(current, state, request, directory) {
+        Some((certificate, _)) if suggests(certificate) => Renews::Replaces,
+        _ => renews_names(current, request),
+    }
+}
+
+/// The same for an order that does not name what it replaces.
+fn renews_names(current: Option<&Certificate>, request: &Request) -> Renews {
+    match current {
+        Some(current) if current.names == request.names && current.directory == request.directory => Renews::SameNames,
+        _ => Renews::Nothing,
+    }
 }
 
 /// Whether an order may be taken that is the same but for `replaces`: the certificate was replaced already, came to

@@ -1,0 +1,49 @@
+//! The limits of a CA that we keep to by ourselves: what counts, what does not, and for whom.
+
+use acmezone::api::CertificateState;
+
+use crate::fallback::{failed, is_done, renewed};
+use crate::faulty::{Fault, FaultyCa};
+use crate::house::{Ca, House, orders};
+use crate::renewal::{asked, forget_renewal, set_renewal_info, window};
+use crate::support::PebbleVersion;
+
+const NAMES: [&str; 2] = ["*.delegated.test", "delegated.test"];
+const DAY: i64 = 86_400;
+
+fn limited(front: &FaultyCa) -> Ca {
+    Ca { more: "limits = \"letsencrypt\"", ..front.ca() }
+}
+
+/// Let's Encrypt exempts renewals that name what they replace from all limits, but only inside the window.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_names_what_it_replaces_meets_no_limit_inside_the_window_alone_rfc9773_5() {
+    let house = House::new();
+    let pebble = house.pebble(PebbleVersion::V2_10_1).nonce_reject(0).start();
+    let front = FaultyCa::before(&pebble);
+    let server = house.serve(&limited(&front), &NAMES).await;
+    server.wait_for(CertificateState::Valid).await;
+    renewed(&server, 4).await;
+    let lines = server.issue(true).await;
+    assert!(failed(&lines).contains("limit of 5 certificates in 7 days for exactly the names"), "{lines:#?}");
+    server.handle.stop().await;
+
+    set_renewal_info(&house, &pebble, &window(-5, 10 * DAY));
+    forget_renewal(&house);
+    let server = house.serve(&limited(&front), &NAMES).await;
+    asked(&server).await;
+    // The order that does not name it is counted.
+    let (content_type, retry_after) = ("application/problem+json", "");
+    let body = r#"{"type":"urn:ietf:params:acme:error:serverInternal","status":500}"#;
+    front.fail("/order-plz", Fault::Answer { status: 500, content_type, retry_after, body });
+    let lines = server.issue(true).await;
+    assert!(failed(&lines).contains("limit of 5"), "{lines:#?}");
+    assert_eq!(front.hits(), 1);
+    front.heal();
+    is_done(&server.issue(true).await);
+
+    // The next one has another window.
+    assert!(failed(&server.issue(true).await).contains("limit of 5"));
+    assert_eq!((orders(&pebble), pebble.log().matches("is a replacement of").count()), (6, 5));
+    server.handle.stop().await;
+}
