@@ -175,16 +175,19 @@ async fn a_ca_without_renewal_information_gets_an_order_like_any_other_rfc9773_5
 
 /// A CA may fail because of what is replaced, and not say so.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_that_fails_twice_is_made_without_saying_what_it_replaces_rfc9773_5() {
+async fn an_order_that_is_refused_twice_is_made_without_saying_what_it_replaces_rfc9773_5() {
     let house = House::new();
     let pebble = house.pebble(PebbleVersion::V2_10_1).start();
     let front = FaultyCa::before(&pebble);
     let server = house.serve(&front.ca(), &NAMES).await;
     server.wait_for(CertificateState::Valid).await;
     let (content_type, retry_after, body) = ("application/problem+json", "", "{\"detail\":\"no such order\"}");
-    // Said once more after one failure, and no more after two.
-    for (times, said) in [(1, 1), (2, 1)] {
-        front.fail("/order-plz", Fault::Answer { status: 500, content_type, retry_after, body });
+    let refusal = || Fault::Answer { status: 500, content_type, retry_after, body };
+    // Said once more after one refusal, and no more after two. Who was not asked has refused nothing.
+    for (times, path, fault, said) in
+        [(1, "/order-plz", refusal(), 1), (2, "/nonce-plz", Fault::Cut, 2), (2, "/order-plz", refusal(), 2)]
+    {
+        front.fail(path, fault);
         for _ in 0..times {
             let lines = server.issue(true).await;
             assert!(matches!(lines.last(), Some(Progress::Failed { .. })), "{lines:#?}");

@@ -45,6 +45,8 @@ pub struct Renewal {
     pub hurried: bool,
     /// The CA does not take this certificate for one that an order can replace.
     pub irreplaceable: bool,
+    /// How many orders that name this certificate the CA has refused without a word about that.
+    pub refusals: u32,
 }
 
 /// `suggestedWindow` (RFC 9773 section 4.2). The end is after the start.

@@ -24,7 +24,7 @@ use crate::store::{UpdateError, now};
 use crate::zone::Timestamp;
 use ari::{Answer, News, Renewal};
 
-/// After so many failures in a row, the last of them of the order itself, it does not say what it replaces.
+/// After so many orders that the CA refused, the next one does not say what it replaces: that may have been the reason.
 const IN_VAIN: u32 = 2;
 
 /// Why the CA did not say when, and when it wants to be asked again.
@@ -121,20 +121,31 @@ impl Attempt<'_> {
             }
             let refused = is_about_replacement(&error);
             if !refused && !matches!(&error, CaError::Refused(refusal) if refusal.is("serverInternal")) {
+                if may_be_about_replacement(&error) {
+                    self.note(certificate, |renewal| renewal.refusals = renewal.refusals.saturating_add(1)).await?;
+                }
                 return Ok(Err(error));
             }
             self.say(format!("the CA takes no order in place of {identifier}: {error}; ordering without that"));
             // An internal error may have had nothing to do with it.
             if refused {
-                let known = self.state.renewal.take().filter(|known| known.version == certificate.version);
-                let renewal = known.unwrap_or_else(|| Renewal::of(certificate));
-                self.state.renewal = Some(Renewal { irreplaceable: true, ..renewal });
-                self.save().await?;
+                self.note(certificate, |renewal| renewal.irreplaceable = true).await?;
             }
             // Now it is an order that the CA's limits count.
             self.keep_to_limits(renews_names(self.current, request)).await?;
         }
         Ok(ask!(session, session.account.new_order(&wanted()).await))
+    }
+
+    /// Keeps what an order has shown of the certificate that it was to replace.
+    async fn note(
+        &mut self,
+        certificate: &Certificate,
+        note: impl FnOnce(&mut Renewal) + Send,
+    ) -> Result<(), AttemptError> {
+        let known = self.state.renewal.take().filter(|known| known.version == certificate.version);
+        note(self.state.renewal.insert(known.unwrap_or_else(|| Renewal::of(certificate))));
+        self.save().await
     }
 }
 
@@ -154,12 +165,11 @@ fn replaced<'c>(
     directory: &Directory,
 ) -> Option<(&'c Certificate, CertificateIdentifier<'static>)> {
     let current = current.filter(|_| directory.renewal_info.is_some())?;
-    let known = state.renewal.as_ref();
-    let refused = known.is_some_and(|known| known.version == current.version && known.irreplaceable);
+    let known = state.renewal.as_ref().filter(|known| known.version == current.version);
+    // Better an order like any other than none.
+    let in_vain = known.is_some_and(|known| known.irreplaceable || known.refusals >= IN_VAIN);
     let shares = current.names.iter().any(|name| request.names.contains(name));
-    // What the CA cannot do without saying so: better an order like any other than none.
-    let in_vain = state.failure.as_ref().is_some_and(|failure| failure.step == "order" && failure.failures >= IN_VAIN);
-    if refused || in_vain || !shares || current.directory != request.directory {
+    if in_vain || !shares || current.directory != request.directory {
         return None;
     }
     // What cannot be read is not named: the order matters more.
@@ -200,6 +210,13 @@ fn is_about_replacement(error: &CaError) -> bool {
         || is(":malformed")
         || is(":unauthorized")
         || (error.is_final() && words.to_ascii_lowercase().contains("replac"))
+}
+
+/// Whether the CA has looked at the order and refused it, for a reason that may be the replacement.
+fn may_be_about_replacement(error: &CaError) -> bool {
+    let CaError::Refused(refusal) = error else { return false };
+    let is_busy = refusal.is("rateLimited") || matches!(refusal.status, Some(429 | 503));
+    !is_busy && !error.is_unknown_account()
 }
 
 #[cfg(test)]
