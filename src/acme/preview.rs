@@ -157,7 +157,8 @@ impl Issuer {
             Err(error) => return Ok(Err(format!("{name}: {error}"))),
         };
         let renews = renews(current, state, &request, &directory, now());
-        let exceeded = authority.budget.exceeded(&authority.ca, writer, &request.names, renews, now()).await;
+        let budget = &authority.budget;
+        let exceeded = budget.exceeded(&authority.ca, writer, slot.name(), &request.names, renews, now()).await;
         if let Some(exceeded) = exceeded.map_err(store)? {
             return Ok(Err(format!("{name}: {exceeded}; possible at {}", time(exceeded.until))));
         }

@@ -4,9 +4,9 @@ use acmezone::api::CertificateState;
 
 use crate::fallback::{failed, is_done, renewed};
 use crate::faulty::{Fault, FaultyCa};
-use crate::house::{Ca, House, orders};
+use crate::house::{Ca, House, PATIENCE, orders};
 use crate::renewal::{asked, forget_renewal, set_renewal_info, window};
-use crate::support::PebbleVersion;
+use crate::support::{PebbleVersion, poll_async};
 
 const NAMES: [&str; 2] = ["*.delegated.test", "delegated.test"];
 const DAY: i64 = 86_400;
@@ -45,5 +45,23 @@ async fn an_order_that_names_what_it_replaces_meets_no_limit_inside_the_window_a
     // The next one has another window.
     assert!(failed(&server.issue(true).await).contains("limit of 5"));
     assert_eq!((orders(&pebble), pebble.log().matches("is a replacement of").count()), (6, 5));
+    server.handle.stop().await;
+}
+
+/// The stop is between the note of the order and the CA's answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_that_a_stop_kept_from_being_made_do_not_count() {
+    let house = House::new();
+    let pebble = house.pebble(PebbleVersion::V2_10_1).nonce_reject(0).start();
+    let front = FaultyCa::before(&pebble);
+    for _ in 0..5 {
+        front.fail("/order-plz", Fault::Silence);
+        let server = house.serve(&limited(&front), &NAMES).await;
+        poll_async(PATIENCE, "an order", || async { (front.hits() > 0).then_some(()) }).await;
+        server.handle.stop().await;
+    }
+    front.heal();
+    let server = house.serve(&limited(&front), &NAMES).await;
+    server.wait_for(CertificateState::Valid).await;
     server.handle.stop().await;
 }

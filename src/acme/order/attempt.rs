@@ -305,7 +305,7 @@ impl Attempt<'_> {
     /// Counts the order that is about to be made, unless one of the CA's limits would be exceeded.
     pub async fn keep_to_limits(&self, renews: Renews) -> Result<(), AttemptError> {
         let Authority { ca, budget, .. } = self.authority;
-        match budget.order(ca, self.writer, &self.request.names, renews, now()).await {
+        match budget.order(ca, self.writer, self.name, &self.request.names, renews, now()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(exceeded)) => Err(AttemptError::Failed(Failure {
                 retry_at: Some(exceeded.until),
@@ -323,7 +323,7 @@ impl Attempt<'_> {
         let has_it = |authority: &&Authority| authority.ca.directory == request.directory;
         let mut all = std::iter::once(self.authority).chain(self.authorities.iter().map(Arc::as_ref));
         let Some(Authority { ca, budget, .. }) = all.find(has_it) else { return Ok(()) };
-        let settled = budget.settle(ca, self.writer, &request.names, issued, failed, now()).await;
+        let settled = budget.settle(ca, self.writer, self.name, issued, failed, now()).await;
         settled.map_err(|error| store_failed(&error))
     }
 
