@@ -170,6 +170,40 @@ async fn a_server_that_ends_after_the_ca_has_acted_keeps_the_account() {
     stopped_in_between(Fault::SilenceAfterwards, true).await;
 }
 
+/// A CA that finds no account by its key alone.
+async fn stopped_at_a_ca_that_does_not_say(fault: Fault, acted: bool) {
+    let (house, pebble, ca, server) = with_fault(fault).await;
+    let before = stored(&house);
+    let steps = server.client.roll_over("pebble").await.unwrap();
+    let seen = || async { (if acted { ca.done() } else { ca.hits() } == 1).then_some(()) };
+    poll_async(PATIENCE, "the CA to be asked for another key", seen).await;
+    tokio::join!(server.handle.stop(), lines(steps));
+    for (status, body) in [
+        (403, r#"{"type":"urn:ietf:params:acme:error:externalAccountRequired","status":403}"#),
+        (401, r#"{"type":"urn:ietf:params:acme:error:unauthorized","status":401}"#),
+        (400, r#"{"type":"urn:ietf:params:acme:error:malformed","status":400}"#),
+    ] {
+        let content_type = "application/problem+json";
+        ca.fail("/sign-me-up", Fault::Answer { status, content_type, retry_after: "", body });
+        let server = house.serve(&ca.ca(), &NAMES).await;
+        renews(&server).await;
+        server.handle.stop().await;
+        let after = stored(&house);
+        assert_eq!((after.0, after.1 != before.1, after.2), (before.0.clone(), acted, !acted), "{body}");
+    }
+    has_one_account(&pebble);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_that_finds_no_account_by_its_key_and_has_not_acted_is_spoken_with_by_the_old_key() {
+    stopped_at_a_ca_that_does_not_say(Fault::Silence, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_that_finds_no_account_by_its_key_and_has_acted_is_spoken_with_by_the_new_key() {
+    stopped_at_a_ca_that_does_not_say(Fault::SilenceAfterwards, true).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_under_way_is_waited_for() {
     let house = House::new();

@@ -164,29 +164,66 @@ pub async fn settle(
     mut found: Kept,
 ) -> Result<Kept, SessionError> {
     let Some(next) = &found.next_key else { return Ok(found) };
-    let key = key(ca, &next.key_pkcs8)?;
-    // Nobody but us has this key: if there is an account with it, it is ours (RFC 8555 section 7.3.1).
-    let asked = json!({ "onlyReturnExisting": true });
-    let signer = (&key, Signer::Key);
-    match post(http, &directory.new_nonce, &directory.new_account, signer, Some(&asked)).await {
-        Ok(headers) => {
-            let url = headers.get(LOCATION).and_then(|url| url.to_str().ok());
-            let settled = promote(ca, writer, found, url).await?;
+    match which(ca, http, directory, &found, next).await? {
+        Which::New(url) => {
+            let settled = promote(ca, writer, found, url.as_deref()).await?;
             tracing::info!(ca = %ca.name, "the CA has the new key of the account");
             Ok(settled)
         }
-        Err(error) => match told(error, http) {
-            error if error.is_unknown_account() => {
-                if next.told_at.saturating_add(IN_FLIGHT) < now() {
-                    found.next_key = None;
-                    keep(ca, writer, &found).await?;
-                    tracing::warn!(ca = %ca.name, "the CA has not taken the new key of the account: it keeps its old one");
-                }
-                Ok(found)
+        Which::Old => {
+            if next.told_at.saturating_add(IN_FLIGHT) < now() {
+                found.next_key = None;
+                keep(ca, writer, &found).await?;
+                tracing::warn!(ca = %ca.name, "the CA has not taken the new key of the account: it keeps its old one");
             }
-            error => Err(error.into()),
-        },
+            Ok(found)
+        }
     }
+}
+
+/// The key that an account has at its CA.
+enum Which {
+    Old,
+    /// With the URL of the account, if the CA named it.
+    New(Option<String>),
+}
+
+/// Asks the CA which of two keys the account has.
+async fn which(
+    ca: &Ca,
+    http: &Http,
+    directory: &Directory,
+    found: &Kept,
+    next: &NextKey,
+) -> Result<Which, SessionError> {
+    let (old, new) = (holder(ca, found)?, key(ca, &next.key_pkcs8)?);
+    // Nobody but us has this key: if there is an account with it, it is ours (RFC 8555 section 7.3.1).
+    let asked = json!({ "onlyReturnExisting": true });
+    let signer = (&new, Signer::Key);
+    let refusal = match post(http, &directory.new_nonce, &directory.new_account, signer, Some(&asked)).await {
+        Ok(headers) => {
+            let url = headers.get(LOCATION).and_then(|url| url.to_str().ok());
+            return Ok(Which::New(url.map(str::to_owned)));
+        }
+        Err(error) => match told(error, http) {
+            error if error.is_unknown_account() => return Ok(Which::Old),
+            error if error.is_final() => error,
+            error => return Err(error.into()),
+        },
+    };
+    // It says nothing to who has no external account, or has no answer to this question. Nobody reads an account but
+    // with its key (sections 6.2 and 7.3).
+    for (key, which) in [(&old.key, Which::Old), (&new, Which::New(None))] {
+        let signer = (key, Signer::Account(&old.account));
+        match post(http, &directory.new_nonce, &old.account, signer, None::<&()>).await {
+            Ok(_) => return Ok(which),
+            Err(error) => match told(error, http) {
+                error if error.is_final() => {}
+                error => return Err(error.into()),
+            },
+        }
+    }
+    Err(refusal.into())
 }
 
 /// Puts the new key in the place of the old one, which is forgotten; and this URL of the account, if the CA named it.
