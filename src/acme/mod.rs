@@ -58,6 +58,7 @@ use crate::config::Config;
 use crate::resolve::Resolver;
 use crate::store::{UpdateError, Writer, now};
 use ca::authority::Authority;
+use ca::budget::Budget;
 use renewal::ari::Renewal;
 use renewal::plan;
 use slot::Slot;
@@ -106,7 +107,12 @@ pub enum IssuerError {
 impl Issuer {
     /// Takes what the configuration says. Nothing happens before [`Issuer::run`] or [`Issuer::issue`].
     pub fn new(config: &Config, writer: Writer, resolver: Resolver, own: OwnListeners) -> Result<Issuer, IssuerError> {
-        let authority = |ca: &crate::config::Ca| Arc::new(Authority::new(ca.clone(), config.acme.proxy.clone()));
+        let mut budgets: HashMap<String, Arc<Budget>> = HashMap::new();
+        let authority = |ca: &crate::config::Ca| {
+            let mut authority = Authority::new(ca.clone(), config.acme.proxy.clone());
+            authority.budget = budgets.entry(ca.directory.clone()).or_default().clone();
+            Arc::new(authority)
+        };
         let authorities: Vec<Arc<Authority>> = config.cas.iter().map(authority).collect();
         let known: HashMap<&String, Arc<Authority>> =
             authorities.iter().map(|authority| (&authority.ca.name, authority.clone())).collect();

@@ -13,7 +13,7 @@ const DOWN: Fault =
     Fault::Answer { status: 503, content_type: "text/html", retry_after: "600", body: "<h1>Maintenance</h1>" };
 
 /// A table for one more CA.
-fn table(name: &str, ca: &Ca) -> String {
+pub fn table(name: &str, ca: &Ca) -> String {
     let Ca { directory, root, more } = ca;
     format!("[[ca]]\nname = \"{name}\"\ndirectory = \"{directory}\"\nroot = {root:?}\n{more}\n")
 }

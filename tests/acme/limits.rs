@@ -2,9 +2,9 @@
 
 use acmezone::api::CertificateState;
 
-use crate::fallback::{failed, is_done, renewed};
+use crate::fallback::{failed, is_done, renewed, table};
 use crate::faulty::{Fault, FaultyCa};
-use crate::house::{Ca, House, PATIENCE, orders};
+use crate::house::{Ca, House, PATIENCE, Running, lines, orders};
 use crate::renewal::{asked, forget_renewal, set_renewal_info, window};
 use crate::support::{PebbleVersion, poll_async};
 
@@ -64,4 +64,43 @@ async fn orders_that_a_stop_kept_from_being_made_do_not_count() {
     let server = house.serve(&limited(&front), &NAMES).await;
     server.wait_for(CertificateState::Valid).await;
     server.handle.stop().await;
+}
+
+/// The documents of the store that count.
+fn ledgers(house: &House, change: &str) -> Vec<String> {
+    let store = rusqlite::Connection::open(house.folder.path().join("data/acmezone.db")).unwrap();
+    if !change.is_empty() {
+        assert_eq!(store.execute(&format!("UPDATE document SET key = {change} WHERE kind = 'ca-ledger'"), []), Ok(1));
+    }
+    let mut keys = store.prepare("SELECT key FROM document WHERE kind = 'ca-ledger'").unwrap();
+    keys.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+/// As with one table for each profile.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_accounts_at_one_ca_share_its_limits_whatever_they_are_called() {
+    let mut house = House::new();
+    let pebble = house.pebble(PebbleVersion::V2_10_1).nonce_reject(0).start();
+    let front = FaultyCa::before(&pebble);
+    let ca = limited(&front);
+    house.certificate = "ca = \"pebble\"".into();
+    house.tables =
+        format!("{}\n[[certificate]]\nname = \"other\"\nnames = {NAMES:?}\nca = \"second\"\n", table("second", &ca));
+    let server = house.serve(&ca, &NAMES).await;
+    server.wait_for(CertificateState::Valid).await;
+    let until_both = || async { server.client.certificate("other").await.ok()?.not_after };
+    poll_async(PATIENCE, "the other certificate", until_both).await;
+    renewed(&server, 2).await;
+    let other = async |server: &Running| lines(server.client.issue("other", true).await.unwrap()).await;
+    is_done(&other(&server).await);
+    assert!(failed(&other(&server).await).contains("limit of 5 certificates"));
+    server.handle.stop().await;
+    assert_eq!(ledgers(&house, ""), [ca.directory.clone()]);
+
+    // As before there was one for all tables, under another name of the table.
+    assert_eq!(ledgers(&house, "'le ' || key"), [format!("le {}", ca.directory)]);
+    let server = house.serve(&ca, &NAMES).await;
+    assert!(failed(&server.issue(true).await).contains("limit of 5 certificates"));
+    server.handle.stop().await;
+    assert_eq!(ledgers(&house, ""), [ca.directory.clone()]);
 }

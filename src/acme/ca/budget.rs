@@ -1,7 +1,9 @@
 //! What a CA's own rate limits leave us, as far as we know: asked before each order, so that we never run into them.
 //!
 //! The figures are Let's Encrypt's, each counted in a window that slides: a little stricter than its token buckets. What
-//! counts is kept in the store (`Document::CaLedger`), so that a restart forgets nothing. Pure but for [`Budget`].
+//! counts is kept in the store (`Document::CaLedger`), so that a restart forgets nothing. One count for each directory,
+//! whatever its `[[ca]]` are called and however many there are: most limits hold for all accounts together, and the
+//! others are kept to a little more strictly. Pure but for [`Budget`].
 
 use std::fmt;
 
@@ -86,6 +88,12 @@ struct FailedAuthorization {
 }
 
 impl Ledger {
+    fn add(&mut self, other: Ledger) {
+        self.orders.extend(other.orders);
+        self.issued.extend(other.issued);
+        self.failures.extend(other.failures);
+    }
+
     /// The limit that keeps an order for these names away longest. One that is under way for the same certificate, or
     /// was about to be made when the server was stopped, becomes none any more.
     fn exceeded(&self, certificate: &str, names: &[String], renews: Renews, now: Timestamp) -> Option<Exceeded> {
@@ -187,11 +195,18 @@ fn domains(names: &[String]) -> Vec<String> {
     domains
 }
 
-/// The budget at one CA.
+/// The budget at the CA of one directory.
 #[derive(Debug, Default)]
 pub struct Budget {
     /// As in the store, once it was read.
-    ledger: tokio::sync::Mutex<Option<Ledger>>,
+    kept: tokio::sync::Mutex<Option<Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    ledger: Ledger,
+    /// Keys of what was added to it, from when each `[[ca]]` had a ledger of its own.
+    outdated: Vec<String>,
 }
 
 impl Budget {
@@ -260,34 +275,49 @@ impl Budget {
         now: Timestamp,
         change: impl FnOnce(&mut Ledger) -> T,
     ) -> Result<T, UpdateError> {
-        let key = format!("{} {}", ca.name, ca.directory);
-        let mut held = self.ledger.lock().await;
-        let before = match held.take() {
-            Some(ledger) => ledger,
-            None => read(writer, &key).await?,
+        let mut held = self.kept.lock().await;
+        let mut kept = match held.take() {
+            Some(kept) => kept,
+            None => read(writer, &ca.directory).await?,
         };
-        let mut after = before.clone();
+        let mut after = kept.ledger.clone();
         after.forget(now);
         let told = change(&mut after);
-        if after != before {
+        if after != kept.ledger || !kept.outdated.is_empty() {
             let text = serde_json::to_string(&after).map_err(|error| StoreError::Failed(error.to_string()))?;
-            if let Err(error) = writer.put_documents(vec![(Document::CaLedger, key, Some(text))]).await {
-                *held = Some(before);
+            let mut documents = vec![(Document::CaLedger, ca.directory.clone(), Some(text))];
+            documents.extend(kept.outdated.iter().map(|key| (Document::CaLedger, key.clone(), None)));
+            if let Err(error) = writer.put_documents(documents).await {
+                *held = Some(kept);
                 return Err(error);
             }
+            kept = Kept { ledger: after, outdated: Vec::new() };
         }
-        *held = Some(after);
+        *held = Some(kept);
         Ok(told)
     }
 }
 
 /// A ledger that cannot be read does not stop certificates: the CA itself counts as well.
-async fn read(writer: &Writer, key: &str) -> Result<Ledger, UpdateError> {
-    let Some(text) = writer.document(Document::CaLedger, key).await? else { return Ok(Ledger::default()) };
-    Ok(serde_json::from_str(&text).unwrap_or_else(|error| {
-        tracing::warn!(ca = key, %error, "the count of orders at the CA cannot be read and begins anew");
-        Ledger::default()
-    }))
+async fn read(writer: &Writer, directory: &str) -> Result<Kept, UpdateError> {
+    let mut kept = Kept { ledger: Ledger::default(), outdated: Vec::new() };
+    for (key, text) in writer.documents(Document::CaLedger).await? {
+        // Before, the name of a `[[ca]]` and a space came first.
+        let is_outdated = key.strip_suffix(directory).is_some_and(|before| before.ends_with(' '));
+        if key != directory && !is_outdated {
+            continue;
+        }
+        match serde_json::from_str(&text) {
+            Ok(ledger) => kept.ledger.add(ledger),
+            Err(error) => {
+                tracing::warn!(directory, %error, "a count of orders at the CA cannot be read and begins anew");
+            }
+        }
+        if is_outdated {
+            kept.outdated.push(key);
+        }
+    }
+    Ok(kept)
 }
 
 #[cfg(test)]
