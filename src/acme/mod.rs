@@ -215,7 +215,8 @@ impl Issuer {
         let is_current = |heard: &&Renewal| state.current == Some(heard.version) && certificate.is_some();
         let heard = state.renewal.as_ref().filter(is_current);
         let due = plan::due(&state, certificate.as_ref(), &slot.wanted, pause, now());
-        let failure = state.failure.as_ref().map(|failure| LastError {
+        // While records are missing, that is what keeps the certificate away.
+        let failure = state.failure.as_ref().filter(|_| state.missing.is_empty()).map(|failure| LastError {
             at: time(failure.at),
             step: failure.step.clone(),
             message: failure.message.clone(),

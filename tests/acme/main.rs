@@ -4,6 +4,7 @@
 mod support;
 
 mod api_tls;
+mod back_off;
 mod bad_days;
 mod bad_weather;
 mod ca;
