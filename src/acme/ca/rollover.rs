@@ -22,7 +22,7 @@ use super::session::{CaError, Kept, SessionError, keep, kept, told};
 use crate::acme::Issuer;
 use crate::acme::secret::Secret;
 use crate::api::Progress;
-use crate::config::Ca;
+use crate::config::{Ca, Challenge};
 use crate::store::{StoreError, UpdateError, Writer, now};
 use crate::zone::Timestamp;
 
@@ -85,12 +85,12 @@ impl Issuer {
                 listener.step("waiting until no order is under way at the CA".into());
             }
             match roll_over(&authority, &issuer.shared.writer).await {
-                Ok((account, key)) => {
+                Ok(Changed { account, key, hashed }) => {
                     tracing::info!(ca = %authority.ca.name, account, "the account has a new key");
                     let thumbprint = key.jwk().thumbprint();
-                    let message = format!(
-                        "the account {account} has a new key, with the thumbprint {thumbprint}; nothing else has changed"
-                    );
+                    let left = aftermath(if hashed { issuer.proven_by_records(&authority.ca) } else { Vec::new() });
+                    let message =
+                        format!("the account {account} has a new key, with the thumbprint {thumbprint}; {left}");
                     Progress::Done { message, path: String::new() }
                 }
                 Err(error) => {
@@ -100,10 +100,33 @@ impl Issuer {
             }
         }))
     }
+
+    /// The certificates from this CA whose names may be proven by records that stand for good.
+    fn proven_by_records(&self, ca: &Ca) -> Vec<&str> {
+        let slots = self.shared.slots.iter().filter(|slot| slot.certificate.challenge == Challenge::DnsPersist01);
+        slots.filter(|slot| slot.certificate.cas.contains(&ca.name)).map(|slot| slot.name()).collect()
+    }
 }
 
-/// The account's URL and its new key.
-async fn roll_over(authority: &Authority, writer: &Writer) -> Result<(String, Key), RolloverError> {
+/// An account with a new key.
+struct Changed {
+    /// Its URL.
+    account: String,
+    key: Key,
+    /// dns-persist-01 records are of the account's key, from draft -02 on.
+    hashed: bool,
+}
+
+/// What is left to say to a person about these certificates.
+fn aftermath(proven_by_records: Vec<&str>) -> String {
+    if proven_by_records.is_empty() {
+        return "nothing else has changed".into();
+    }
+    let names = proven_by_records.join(", ");
+    format!("dns-persist-01 records that were made by hand for {names} are of the key before and stay as they are")
+}
+
+async fn roll_over(authority: &Authority, writer: &Writer) -> Result<Changed, RolloverError> {
     let _alone = authority.signing.write().await;
     let _turn = authority.turn.lock().await;
     let ca = &authority.ca;
@@ -111,6 +134,7 @@ async fn roll_over(authority: &Authority, writer: &Writer) -> Result<(String, Ke
     let directory = authority.directory(&http).await.map_err(|error| SessionError::Ca(error.into()))?;
     let found = kept(ca, writer).await.map_err(SessionError::from)?;
     let found = found.ok_or_else(|| RolloverError::NoAccount(ca.name.clone()))?;
+    let hashed = directory.meta.account_hash_prefix.is_some();
     let url = directory.key_change.as_ref().ok_or_else(|| RolloverError::NotOffered(ca.name.clone()))?;
     let mut found = settle(ca, &http, &directory, writer, found).await?;
 
@@ -135,7 +159,7 @@ async fn roll_over(authority: &Authority, writer: &Writer) -> Result<(String, Ke
     let error = match told {
         Ok(_) => {
             promote(ca, writer, found, None).await?;
-            return Ok((old.account, new));
+            return Ok(Changed { account: old.account, key: new, hashed });
         }
         Err(error) => self::told(error, &http),
     };
@@ -144,7 +168,7 @@ async fn roll_over(authority: &Authority, writer: &Writer) -> Result<(String, Ke
         return Err(RolloverError::Unknown(error));
     };
     if found.next_key.is_none() {
-        return Ok((old.account, new));
+        return Ok(Changed { account: old.account, key: new, hashed });
     }
     if !error.is_final() {
         return Err(RolloverError::Unknown(error));
@@ -230,11 +254,13 @@ async fn which(
 async fn promote(ca: &Ca, writer: &Writer, found: Kept, account: Option<&str>) -> Result<Kept, SessionError> {
     let Some(next) = found.next_key else { return Ok(found) };
     let mut credentials = read(ca, &found.credentials)?;
+    let mut former_keys = found.former_keys;
+    former_keys.push(key(ca, &credentials.key_pkcs8)?.jwk().thumbprint());
     credentials.key_pkcs8 = next.key_pkcs8;
     if let Some(account) = account {
         account.clone_into(&mut credentials.id);
     }
-    let promoted = Kept { credentials: written(ca, &credentials)?, next_key: None, ..found };
+    let promoted = Kept { credentials: written(ca, &credentials)?, next_key: None, former_keys, ..found };
     keep(ca, writer, &promoted).await?;
     Ok(promoted)
 }
@@ -275,4 +301,16 @@ pub fn written(ca: &Ca, credentials: &Credentials) -> Result<AccountCredentials,
 
 pub fn damaged(ca: &Ca, error: &dyn Display) -> SessionError {
     SessionError::Store(UpdateError::Store(StoreError::Damaged(format!("the account at {}: {error}", ca.name))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_records_of_the_former_key_is_told() {
+        assert_eq!(aftermath(Vec::new()), "nothing else has changed");
+        let told = aftermath(vec!["a", "b"]);
+        assert!(told.contains("made by hand for a, b are of the key before"), "{told}");
+    }
 }
