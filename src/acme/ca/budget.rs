@@ -131,10 +131,13 @@ impl Ledger {
         if renews == Renews::Replaces {
             return;
         }
-        self.orders.push(now);
-        let domains = if renews == Renews::Nothing { domains(names) } else { Vec::new() };
+        let mut new_domains = Vec::new();
+        if renews == Renews::Nothing {
+            self.orders.push(now);
+            new_domains = domains(names);
+        }
         let certificate = certificate.to_owned();
-        self.issued.push(Issued { at: now, names: names.to_vec(), domains, under_way: true, certificate });
+        self.issued.push(Issued { at: now, names: names.to_vec(), domains: new_domains, under_way: true, certificate });
     }
 
     /// The order for this certificate came to its end.
@@ -378,6 +381,11 @@ mod tests {
             ledger.order(&format!("c{turn}"), &names(&[&format!("d{turn}.test")]), Renews::Nothing, NOW);
         };
         let wanted = names(&["one-more.test"]);
+        // Renewals are exempt, and do not count.
+        let renew = |ledger: &mut Ledger, turn: usize| {
+            ledger.order(&format!("c{turn}"), &names(&[&format!("d{turn}.test")]), Renews::SameNames, NOW);
+        };
+        assert_eq!(used(300, renew).exceeded("c", &wanted, Renews::Nothing, NOW + 100), None);
         assert_eq!(used(299, order).exceeded("c", &wanted, Renews::Nothing, NOW + 100), None);
         holds(&used(300, order), &wanted, 3 * HOUR, "300 orders of our account in 3 hours");
     }
