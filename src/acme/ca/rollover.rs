@@ -88,9 +88,11 @@ impl Issuer {
                 Ok(Changed { account, key, hashed }) => {
                     tracing::info!(ca = %authority.ca.name, account, "the account has a new key");
                     let thumbprint = key.jwk().thumbprint();
-                    let left = aftermath(if hashed { issuer.proven_by_records(&authority.ca) } else { Vec::new() });
-                    let message =
-                        format!("the account {account} has a new key, with the thumbprint {thumbprint}; {left}");
+                    let certificates = if hashed { issuer.proven_by_records(&authority.ca) } else { Vec::new() };
+                    let message = format!(
+                        "the account {account} has a new key, with the thumbprint {thumbprint}; nothing else has changed{}",
+                        of_former_key(&certificates)
+                    );
                     Progress::Done { message, path: String::new() }
                 }
                 Err(error) => {
@@ -117,13 +119,13 @@ struct Changed {
     hashed: bool,
 }
 
-/// What is left to say to a person about these certificates.
-fn aftermath(proven_by_records: Vec<&str>) -> String {
-    if proven_by_records.is_empty() {
-        return "nothing else has changed".into();
+/// What to say about certificates with records of the account's key.
+fn of_former_key(certificates: &[&str]) -> String {
+    if certificates.is_empty() {
+        return String::new();
     }
-    let names = proven_by_records.join(", ");
-    format!("dns-persist-01 records that were made by hand for {names} are of the key before and stay as they are")
+    let names = certificates.join(", ");
+    format!(", and the CA has to take records of the former key still, which were made by hand for {names}")
 }
 
 async fn roll_over(authority: &Authority, writer: &Writer) -> Result<Changed, RolloverError> {
@@ -309,8 +311,7 @@ mod tests {
 
     #[test]
     fn who_has_records_of_the_former_key_is_told() {
-        assert_eq!(aftermath(Vec::new()), "nothing else has changed");
-        let told = aftermath(vec!["a", "b"]);
-        assert!(told.contains("made by hand for a, b are of the key before"), "{told}");
+        assert_eq!(of_former_key(&[]), "");
+        assert!(of_former_key(&["a", "b"]).ends_with("by hand for a, b"));
     }
 }
