@@ -13,7 +13,7 @@ use super::issue::in_order;
 use super::order::challenge::{self, Method};
 use super::order::delegation::{Found, Wanted, domains, locate};
 use super::renewal::plan;
-use super::renewal::renews;
+use super::renewal::{allowed_at, renews};
 use super::slot::Slot;
 use super::state::Issuance;
 use super::{Issuer, cas, time};
@@ -160,7 +160,8 @@ impl Issuer {
         let budget = &authority.budget;
         let exceeded = budget.exceeded(&authority.ca, writer, slot.name(), &request.names, renews, now()).await;
         if let Some(exceeded) = exceeded.map_err(store)? {
-            return Ok(Err(format!("{name}: {exceeded}; possible at {}", time(exceeded.until))));
+            let at = allowed_at(exceeded.until, current, state, now());
+            return Ok(Err(format!("{name}: {exceeded}; possible at {}", time(at))));
         }
         let account = match session::standing(&authority.ca, writer).await.map_err(store)? {
             Standing::Account(url) => format!("with the account {url}"),

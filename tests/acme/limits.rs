@@ -44,6 +44,15 @@ async fn an_order_that_names_what_it_replaces_meets_no_limit_inside_the_window_a
 
     // The next one has another window.
     assert!(failed(&server.issue(true).await).contains("limit of 5"));
+    server.handle.stop().await;
+
+    // Whoever asks in vain does not keep the server from its own renewal.
+    set_renewal_info(&house, &pebble, &window(DAY, 2 * DAY));
+    forget_renewal(&house);
+    let server = house.serve(&limited(&front), &NAMES).await;
+    let renewal = asked(&server).await.renewal;
+    assert!(failed(&server.issue(true).await).contains("limit of 5"));
+    assert_eq!(server.show().await.next_attempt, renewal);
     assert_eq!((orders(&pebble), pebble.log().matches("is a replacement of").count()), (6, 5));
     server.handle.stop().await;
 }

@@ -23,7 +23,7 @@ use crate::acme::certificate::Certificate;
 use crate::acme::certificate::chain;
 use crate::acme::certificate::key::{key_for_order, signing_request};
 use crate::acme::history::{Event, History, What};
-use crate::acme::renewal::renews;
+use crate::acme::renewal::{allowed_at, renews};
 use crate::acme::request::Request;
 use crate::acme::secret::Secret;
 use crate::acme::state::{Failed, Issuance, Phase, Published, Step};
@@ -308,7 +308,7 @@ impl Attempt<'_> {
         match budget.order(ca, self.writer, self.name, &self.request.names, renews, now()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(exceeded)) => Err(AttemptError::Failed(Failure {
-                retry_at: Some(exceeded.until),
+                retry_at: Some(allowed_at(exceeded.until, self.current, &self.state, now())),
                 backs_off: false,
                 class: Class::Elsewhere,
                 ..failure("limits", exceeded.to_string())

@@ -192,7 +192,15 @@ pub fn renews(
     }
 }
 
-/// The same for an order that does not name what it replaces.
+/// When an order may be made after one that a limit forbids until then: it ends no renewal that the CA suggests earlier,
+/// which meets none.
+pub fn allowed_at(until: Timestamp, current: Option<&Certificate>, state: &Issuance, now: Timestamp) -> Timestamp {
+    let known = state.renewal.as_ref().zip(current);
+    let suggested = known.and_then(|(known, certificate)| known.moment_for(certificate));
+    suggested.filter(|suggested| now < *suggested).map_or(until, |suggested| until.min(suggested))
+}
+
+/// The same as [`renews`] for an order that does not name what it replaces.
 fn renews_names(current: Option<&Certificate>, request: &Request) -> Renews {
     match current {
         Some(current) if current.names == request.names && current.directory == request.directory => Renews::SameNames,
