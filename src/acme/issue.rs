@@ -240,9 +240,10 @@ impl Issuer {
             let event = Event { message: Some(message.clone()), ..Event::new(now(), What::Failed) };
             slot.history.add(&self.shared.writer, slot.name(), event).await;
         }
-        if state.missing != records || state.failure.is_some() {
+        // The next attempt goes on to wait for a CA that was asked in vain.
+        let failure = state.failure.take_if(|failure| failure.backed_off == 0);
+        if state.missing != records || failure.is_some() {
             state.missing = records;
-            state.failure = None;
             if let Err(error) = save(&self.shared.writer, slot.name(), &state).await {
                 tracing::error!(certificate = slot.name(), %error, "cannot keep the missing records");
             }
