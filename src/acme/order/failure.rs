@@ -82,16 +82,18 @@ pub fn ca_failed(step: &'static str, error: &CaError) -> AttemptError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::resolve::Transport;
     use crate::zone::Name;
 
     #[test]
-    fn a_failed_self_check_is_told_as_it_is_and_is_no_failure_of_any_ca() {
-        let (server, name) = ("192.0.2.1:53".parse().unwrap(), Name::parse("_acme-challenge.a.test").unwrap());
-        let error = CheckError::OwnWrong { server, transport: Transport::Udp, name, seen: "nothing".into() };
+    fn a_failed_self_check_names_the_record_to_fix_and_is_no_failure_of_any_ca() {
+        let challenge = Name::parse("_acme-challenge.a.test").unwrap();
+        let (records, seen) = ("`_acme-challenge.a.test. IN CNAME x.auth.test.`".to_owned(), "nothing".to_owned());
+        let error = CheckError::NotSeen { challenge, records, seen, patience: Duration::from_secs(60) };
         let AttemptError::Failed(failure) = not_seen(&error) else { panic!() };
-        assert_eq!(failure.message, error.to_string());
+        assert!(failure.message.contains("`_acme-challenge.a.test. IN CNAME x.auth.test.`"), "{}", failure.message);
         assert_eq!((failure.backs_off, failure.class, failure.outage), (false, Class::Person, false));
     }
 }
