@@ -28,9 +28,16 @@ impl Issuer {
             Ok((state, Some(certificate)))
                 if reason == (Reason::Asked { renew: false }) && is_good(slot, &state, &certificate) =>
             {
-                self.export(slot, &certificate).await;
-                let message = format!("the certificate is valid until {}, nothing to do", time(certificate.not_after));
-                Progress::Done { message, path: self.path(slot) }
+                let until = time(certificate.not_after);
+                match self.export(slot, &certificate).await {
+                    None => {
+                        let message = format!("the certificate is valid until {until}, nothing to do");
+                        Progress::Done { message, path: self.path(slot) }
+                    }
+                    Some(error) => {
+                        Progress::Failed { message: format!("the certificate is valid until {until}, but {error}") }
+                    }
+                }
             }
             Ok((state, current)) => self.attempt_from(slot, state, current.as_ref(), reason).await,
             Err(error) => {
@@ -181,6 +188,7 @@ impl Issuer {
             reuse_key: slot.certificate.reuse_key,
             versions: self.shared.versions,
             rehearsal,
+            heard: false,
             state: std::mem::take(state),
         };
         let outcome = attempt.run().await;

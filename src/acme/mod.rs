@@ -88,6 +88,7 @@ struct Shared {
     /// Attempts under way.
     attempts: TaskTracker,
     stopping: CancellationToken,
+    upkeep: export::upkeep::Upkeep,
     deploys: deploy::Deploys,
     /// Certificates of which the store has something new.
     changed: Mutex<Vec<Arc<Slot>>>,
@@ -146,6 +147,7 @@ impl Issuer {
             asked: Arc::new(Semaphore::new(1)),
             attempts: TaskTracker::new(),
             stopping: CancellationToken::new(),
+            upkeep: export::upkeep::Upkeep::default(),
             deploys: deploy::Deploys::new(config.acme.proxy.clone()),
             changed: Mutex::default(),
             ended: Notify::new(),

@@ -21,7 +21,7 @@ use super::order::attempt::key_of;
 use super::schedule::Reason;
 use super::slot::Slot;
 use crate::api::{NewRevocation, Progress, RevocationReason, RevokedBy};
-use crate::store::{Document, StoreError, UpdateError, now};
+use crate::store::{Body, Document, StoreError, UpdateError, now};
 
 /// Why there is nothing to revoke.
 #[derive(Debug, thiserror::Error)]
@@ -226,12 +226,8 @@ impl Issuer {
                 }
             }
             if kept != before {
-                let text = serde_json::to_string(&kept).map_err(|error| StoreError::Failed(error.to_string()));
-                documents.push((
-                    Document::Certificate,
-                    key_of(slot.name(), kept.version),
-                    Some(text.map_err(UpdateError::Store)?),
-                ));
+                let key = key_of(slot.name(), kept.version);
+                documents.push((Document::Certificate, key, Some(Body::of(&kept)?)));
             }
         }
         let (writer, name) = (&self.shared.writer, slot.name());

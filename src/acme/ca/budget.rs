@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Ca, Limits};
-use crate::store::{Document, StoreError, UpdateError, Writer};
+use crate::store::{Body, Document, UpdateError, Writer};
 use crate::zone::Timestamp;
 
 const HOUR: u64 = 3_600;
@@ -287,7 +287,7 @@ impl Budget {
         after.forget(now);
         let told = change(&mut after);
         if after != kept.ledger || !kept.outdated.is_empty() {
-            let text = serde_json::to_string(&after).map_err(|error| StoreError::Failed(error.to_string()))?;
+            let text = Body::of(&after)?;
             let mut documents = vec![(Document::CaLedger, ca.directory.clone(), Some(text))];
             documents.extend(kept.outdated.iter().map(|key| (Document::CaLedger, key.clone(), None)));
             if let Err(error) = writer.put_documents(documents).await {

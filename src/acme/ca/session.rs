@@ -7,7 +7,6 @@ use http::StatusCode;
 use instant_acme::{Account, AccountCredentials, Order};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use super::authority::{Authority, NoDirectory};
 use super::directory::Directory;
@@ -16,7 +15,7 @@ use super::problem::{self, About, Class, Refusal};
 use super::registration::{BeingMade, register};
 use super::rollover::{self, NextKey};
 use crate::config::Ca;
-use crate::store::{Document, UpdateError, Writer};
+use crate::store::{Body, Document, UpdateError, Writer};
 use crate::zone::Timestamp;
 
 /// How often a request is made again whose nonce the CA does not take, each time with three nonces.
@@ -221,6 +220,18 @@ impl Session {
         last.location.filter(|_| last.status == http::StatusCode::CREATED)
     }
 
+    /// Whether the CA's last answer is a success, so that a problem in it is one of what it shows.
+    pub fn is_answered(&self) -> bool {
+        self.http.last().status.is_success()
+    }
+
+    /// Until when the order holds that the CA's last answer shows, if it says so (RFC 8555 section 7.1.3).
+    pub fn expires(&self) -> Option<Timestamp> {
+        let order: serde_json::Value = serde_json::from_slice(&self.http.last().body).ok()?;
+        let at: jiff::Timestamp = order.get("expires")?.as_str()?.parse().ok()?;
+        u64::try_from(at.as_second()).ok()
+    }
+
     /// When the CA's last answer asked us to come back.
     pub fn retry_at(&self) -> Option<Timestamp> {
         self.http.last().retry_at
@@ -253,7 +264,7 @@ fn key_of(ca: &Ca) -> String {
 
 /// What the store has of the account at the CA.
 async fn stored(ca: &Ca, writer: &Writer) -> Result<Option<Stored>, UpdateError> {
-    let text = writer.document(Document::CaAccount, &key_of(ca)).await?.map(Zeroizing::new);
+    let text = writer.document(Document::CaAccount, &key_of(ca)).await?;
     let Some(text) = text else { return Ok(None) };
     match Stored::read(&text) {
         Ok(stored) => Ok(Some(stored)),
@@ -277,7 +288,7 @@ pub async fn keep(ca: &Ca, writer: &Writer, kept: &Kept) -> Result<(), SessionEr
 }
 
 pub async fn put(ca: &Ca, writer: &Writer, stored: &impl Serialize) -> Result<(), SessionError> {
-    let text = serde_json::to_string(stored).map_err(|error| protocol(&ca.directory, error.to_string()))?;
+    let text = Body::of(stored).map_err(UpdateError::from)?;
     Ok(writer.put_documents(vec![(Document::CaAccount, key_of(ca), Some(text))]).await?)
 }
 
@@ -310,7 +321,8 @@ pub async fn forget(authority: &Authority, writer: &Writer, account: &str) -> Re
     if !is_it || kept(ca, writer).await?.is_some_and(|kept| kept.next_key.is_some()) {
         return Ok(());
     }
-    writer.put_documents(vec![(Document::CaAccount, key_of(ca), None)]).await
+    writer.put_documents(vec![(Document::CaAccount, key_of(ca), None)]).await?;
+    writer.forbid(account.to_owned()).await
 }
 
 /// Credentials can be written and read, but not cloned.
