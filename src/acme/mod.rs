@@ -236,6 +236,7 @@ impl Issuer {
             issued_by: certificate.as_ref().map(|certificate| certificate.ca.clone()),
             serial: certificate.as_ref().map(|certificate| certificate.serial.clone()),
             revoked: certificate.as_ref().and_then(|certificate| certificate.revoked.map(|revoked| revoked.told())),
+            revoking: certificate.as_ref().and_then(|certificate| certificate.revoking.map(|revoking| revoking.told())),
             path: certificate.as_ref().map(|_| self.path(slot)),
             next_attempt: (!running).then(|| time(due.max(now()))),
             last_error: failure.or(export_error),

@@ -281,7 +281,8 @@ pub async fn existing(
     Ok(Some(holder(ca, &found)?))
 }
 
-fn holder(ca: &Ca, found: &Kept) -> Result<Holder, SessionError> {
+/// The account as a signer of requests, with the key that it is known to have.
+pub fn holder(ca: &Ca, found: &Kept) -> Result<Holder, SessionError> {
     let credentials = read(ca, &found.credentials)?;
     Ok(Holder { key: key(ca, &credentials.key_pkcs8)?, account: credentials.id })
 }

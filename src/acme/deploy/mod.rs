@@ -10,7 +10,7 @@ pub mod webhook;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Notify, OwnedMutexGuard, Semaphore, mpsc};
+use tokio::sync::{Mutex, MutexGuard, Notify, OwnedMutexGuard, Semaphore, mpsc};
 
 use crate::acme::certificate::Certificate;
 use crate::acme::export::upkeep::Told;
@@ -66,6 +66,19 @@ pub struct Turns {
     program: Arc<Mutex<()>>,
     /// Held while an event is on its way, so that events come in their order.
     webhook: Arc<Mutex<()>>,
+}
+
+/// An event that waits for the commit of what it tells. Nothing else changes meanwhile.
+pub struct Announcement<'s> {
+    state: MutexGuard<'s, Option<Deployment>>,
+    deployment: Deployment,
+}
+
+impl Announcement<'_> {
+    /// What is committed.
+    pub fn document(&self, slot: &Slot) -> Result<(Document, String, Option<Body>), UpdateError> {
+        document(slot, &self.deployment)
+    }
 }
 
 impl Slot {
@@ -206,12 +219,9 @@ impl Issuer {
 
     /// What cannot be kept is remembered until the server ends: nothing is done in a circle.
     async fn keep(&self, slot: &Slot, deployment: &Deployment) {
-        let kept = match Body::of(deployment) {
-            Ok(body) => {
-                let document = (Document::Deployment, slot.name().to_owned(), Some(body));
-                self.shared.writer.put_documents(vec![document]).await
-            }
-            Err(error) => Err(error.into()),
+        let kept = match document(slot, deployment) {
+            Ok(document) => self.shared.writer.put_documents(vec![document]).await,
+            Err(error) => Err(error),
         };
         if let Err(error) = kept {
             tracing::error!(certificate = slot.name(), %error, "cannot keep what follows the certificate");
@@ -377,21 +387,28 @@ impl Issuer {
         changed.is_ok()
     }
 
-    /// Tells the webhook, if there is one, that something has happened to the certificate.
-    pub(in crate::acme) async fn announce(
+    /// What the webhook, if there is one, is to be told, for the commit of what has happened to the certificate.
+    pub(in crate::acme) async fn announcement<'s>(
         &self,
-        slot: &Slot,
+        slot: &'s Slot,
         kind: Kind,
-        certificate: Option<&Certificate>,
+        certificate: &Certificate,
         message: Option<String>,
-    ) {
+    ) -> Result<Option<Announcement<'s>>, UpdateError> {
         if slot.certificate.webhook.is_none() {
-            return;
+            return Ok(None);
         }
-        let event = event(slot, kind, certificate, message);
-        if let Err(error) = self.change(slot, |deployment| deployment.announce(event)).await {
-            tracing::error!(certificate = slot.name(), %error, "cannot keep an event for the webhook");
-        }
+        let mut state = slot.deploys.state.lock().await;
+        let mut deployment = self.remembered(slot, &mut state).await?.clone();
+        deployment.announce(event(slot, kind, Some(certificate), message));
+        Ok(Some(Announcement { state, deployment }))
+    }
+
+    /// The commit was made: the event goes on its way.
+    pub(in crate::acme) fn announced(&self, announcement: Announcement<'_>) {
+        let Announcement { mut state, deployment } = announcement;
+        *state = Some(deployment);
+        self.shared.deploys.changed.notify_one();
     }
 
     /// Tells the webhook of an attempt that failed: of the first in a row, and now and then while the certificate runs
@@ -492,6 +509,10 @@ impl Issuer {
             webhook_error: untaken.map(|trouble| error("webhook", trouble)),
         }))
     }
+}
+
+fn document(slot: &Slot, deployment: &Deployment) -> Result<(Document, String, Option<Body>), UpdateError> {
+    Ok((Document::Deployment, slot.name().to_owned(), Some(Body::of(deployment)?)))
 }
 
 fn stopping() -> String {

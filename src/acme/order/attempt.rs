@@ -237,7 +237,7 @@ impl Attempt<'_> {
             Some(key) => key.clone(),
             None => {
                 let may_stay = self.reuse_key && !self.new_key && !self.rehearsal && !self.state.key_refused;
-                let reused = self.current.filter(|current| may_stay && !current.compromised);
+                let reused = self.current.filter(|current| may_stay && current.keeps_key());
                 let key = key_for_order(request.key_type, reused).await;
                 key.map_err(|error| failed("key", error.to_string()))?
             }
