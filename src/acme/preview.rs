@@ -119,7 +119,7 @@ impl Issuer {
         let (Some(kept), Ok(directory)) = (kept, cas::directory(authority).await) else { return Ok(None) };
         let holder = rollover::holder(&authority.ca, &kept).map_err(|error| error.to_string())?;
         let thumbprint = holder.key.jwk().thumbprint();
-        Ok(match Method::with(challenge, &holder.account, &thumbprint, &kept.former_keys, &directory.meta) {
+        Ok(match Method::with(challenge, &holder.account, (&thumbprint, &kept.former_keys), &directory.meta) {
             Method::DnsPersist01(holder) if holder.issuers.is_empty() => None,
             method => Some(method),
         })

@@ -287,8 +287,8 @@ impl Budget {
         after.forget(now);
         let told = change(&mut after);
         if after != kept.ledger || !kept.outdated.is_empty() {
-            let text = Body::of(&after)?;
-            let mut documents = vec![(Document::CaLedger, ca.directory.clone(), Some(text))];
+            let body = Body::of(&after)?;
+            let mut documents = vec![(Document::CaLedger, ca.directory.clone(), Some(body))];
             documents.extend(kept.outdated.iter().map(|key| (Document::CaLedger, key.clone(), None)));
             if let Err(error) = writer.put_documents(documents).await {
                 *held = Some(kept);

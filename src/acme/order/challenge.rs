@@ -55,12 +55,11 @@ pub struct Holder {
 impl Method {
     pub fn of(challenge: Challenge, session: &Session) -> Method {
         let (account, meta) = (&session.account, &session.directory.meta);
-        Method::with(challenge, account.id(), account.key_thumbprint(), &session.former_keys, meta)
+        Method::with(challenge, account.id(), (account.key_thumbprint(), &session.former_keys), meta)
     }
 
-    /// The same for an account of this URL, whose key has this thumbprint and whose former keys had those, at a CA that
-    /// says this of itself.
-    pub fn with(challenge: Challenge, account: &str, thumbprint: &str, former: &[String], meta: &Meta) -> Method {
+    /// The same for an account of this URL, whose keys, now and before, have these thumbprints, at a CA that says this of itself.
+    pub fn with(challenge: Challenge, account: &str, (thumbprint, former): (&str, &[String]), meta: &Meta) -> Method {
         match challenge {
             Challenge::Dns01 => Method::Dns01,
             Challenge::DnsAccount01 => Method::DnsAccount01(account_label(account)),
