@@ -80,6 +80,24 @@ fn a_proxy_with_its_credentials() {
 }
 
 #[test]
+fn what_is_reached_without_the_proxy_is_a_host_with_what_is_below_it_or_an_address() {
+    let hosts = "no_proxy = [\"Example.ORG.\", \"192.0.2.1\", \"2001:db8:0::1\"]";
+    let text = after_a_zone(&format!("[acme]\nproxy = \"http://proxy.test:3128\"\n{hosts}\n"));
+    let proxy = read(&text).unwrap().acme.proxy.unwrap();
+    for host in ["example.org", "EXAMPLE.org.", "a.b.example.org", "192.0.2.1", "[2001:db8::1]"] {
+        assert!(proxy.spares(host), "{host}");
+    }
+    for host in ["badexample.org", "org", "example.org.test", "1.192.0.2.1", "192.0.2.10", "[2001:db8::2]", ""] {
+        assert!(!proxy.spares(host), "{host}");
+    }
+    let shown = complaints(&after_a_zone("[acme]\nno_proxy = [\"a.test:80\", \"b.test\", \"b.test\"]\n"));
+    assert_eq!(
+        shown,
+        ["7: `a.test:80` is not a host name: `:` cannot be part of it", "7: the host b.test is listed twice"]
+    );
+}
+
+#[test]
 fn what_is_wrong_with_a_proxy_is_told_without_its_password() {
     let example =
         "write \"http://proxy.example.org:3128\", or \"http://user:password@proxy.example.org:3128\"".to_owned();
