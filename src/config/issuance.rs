@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::proxy::{exception, proxy};
 use super::read::{At, Complaint, Reader, Span, Table, listed, nearest, values};
-use super::secret::secret_source;
+use super::secret::{Need, secret_source};
 use super::value::{contact_url, directory_url, holds_certificate, plain_name, relative};
 use super::{Acme, Ca, Eab, Limits};
 
@@ -111,7 +111,7 @@ fn eab(ca: &mut Table, base: &Path, reader: &mut Reader) -> Option<Eab> {
         Eab::decode(text).map(drop).map_err(|why| Complaint::new(why).help(help))
     };
     let keys = ["hmac_key_file", "hmac_key_env"];
-    let hmac_key = secret_source(&mut table, keys, ("`eab`", "eab.key"), check, base, reader);
+    let hmac_key = secret_source(&mut table, keys, ("`eab`", "eab.key", Need::Once), check, base, reader);
     table.finish(reader);
     Some(Eab { key_id: key_id?.value, hmac_key: hmac_key? })
 }

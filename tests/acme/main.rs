@@ -18,6 +18,7 @@ mod commands;
 mod crowd;
 mod delegation;
 mod deploy;
+mod eab;
 mod fallback;
 mod faulty;
 mod files;

@@ -7,7 +7,7 @@ pub mod deployment;
 mod program;
 pub mod webhook;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard, Semaphore, mpsc};
@@ -18,7 +18,7 @@ use crate::acme::history::{self, What};
 use crate::acme::random;
 use crate::acme::slot::Slot;
 use crate::acme::{Issuer, time};
-use crate::api::{DeploymentStatus, LastError, Progress};
+use crate::api::{DeploymentStatus, DroppedEvent, LastError, Progress};
 use crate::config::Proxy;
 use crate::store::{Body, Document, UpdateError, now};
 use crate::zone::Timestamp;
@@ -62,8 +62,10 @@ impl Deploys {
 pub struct Turns {
     /// As the store has it, once it was read.
     state: Mutex<Option<Deployment>>,
-    /// Held while the program runs.
+    /// Held while the program runs, or waits for a place.
     program: Arc<Mutex<()>>,
+    /// Since when it runs.
+    running: std::sync::Mutex<Option<Timestamp>>,
     /// Held while an event is on its way, so that events come in their order.
     webhook: Arc<Mutex<()>>,
 }
@@ -241,7 +243,11 @@ impl Issuer {
             let turn = match slot.deploys.program.clone().try_lock_owned() {
                 Ok(turn) => turn,
                 Err(_) => {
-                    step(format!("the deploy program of {} is running already; after it, it runs again", slot.name()));
+                    let doing = match slot.deploys.running_since() {
+                        Some(since) => format!("has been running since {}", time(since)),
+                        None => waiting(),
+                    };
+                    step(format!("the deploy program of {} {doing}; after that, it runs again", slot.name()));
                     let turn = issuer.shared.stopping.run_until_cancelled(slot.deploys.program.clone().lock_owned());
                     match turn.await {
                         Some(turn) => turn,
@@ -268,18 +274,24 @@ impl Issuer {
         if !slot.runs_program() {
             return Err(format!("the certificate {} has no `deploy` program in the configuration", slot.name()));
         }
+        let tell = |line: String| {
+            tracing::info!(certificate = slot.name(), "deploy: {line}");
+            heard(line);
+        };
+        if self.shared.deploys.programs.available_permits() == 0 {
+            tell(format!("the program {}", waiting()));
+        }
         let permit = self.shared.deploys.programs.acquire();
         // Nobody closes the semaphore.
         let Some(_permit) = self.shared.stopping.run_until_cancelled(permit).await else { return Err(stopping()) };
         let (_, certificate) = self.load(slot).await.map_err(|error| error.to_string())?;
         let certificate = certificate.ok_or_else(|| format!("there is no certificate {} yet", slot.name()))?;
-        if slot.memory().exported != Some(certificate.version) {
-            return Err(format!("the files of the certificate {} are not up to date", slot.name()));
+        // After a start, it may be a while until its files are compared with the store.
+        let exported = slot.memory().exported == Some(certificate.version);
+        if !exported && let Some(error) = self.export(slot, &certificate).await {
+            return Err(format!("the files of the certificate {} are not up to date: {error}", slot.name()));
         }
-        let tell = |line: String| {
-            tracing::info!(certificate = slot.name(), "deploy: {line}");
-            heard(line);
-        };
+        let _running = RunsNow::note(&slot.deploys.running);
         let folder = self.shared.certs.join(slot.name());
         let program = Program {
             command: &slot.certificate.deploy,
@@ -486,12 +498,44 @@ impl Issuer {
         let untaken = deployment.events.iter().find_map(|waiting| waiting.trouble.as_ref());
         Ok(Some(DeploymentStatus {
             deployed_at: deployment.deployed.map(time),
+            running_since: slot.deploys.running_since().map(time),
             last_error: deployment.trouble.as_ref().map(|trouble| error("deploy", trouble)),
             next_attempt,
             undelivered: deployment.events.len(),
             webhook_error: untaken.map(|trouble| error("webhook", trouble)),
+            dropped_event: deployment.dropped.as_ref().map(|dropped| DroppedEvent {
+                event: dropped.event.event.word().to_owned(),
+                at: dropped.event.at,
+                reason: dropped.reason.clone(),
+            }),
         }))
     }
+}
+
+impl Turns {
+    fn running_since(&self) -> Option<Timestamp> {
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// While this is held, it is known that the program runs.
+struct RunsNow<'a>(&'a std::sync::Mutex<Option<Timestamp>>);
+
+impl RunsNow<'_> {
+    fn note(running: &std::sync::Mutex<Option<Timestamp>>) -> RunsNow<'_> {
+        *running.lock().unwrap_or_else(PoisonError::into_inner) = Some(now());
+        RunsNow(running)
+    }
+}
+
+impl Drop for RunsNow<'_> {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+fn waiting() -> String {
+    format!("is waiting for a place: {PROGRAMS} programs of other certificates are running")
 }
 
 fn stopping() -> String {
