@@ -29,6 +29,7 @@ mod many;
 mod matrix;
 mod names;
 mod orders;
+mod readers;
 mod registration;
 mod renewal;
 mod revocation;
