@@ -361,6 +361,9 @@ pub struct CertificateStatus {
     /// If it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Revocation>,
+    /// Since when, if the CA is asked to revoke it and has not been heard to have decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoking: Option<Revocation>,
     /// Folder with privkey.pem, cert.pem, chain.pem and fullchain.pem.
     pub path: Option<String>,
     /// When the running server will try next, to renew or after a failure.
@@ -398,7 +401,7 @@ pub struct RenewalWindow {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CertificateEvent {
     pub at: jiff::Timestamp,
-    /// `issued`, `failed`, `revoked`, `deployed`, `deploy-failed`, …
+    /// `issued`, `failed`, `revoked`, `not-revoked`, `deployed`, `deploy-failed`, …
     pub event: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,

@@ -11,6 +11,7 @@ use super::order::delegation::Missing;
 use super::order::failure::{AttemptError, Failure, failure};
 use super::pause::{Pause, SHORTEST_WAIT, back_off_within};
 use super::renewal::plan;
+use super::request::Request;
 use super::schedule::Reason;
 use super::slot::Slot;
 use super::state::{Failed, Issuance};
@@ -113,12 +114,8 @@ impl Issuer {
         reason: Reason,
     ) -> Result<Certificate, AttemptError> {
         let request = slot.request(&authority.ca);
-        let known =
-            current.is_some_and(|current| current.names == request.names && current.directory == request.directory);
         if let Some(rehearsal) = rehearsal
-            && !known
-            && state.rehearsed.as_ref() != Some(&request)
-            && state.step.order_for(&request).is_none()
+            && is_rehearsed_first(&request, state, current)
         {
             slot.tell(format!("trying the order at {} first", rehearsal.ca.name));
             let backed_off = state.failure.as_ref().map_or(0, |failure| failure.backed_off);
@@ -169,8 +166,8 @@ impl Issuer {
             let (retry_at, class) = (Some(until), Class::Elsewhere);
             return Err(AttemptError::Failed(Failure { retry_at, backs_off: false, class, ..failure }));
         }
-        let compromised = |current: &&Certificate| current.compromised;
-        let spent = current.filter(compromised).is_some_and(|current| state.step.key() == Some(&current.private_key));
+        let spent =
+            current.is_some_and(|current| !current.keeps_key() && state.step.key() == Some(&current.private_key));
         let mut attempt = Attempt {
             name: slot.name(),
             request: &slot.request(&authority.ca),
@@ -243,9 +240,10 @@ impl Issuer {
             let event = Event { message: Some(message.clone()), ..Event::new(now(), What::Failed) };
             slot.history.add(&self.shared.writer, slot.name(), event).await;
         }
-        if state.missing != records || state.failure.is_some() {
+        // The next attempt goes on to wait for a CA that was asked in vain.
+        let failure = state.failure.take_if(|failure| failure.backed_off == 0);
+        if state.missing != records || failure.is_some() {
             state.missing = records;
-            state.failure = None;
             if let Err(error) = save(&self.shared.writer, slot.name(), &state).await {
                 tracing::error!(certificate = slot.name(), %error, "cannot keep the missing records");
             }
@@ -317,6 +315,12 @@ pub(super) fn in_order<'s>(slot: &'s Slot, state: &Issuance) -> Vec<(&'s Authori
     cas
 }
 
+/// Whether an order for this request is tried at the CA for rehearsals first, if there is one.
+pub(super) fn is_rehearsed_first(request: &Request, state: &Issuance, current: Option<&Certificate>) -> bool {
+    let known = current.is_some_and(|current| current.names == request.names && current.directory == request.directory);
+    !known && state.rehearsed.as_ref() != Some(request) && state.step.order_for(request).is_none()
+}
+
 /// Whether what failed at a rehearsal would fail at the CA itself too. What the rehearsal's CA is like (its profiles, its
 /// limits, whom it makes accounts for, how CAA names it, that it takes its time) says nothing.
 fn is_about_us(failure: &Failure) -> bool {
@@ -328,8 +332,25 @@ fn is_about_us(failure: &Failure) -> bool {
 }
 
 /// Whether a person who asks for a certificate has it already.
-fn is_good(slot: &Slot, state: &Issuance, certificate: &Certificate) -> bool {
+pub(super) fn is_good(slot: &Slot, state: &Issuance, certificate: &Certificate) -> bool {
     plan::serves(certificate, &slot.wanted)
         && certificate.revoked.is_none()
         && now() < plan::renewal(certificate, state.renewal.as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acme::certificate::tests::{issued, request};
+
+    #[test]
+    fn what_was_rehearsed_or_issued_before_is_not_rehearsed_again() {
+        let (request, other) = (request(&["a.test"]), request(&["b.test"]));
+        let nothing = Issuance::default();
+        assert!(is_rehearsed_first(&request, &nothing, None));
+        assert!(!is_rehearsed_first(&request, &nothing, Some(&issued(0, 9))));
+        assert!(is_rehearsed_first(&other, &nothing, Some(&issued(0, 9))));
+        let rehearsed = Issuance { rehearsed: Some(request.clone()), ..nothing };
+        assert!(!is_rehearsed_first(&request, &rehearsed, None) && is_rehearsed_first(&other, &rehearsed, None));
+    }
 }

@@ -90,6 +90,11 @@ impl Issuer {
             let files = to_its_end("files", || issuer.keep_files());
             issuer.shared.stopping.run_until_cancelled(files).await;
         });
+        let issuer = self.clone();
+        self.shared.attempts.spawn(async move {
+            let revocations = to_its_end("revocations", || issuer.settle_revocations());
+            issuer.shared.stopping.run_until_cancelled(revocations).await;
+        });
         // Without certificates there is nothing to wake up for.
         let schedule = to_its_end("schedule", || self.tidy_up_and_schedule(&cancel));
         if let Some(None) = cancel.run_until_cancelled(schedule).await {

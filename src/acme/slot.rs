@@ -56,6 +56,8 @@ pub(super) struct Memory {
     pub(super) told_missing: Vec<String>,
     /// Version of the certificate whose files are in use.
     pub(super) exported: Option<u64>,
+    /// The CA has not been heard to have decided about a revocation.
+    pub(super) revoking: bool,
     /// The PEM files could not be written.
     pub(super) export_error: Option<LastError>,
 }

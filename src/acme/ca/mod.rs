@@ -18,6 +18,6 @@ mod explanation;
 pub mod http;
 pub mod jws;
 pub mod problem;
-mod registration;
+pub mod registration;
 pub mod rollover;
 pub mod session;

@@ -124,7 +124,7 @@ async fn made(
 ) -> Result<Kept, SessionError> {
     let key_pkcs8 = being_made.key_pkcs8.clone();
     let credentials = written(ca, &Credentials { id: url, key_pkcs8, directory: Some(ca.directory.clone()) })?;
-    let kept = Kept { contact, credentials, created: now(), next_key: None };
+    let kept = Kept { contact, credentials, created: now(), next_key: None, former_keys: Vec::new() };
     keep(ca, writer, &kept).await?;
     Ok(kept)
 }
@@ -132,6 +132,11 @@ async fn made(
 fn location(headers: &HeaderMap, asked: &str) -> Result<String, CaError> {
     let url = headers.get(LOCATION).and_then(|url| url.to_str().ok());
     url.map(str::to_owned).ok_or_else(|| protocol(asked, "it has no URL of the account".into()))
+}
+
+/// Whether an account may be made at a CA that says this of itself; asks nothing of it.
+pub fn may_register(ca: &Ca, meta: &Meta) -> Result<(), CaError> {
+    external_account(ca, meta).map(drop)
 }
 
 /// The external account that the new one is bound to, if any. Fails where no account may be made.

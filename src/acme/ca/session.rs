@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::authority::{Authority, NoDirectory};
-use super::directory::Directory;
+use super::directory::{Directory, Meta};
 use super::http::{Answer, Http, HttpError, NoClient};
 use super::problem::{self, About, Class, Refusal};
 use super::registration::{BeingMade, register};
@@ -48,6 +48,9 @@ pub struct Kept {
     /// The key that is to take the place of the account's, and may have done so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_key: Option<NextKey>,
+    /// Thumbprints of the keys that the account had before (RFC 7638): records may still be of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_keys: Vec<String>,
 }
 
 /// An account as the store has it.
@@ -71,6 +74,8 @@ pub enum Standing {
 /// A conversation with a CA as the holder of an account.
 pub struct Session {
     pub account: Account,
+    /// Thumbprints of the keys that the account had before.
+    pub former_keys: Vec<String>,
     pub directory: Arc<Directory>,
     http: Http,
 }
@@ -133,14 +138,14 @@ impl Session {
             Some(Stored::BeingMade(begun)) => register(ca, &http, &directory, writer, Some(begun)).await?,
             None => register(ca, &http, &directory, writer, None).await?,
         };
-        let Kept { contact: known, credentials, created, next_key } = kept;
+        let Kept { contact: known, credentials, created, next_key, former_keys } = kept;
         let again = copy(&credentials).map_err(|reason| protocol(&ca.directory, reason))?;
         let builder = Account::builder_with_http(Box::new(http.clone()));
         let account = builder.from_credentials(credentials).await.map_err(|error| told(error, &http))?;
-        let session = Session { account, directory, http };
+        let session = Session { account, former_keys: former_keys.clone(), directory, http };
         let contact = ca.contact.clone();
         if known != contact && session.tell_contact(&ca.name, &contact).await {
-            keep(ca, writer, &Kept { contact, credentials: again, created, next_key }).await?;
+            keep(ca, writer, &Kept { contact, credentials: again, created, next_key, former_keys }).await?;
         }
         Ok(session)
     }
@@ -159,11 +164,7 @@ impl Session {
 
     /// Whether the CA can be asked for this profile.
     pub fn check_profile(&self, wanted: &str) -> Result<(), CaError> {
-        let profiles = &self.directory.meta.profiles;
-        if profiles.contains_key(wanted) {
-            return Ok(());
-        }
-        Err(CaError::NoProfile { wanted: wanted.to_owned(), offered: profiles.keys().cloned().collect() })
+        check_profile(&self.directory.meta, wanted)
     }
 
     /// The names that the CA takes for its own in CAA records (RFC 8555 section 7.1.1).
@@ -231,6 +232,14 @@ impl Session {
     pub fn retry_at(&self) -> Option<Timestamp> {
         self.http.last().retry_at
     }
+}
+
+/// Whether a CA that says this of itself can be asked for this profile.
+pub fn check_profile(meta: &Meta, wanted: &str) -> Result<(), CaError> {
+    if meta.profiles.contains_key(wanted) {
+        return Ok(());
+    }
+    Err(CaError::NoProfile { wanted: wanted.to_owned(), offered: meta.profiles.keys().cloned().collect() })
 }
 
 /// Goes through what is fetched already to the one that may not be.

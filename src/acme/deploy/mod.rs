@@ -3,6 +3,7 @@
 //! Nothing here delays or fails a renewal. What is left to do is kept in the store (`deployment`), so that a server that
 //! was killed does it after its next start: at least once, never not at all.
 
+mod announcement;
 pub mod deployment;
 mod program;
 pub mod webhook;
@@ -10,10 +11,9 @@ pub mod webhook;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Notify, OwnedMutexGuard, Semaphore, mpsc};
+use tokio::sync::{Mutex, MutexGuard, Notify, OwnedMutexGuard, Semaphore, mpsc};
 
 use crate::acme::certificate::Certificate;
-use crate::acme::export::upkeep::Told;
 use crate::acme::history::{self, What};
 use crate::acme::random;
 use crate::acme::slot::Slot;
@@ -68,6 +68,19 @@ pub struct Turns {
     running: std::sync::Mutex<Option<Timestamp>>,
     /// Held while an event is on its way, so that events come in their order.
     webhook: Arc<Mutex<()>>,
+}
+
+/// An event that waits for the commit of what it tells. Nothing else changes meanwhile.
+pub struct Announcement<'s> {
+    state: MutexGuard<'s, Option<Deployment>>,
+    deployment: Deployment,
+}
+
+impl Announcement<'_> {
+    /// What is committed.
+    pub fn document(&self, slot: &Slot) -> Result<(Document, String, Option<Body>), UpdateError> {
+        document(slot, &self.deployment)
+    }
 }
 
 impl Slot {
@@ -208,12 +221,9 @@ impl Issuer {
 
     /// What cannot be kept is remembered until the server ends: nothing is done in a circle.
     async fn keep(&self, slot: &Slot, deployment: &Deployment) {
-        let kept = match Body::of(deployment) {
-            Ok(body) => {
-                let document = (Document::Deployment, slot.name().to_owned(), Some(body));
-                self.shared.writer.put_documents(vec![document]).await
-            }
-            Err(error) => Err(error.into()),
+        let kept = match document(slot, deployment) {
+            Ok(document) => self.shared.writer.put_documents(vec![document]).await,
+            Err(error) => Err(error),
         };
         if let Err(error) = kept {
             tracing::error!(certificate = slot.name(), %error, "cannot keep what follows the certificate");
@@ -389,94 +399,6 @@ impl Issuer {
         changed.is_ok()
     }
 
-    /// Tells the webhook, if there is one, that something has happened to the certificate.
-    pub(in crate::acme) async fn announce(
-        &self,
-        slot: &Slot,
-        kind: Kind,
-        certificate: Option<&Certificate>,
-        message: Option<String>,
-    ) {
-        if slot.certificate.webhook.is_none() {
-            return;
-        }
-        let event = event(slot, kind, certificate, message);
-        if let Err(error) = self.change(slot, |deployment| deployment.announce(event)).await {
-            tracing::error!(certificate = slot.name(), %error, "cannot keep an event for the webhook");
-        }
-    }
-
-    /// Tells the webhook of an attempt that failed: of the first in a row, and now and then while the certificate runs
-    /// out.
-    pub(in crate::acme) async fn announce_failure(&self, slot: &Slot, is_first: bool, message: &str) {
-        if slot.certificate.webhook.is_none() {
-            return;
-        }
-        if let Err(error) = self.tell_failure(slot, is_first, message).await {
-            tracing::error!(certificate = slot.name(), %error, "cannot tell the webhook");
-        }
-    }
-
-    async fn tell_failure(&self, slot: &Slot, is_first: bool, message: &str) -> Result<(), UpdateError> {
-        let (_, certificate) = self.load(slot).await?;
-        let now = now();
-        let runs_out = certificate.as_ref().is_some_and(|certificate| runs_out(certificate, now));
-        let tells = {
-            let mut state = slot.deploys.state.lock().await;
-            self.remembered(slot, &mut state).await?.tells_failure(is_first, runs_out, now)
-        };
-        if tells {
-            let event = event(slot, Kind::Failed, certificate.as_ref(), Some(message.to_owned()));
-            let tell = |deployment: &mut Deployment| {
-                deployment.told_failure = Some(now);
-                deployment.announce(event);
-            };
-            self.change(slot, tell).await?;
-        }
-        Ok(())
-    }
-
-    /// Tells the webhook that the files of the certificate cannot be written, the first time and then daily; whether
-    /// others are to hear it now.
-    pub(in crate::acme) async fn announce_unwritten(
-        &self,
-        slot: &Slot,
-        certificate: &Certificate,
-        message: &str,
-    ) -> Result<Told, UpdateError> {
-        let told = {
-            let mut state = slot.deploys.state.lock().await;
-            let deployment = self.remembered(slot, &mut state).await?;
-            match deployment.told_unwritten {
-                None => Told::First,
-                Some(_) if deployment.tells_unwritten(now()) => Told::Again,
-                Some(_) => return Ok(Told::Before),
-            }
-        };
-        let event = event(slot, Kind::Failed, Some(certificate), Some(message.to_owned()));
-        let tell = |deployment: &mut Deployment| {
-            deployment.told_unwritten = Some(now());
-            if slot.certificate.webhook.is_some() {
-                deployment.announce(event);
-            }
-        };
-        self.change(slot, tell).await?;
-        Ok(told)
-    }
-
-    /// The files are written.
-    pub(in crate::acme) async fn no_more_unwritten(&self, slot: &Slot) {
-        let mut state = slot.deploys.state.lock().await;
-        match self.remembered(slot, &mut state).await {
-            Ok(deployment) => {
-                if deployment.told_unwritten.take().is_some() {
-                    self.keep(slot, deployment).await;
-                }
-            }
-            Err(error) => tracing::error!(certificate = slot.name(), %error, "cannot read what was told of the files"),
-        }
-    }
-
     pub(in crate::acme) async fn deployment_status(
         &self,
         slot: &Slot,
@@ -536,6 +458,10 @@ impl Drop for RunsNow<'_> {
 
 fn waiting() -> String {
     format!("is waiting for a place: {PROGRAMS} programs of other certificates are running")
+}
+
+fn document(slot: &Slot, deployment: &Deployment) -> Result<(Document, String, Option<Body>), UpdateError> {
+    Ok((Document::Deployment, slot.name().to_owned(), Some(Body::of(deployment)?)))
 }
 
 fn stopping() -> String {
