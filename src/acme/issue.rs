@@ -178,6 +178,7 @@ impl Issuer {
             reuse_key: slot.certificate.reuse_key,
             versions: self.shared.versions,
             rehearsal,
+            heard: false,
             state: std::mem::take(state),
         };
         let outcome = attempt.run().await;

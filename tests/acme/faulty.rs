@@ -52,6 +52,8 @@ pub enum Fault {
     CutInside,
     /// Does what it is asked, with this nonce in the answer, or none.
     Nonce(Option<&'static str>),
+    /// Does what it is asked, and makes this of the path and the answer's body.
+    Rewrite(fn(&str, String) -> String),
 }
 
 impl Fault {
@@ -286,6 +288,13 @@ async fn answer(State(front): State<Front>, request: Request<Body>) -> Response 
                 std::future::pending().await
             });
             Response::from_parts(parts, Body::from_stream(half.chain(end)))
+        }
+        Some(Fault::Rewrite(rewrite)) => {
+            let path = path.to_owned();
+            let (mut parts, body) = front.pass_on(request).await.into_parts();
+            let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+            parts.headers.remove(header::CONTENT_LENGTH);
+            Response::from_parts(parts, rewrite(&path, String::from_utf8(body.to_vec()).unwrap()).into())
         }
         Some(Fault::Nonce(nonce)) => {
             let mut answer = front.pass_on(request).await;

@@ -1,6 +1,7 @@
 //! One order from its first look at the DNS to the certificate (RFC 8555 section 7.4): `attempt` is the story, the others
 //! are what it asks for on its way.
 
+mod arrival;
 pub mod attempt;
 pub mod caa;
 pub mod challenge;
@@ -8,3 +9,5 @@ pub mod check;
 pub mod delegation;
 pub mod failure;
 mod proof;
+mod resume;
+mod servers;
