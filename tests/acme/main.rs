@@ -22,6 +22,7 @@ mod dry_run;
 mod fallback;
 mod faulty;
 mod files;
+mod hanging;
 mod house;
 mod intention;
 mod issuance;
