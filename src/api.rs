@@ -38,6 +38,9 @@ pub struct Status {
     /// Name of the certificate without which the API and DNS over TLS do not listen yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_waits_for: Option<String>,
+    /// Why the API or DNS over TLS does not listen although its certificate is there. Tried again and again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_problem: Option<String>,
     #[schema(value_type = String)]
     pub admin: SocketAddr,
     pub zones: usize,

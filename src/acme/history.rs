@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::time;
 use crate::api::CertificateEvent;
-use crate::store::{Document, StoreError, UpdateError, Writer};
+use crate::store::{Body, Document, UpdateError, Writer};
 use crate::zone::Timestamp;
 
 /// How many events are kept of a certificate.
@@ -81,14 +81,13 @@ impl History {
         writer: &Writer,
         name: &str,
         event: Event,
-        mut documents: Vec<(Document, String, Option<String>)>,
+        mut documents: Vec<(Document, String, Option<Body>)>,
     ) -> Result<(), UpdateError> {
         let _turn = self.turn.lock().await;
         let mut events = read(writer, name).await?;
         events.push(event);
         forget(&mut events);
-        let text = serde_json::to_string(&events).map_err(|error| StoreError::Failed(error.to_string()))?;
-        documents.push((Document::History, name.to_owned(), Some(text)));
+        documents.push((Document::History, name.to_owned(), Some(Body::of(&events)?)));
         writer.put_documents(documents).await
     }
 

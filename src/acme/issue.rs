@@ -29,9 +29,16 @@ impl Issuer {
             Ok((state, Some(certificate)))
                 if reason == (Reason::Asked { renew: false }) && is_good(slot, &state, &certificate) =>
             {
-                self.export(slot, &certificate).await;
-                let message = format!("the certificate is valid until {}, nothing to do", time(certificate.not_after));
-                Progress::Done { message, path: self.path(slot) }
+                let until = time(certificate.not_after);
+                match self.export(slot, &certificate).await {
+                    None => {
+                        let message = format!("the certificate is valid until {until}, nothing to do");
+                        Progress::Done { message, path: self.path(slot) }
+                    }
+                    Some(error) => {
+                        Progress::Failed { message: format!("the certificate is valid until {until}, but {error}") }
+                    }
+                }
             }
             Ok((state, current)) => self.attempt_from(slot, state, current.as_ref(), reason).await,
             Err(error) => {
@@ -233,9 +240,10 @@ impl Issuer {
             let event = Event { message: Some(message.clone()), ..Event::new(now(), What::Failed) };
             slot.history.add(&self.shared.writer, slot.name(), event).await;
         }
-        if state.missing != records || state.failure.is_some() {
+        // The next attempt goes on to wait for a CA that was asked in vain.
+        let failure = state.failure.take_if(|failure| failure.backed_off == 0);
+        if state.missing != records || failure.is_some() {
             state.missing = records;
-            state.failure = None;
             if let Err(error) = save(&self.shared.writer, slot.name(), &state).await {
                 tracing::error!(certificate = slot.name(), %error, "cannot keep the missing records");
             }

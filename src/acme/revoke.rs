@@ -25,7 +25,7 @@ use super::schedule::Reason;
 use super::slot::Slot;
 use super::{Issuer, time};
 use crate::api::{NewRevocation, Progress, RevocationReason, RevokedBy};
-use crate::store::{Document, StoreError, UpdateError, now};
+use crate::store::{Body, Document, StoreError, UpdateError, now};
 
 /// How often a CA that has not been heard to have decided is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(5 * 60);
@@ -417,14 +417,14 @@ fn changed(
     slot: &Slot,
     versions: Vec<Certificate>,
     mut change: impl FnMut(&mut Certificate),
-) -> Result<Vec<(Document, String, Option<String>)>, UpdateError> {
+) -> Result<Vec<(Document, String, Option<Body>)>, UpdateError> {
     let mut documents = Vec::new();
     for mut kept in versions {
         let before = kept.clone();
         change(&mut kept);
         if kept != before {
-            let text = serde_json::to_string(&kept).map_err(|error| StoreError::Failed(error.to_string()))?;
-            documents.push((Document::Certificate, key_of(slot.name(), kept.version), Some(text)));
+            let body = Body::of(&kept)?;
+            documents.push((Document::Certificate, key_of(slot.name(), kept.version), Some(body)));
         }
     }
     Ok(documents)

@@ -24,7 +24,8 @@ pub struct Authority {
     /// Read by whoever signs requests with the account's key, and written to give it another: nobody signs meanwhile.
     pub signing: tokio::sync::RwLock<()>,
     pub breaker: Breaker,
-    pub budget: Budget,
+    /// One for all CAs of the same directory.
+    pub budget: Arc<Budget>,
     /// Made when it is needed, because that reads the system's roots. What fails is tried again.
     pool: Mutex<Option<Pool>>,
     /// Held while the directory is fetched.
@@ -55,7 +56,7 @@ impl Authority {
             turn: tokio::sync::Mutex::default(),
             signing: tokio::sync::RwLock::default(),
             breaker: Breaker::default(),
-            budget: Budget::default(),
+            budget: Arc::default(),
             pool: Mutex::default(),
             directory: tokio::sync::Mutex::default(),
         }

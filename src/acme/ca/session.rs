@@ -7,7 +7,6 @@ use http::StatusCode;
 use instant_acme::{Account, AccountCredentials, Order};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use super::authority::{Authority, NoDirectory};
 use super::directory::{Directory, Meta};
@@ -16,7 +15,7 @@ use super::problem::{self, About, Class, Refusal};
 use super::registration::{BeingMade, register};
 use super::rollover::{self, NextKey};
 use crate::config::Ca;
-use crate::store::{Document, UpdateError, Writer};
+use crate::store::{Body, Document, UpdateError, Writer};
 use crate::zone::Timestamp;
 
 /// How often a request is made again whose nonce the CA does not take, each time with three nonces.
@@ -49,6 +48,9 @@ pub struct Kept {
     /// The key that is to take the place of the account's, and may have done so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_key: Option<NextKey>,
+    /// Thumbprints of the keys that the account had before (RFC 7638): records may still be of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_keys: Vec<String>,
 }
 
 /// An account as the store has it.
@@ -72,6 +74,8 @@ pub enum Standing {
 /// A conversation with a CA as the holder of an account.
 pub struct Session {
     pub account: Account,
+    /// Thumbprints of the keys that the account had before.
+    pub former_keys: Vec<String>,
     pub directory: Arc<Directory>,
     http: Http,
 }
@@ -134,14 +138,14 @@ impl Session {
             Some(Stored::BeingMade(begun)) => register(ca, &http, &directory, writer, Some(begun)).await?,
             None => register(ca, &http, &directory, writer, None).await?,
         };
-        let Kept { contact: known, credentials, created, next_key } = kept;
+        let Kept { contact: known, credentials, created, next_key, former_keys } = kept;
         let again = copy(&credentials).map_err(|reason| protocol(&ca.directory, reason))?;
         let builder = Account::builder_with_http(Box::new(http.clone()));
         let account = builder.from_credentials(credentials).await.map_err(|error| told(error, &http))?;
-        let session = Session { account, directory, http };
+        let session = Session { account, former_keys: former_keys.clone(), directory, http };
         let contact = ca.contact.clone();
         if known != contact && session.tell_contact(&ca.name, &contact).await {
-            keep(ca, writer, &Kept { contact, credentials: again, created, next_key }).await?;
+            keep(ca, writer, &Kept { contact, credentials: again, created, next_key, former_keys }).await?;
         }
         Ok(session)
     }
@@ -264,7 +268,7 @@ fn key_of(ca: &Ca) -> String {
 
 /// What the store has of the account at the CA.
 async fn stored(ca: &Ca, writer: &Writer) -> Result<Option<Stored>, UpdateError> {
-    let text = writer.document(Document::CaAccount, &key_of(ca)).await?.map(Zeroizing::new);
+    let text = writer.document(Document::CaAccount, &key_of(ca)).await?;
     let Some(text) = text else { return Ok(None) };
     match Stored::read(&text) {
         Ok(stored) => Ok(Some(stored)),
@@ -288,7 +292,7 @@ pub async fn keep(ca: &Ca, writer: &Writer, kept: &Kept) -> Result<(), SessionEr
 }
 
 pub async fn put(ca: &Ca, writer: &Writer, stored: &impl Serialize) -> Result<(), SessionError> {
-    let text = serde_json::to_string(stored).map_err(|error| protocol(&ca.directory, error.to_string()))?;
+    let text = Body::of(stored).map_err(UpdateError::from)?;
     Ok(writer.put_documents(vec![(Document::CaAccount, key_of(ca), Some(text))]).await?)
 }
 

@@ -13,13 +13,14 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard, Notify, OwnedMutexGuard, Semaphore, mpsc};
 
 use crate::acme::certificate::Certificate;
+use crate::acme::export::upkeep::Told;
 use crate::acme::history::{self, What};
 use crate::acme::random;
 use crate::acme::slot::Slot;
 use crate::acme::{Issuer, time};
 use crate::api::{DeploymentStatus, LastError, Progress};
 use crate::config::Proxy;
-use crate::store::{Document, StoreError, UpdateError, now};
+use crate::store::{Body, Document, UpdateError, now};
 use crate::zone::Timestamp;
 use deployment::{DELIVERIES, Deployment, Trouble, Untaken};
 use program::{Ended, Program};
@@ -77,7 +78,7 @@ pub struct Announcement<'s> {
 
 impl Announcement<'_> {
     /// What is committed.
-    pub fn document(&self, slot: &Slot) -> Result<(Document, String, Option<String>), UpdateError> {
+    pub fn document(&self, slot: &Slot) -> Result<(Document, String, Option<Body>), UpdateError> {
         document(slot, &self.deployment)
     }
 }
@@ -475,6 +476,47 @@ impl Issuer {
         Ok(())
     }
 
+    /// Tells the webhook that the files of the certificate cannot be written, the first time and then daily; whether
+    /// others are to hear it now.
+    pub(in crate::acme) async fn announce_unwritten(
+        &self,
+        slot: &Slot,
+        certificate: &Certificate,
+        message: &str,
+    ) -> Result<Told, UpdateError> {
+        let told = {
+            let mut state = slot.deploys.state.lock().await;
+            let deployment = self.remembered(slot, &mut state).await?;
+            match deployment.told_unwritten {
+                None => Told::First,
+                Some(_) if deployment.tells_unwritten(now()) => Told::Again,
+                Some(_) => return Ok(Told::Before),
+            }
+        };
+        let event = event(slot, Kind::Failed, Some(certificate), Some(message.to_owned()));
+        let tell = |deployment: &mut Deployment| {
+            deployment.told_unwritten = Some(now());
+            if slot.certificate.webhook.is_some() {
+                deployment.announce(event);
+            }
+        };
+        self.change(slot, tell).await?;
+        Ok(told)
+    }
+
+    /// The files are written.
+    pub(in crate::acme) async fn no_more_unwritten(&self, slot: &Slot) {
+        let mut state = slot.deploys.state.lock().await;
+        match self.remembered(slot, &mut state).await {
+            Ok(deployment) => {
+                if deployment.told_unwritten.take().is_some() {
+                    self.keep(slot, deployment).await;
+                }
+            }
+            Err(error) => tracing::error!(certificate = slot.name(), %error, "cannot read what was told of the files"),
+        }
+    }
+
     pub(in crate::acme) async fn deployment_status(
         &self,
         slot: &Slot,
@@ -505,10 +547,8 @@ impl Issuer {
     }
 }
 
-fn document(slot: &Slot, deployment: &Deployment) -> Result<(Document, String, Option<String>), UpdateError> {
-    let text = serde_json::to_string(deployment);
-    let text = text.map_err(|error| UpdateError::Store(StoreError::Failed(error.to_string())))?;
-    Ok((Document::Deployment, slot.name().to_owned(), Some(text)))
+fn document(slot: &Slot, deployment: &Deployment) -> Result<(Document, String, Option<Body>), UpdateError> {
+    Ok((Document::Deployment, slot.name().to_owned(), Some(Body::of(deployment)?)))
 }
 
 fn stopping() -> String {

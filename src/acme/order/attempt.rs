@@ -21,12 +21,13 @@ use crate::acme::ca::session::{self, CaError, Session, SessionError, ask};
 use crate::acme::certificate::Certificate;
 use crate::acme::certificate::key::{key_for_order, signing_request};
 use crate::acme::history::History;
+use crate::acme::renewal::{allowed_at, renews};
 use crate::acme::request::Request;
 use crate::acme::secret::Secret;
 use crate::acme::state::{Issuance, Phase, Published, Step};
 use crate::config::Challenge;
 use crate::resolve::Resolver;
-use crate::store::{Actor, Document, UpdateError, Writer, now};
+use crate::store::{Actor, Body, Document, UpdateError, Writer, now};
 use crate::zone::{Edit, TxtValue, Update};
 
 /// How long the CA may take to validate, or to issue, before the attempt ends; the order is taken up again later.
@@ -230,7 +231,8 @@ impl Attempt<'_> {
         if let Some(profile) = &request.profile {
             session.check_profile(profile).map_err(|error| ca_failed("order", &error))?;
         }
-        self.keep_to_limits(session).await?;
+        let renews = renews(self.current, &self.state, &request, &session.directory, now());
+        self.keep_to_limits(renews).await?;
         let key = match self.state.step.key_for(&request) {
             Some(key) => key.clone(),
             None => {
@@ -266,16 +268,12 @@ impl Attempt<'_> {
     }
 
     /// Counts the order that is about to be made, unless one of the CA's limits would be exceeded.
-    pub async fn keep_to_limits(&self, session: &Session) -> Result<(), AttemptError> {
-        let renews = match self.replaced(session) {
-            Some(_) => Renews::Replaces,
-            None => same_names(self.current, self.request),
-        };
+    pub async fn keep_to_limits(&self, renews: Renews) -> Result<(), AttemptError> {
         let Authority { ca, budget, .. } = self.authority;
-        match budget.order(ca, self.writer, &self.request.names, renews, now()).await {
+        match budget.order(ca, self.writer, self.name, &self.request.names, renews, now()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(exceeded)) => Err(AttemptError::Failed(Failure {
-                retry_at: Some(exceeded.until),
+                retry_at: Some(allowed_at(exceeded.until, self.current, &self.state, now())),
                 backs_off: false,
                 class: Class::Elsewhere,
                 ..failure("limits", exceeded.to_string())
@@ -290,7 +288,7 @@ impl Attempt<'_> {
         let has_it = |authority: &&Authority| authority.ca.directory == request.directory;
         let mut all = std::iter::once(self.authority).chain(self.authorities.iter().map(Arc::as_ref));
         let Some(Authority { ca, budget, .. }) = all.find(has_it) else { return Ok(()) };
-        let settled = budget.settle(ca, self.writer, &request.names, issued, failed, now()).await;
+        let settled = budget.settle(ca, self.writer, self.name, issued, failed, now()).await;
         settled.map_err(|error| store_failed(&error))
     }
 
@@ -383,19 +381,9 @@ impl Attempt<'_> {
     }
 }
 
-/// How an order for this request relates to the certificate in use.
-pub fn same_names(current: Option<&Certificate>, request: &Request) -> Renews {
-    match current {
-        Some(current) if current.names == request.names => Renews::SameNames,
-        _ => Renews::Nothing,
-    }
-}
-
 /// Keeps the state of a certificate.
 pub async fn save(writer: &Writer, name: &str, state: &Issuance) -> Result<(), UpdateError> {
-    let text = serde_json::to_string(state)
-        .map_err(|error| UpdateError::Store(crate::store::StoreError::Failed(error.to_string())))?;
-    writer.put_documents(vec![(Document::Issuance, name.to_owned(), Some(text))]).await
+    writer.put_documents(vec![(Document::Issuance, name.to_owned(), Some(Body::of(state)?))]).await
 }
 
 /// Takes values out of the DNS. A name that is ours no more has none.
