@@ -189,7 +189,7 @@ async fn dns_persist_01_of_a_ca_that_tells_its_name_in_the_challenge_alone_dns_p
 /// Pebble does not take such records yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_with_a_prefix_for_hashes_gets_records_without_the_account_dns_persist_02() {
-    let house = house(PERSIST);
+    let mut house = house(PERSIST);
     let pebble = house.pebble(PebbleVersion::V2_10_1).start();
     let ca = with_meta(&pebble, |meta| {
         meta.insert("accountHashPrefix".into(), "https://ca.test/hash/".into());
@@ -200,6 +200,14 @@ async fn a_directory_with_a_prefix_for_hashes_gets_records_without_the_account_d
     let begin = "_validation-persist.example.test. IN TXT \"first.test; accounturi=https://ca.test/hash/sha-256/";
     let (hash, _) = record.strip_prefix(begin).expect(&record).split_once('"').unwrap();
     assert_eq!(hash.len(), 43, "{record}");
+
+    // It stays good when the account's key, which is in the hash, is another one.
+    house.add_record(&record);
+    until_forgotten().await;
+    tells(&preview(&server).await, "_validation-persist.example.test has the record already: ");
+    let told = steps(crate::house::lines(server.client.roll_over("pebble").await.unwrap()).await);
+    assert!(told.last().unwrap().ends_with("which were made by hand for site"), "{told:?}");
+    tells(&preview(&server).await, "_validation-persist.example.test has the record already: ");
     assert_eq!(orders(&pebble), 0);
     server.handle.stop().await;
 }
