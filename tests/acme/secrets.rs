@@ -86,7 +86,7 @@ impl Secrets {
             self.add(what, &hex);
         }
         // A key's octets as a list, as `Debug` shows them.
-        self.add(what, &format!("{:?}", &number[..8]).trim_matches(['[', ']']));
+        self.add(what, format!("{:?}", &number[..8]).trim_matches(['[', ']']));
     }
 
     /// What the store and the files have of keys now.
