@@ -197,7 +197,7 @@ async fn what_people_type_is_answered_in_their_words_and_for_programs_as_json() 
     let json = run("cert list --json").await.json();
     assert_eq!((&json[0]["serial"], &json[1]["state"]), (&serial.clone().into(), &"waiting-for-delegation".into()));
 
-    run("cert show site").await.out(0, &[&format!("serial:        {serial}"), "last deploy:   failed", "in a row: 1"]);
+    run("cert show site").await.out(0, &[&format!("serial:        {serial}"), "deploy:        failed", "in a row: 1"]);
     run("cert show waiting").await.out(0, &["These records have to be made first:\n  _"]);
     run("cert show failing").await.out(0, &["last error:", "explained:     What this means"]);
     assert_eq!(run("cert show site --json").await.json()["not_after"], site.not_after.unwrap().to_string());

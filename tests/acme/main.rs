@@ -23,7 +23,6 @@ mod dry_run;
 mod fallback;
 mod faulty;
 mod files;
-mod hanging;
 mod house;
 mod intention;
 mod issuance;

@@ -7,7 +7,7 @@ pub mod deployment;
 mod program;
 pub mod webhook;
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard, Notify, OwnedMutexGuard, Semaphore, mpsc};
@@ -64,8 +64,6 @@ pub struct Turns {
     state: Mutex<Option<Deployment>>,
     /// Held while the program runs.
     program: Arc<Mutex<()>>,
-    /// Since when it does.
-    running: std::sync::Mutex<Option<Timestamp>>,
     /// Held while an event is on its way, so that events come in their order.
     webhook: Arc<Mutex<()>>,
 }
@@ -80,29 +78,6 @@ impl Announcement<'_> {
     /// What is committed.
     pub fn document(&self, slot: &Slot) -> Result<(Document, String, Option<Body>), UpdateError> {
         document(slot, &self.deployment)
-    }
-}
-
-impl Turns {
-    /// Since when the program runs, if it does.
-    fn runs_since(&self) -> Option<Timestamp> {
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// That the program runs, until dropped.
-struct Runs<'t>(&'t Turns);
-
-impl Runs<'_> {
-    fn now(turns: &Turns) -> Runs<'_> {
-        *turns.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(now());
-        Runs(turns)
-    }
-}
-
-impl Drop for Runs<'_> {
-    fn drop(&mut self) {
-        *self.0.running.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -276,13 +251,7 @@ impl Issuer {
             let turn = match slot.deploys.program.clone().try_lock_owned() {
                 Ok(turn) => turn,
                 Err(_) => {
-                    let does = match slot.deploys.runs_since() {
-                        Some(_) => "is running already".to_owned(),
-                        None => {
-                            format!("waits for a place, as {PROGRAMS} others are running, see `acmezone cert list`")
-                        }
-                    };
-                    step(format!("the deploy program of {} {does}; after it, it runs again", slot.name()));
+                    step(format!("the deploy program of {} is running already; after it, it runs again", slot.name()));
                     let turn = issuer.shared.stopping.run_until_cancelled(slot.deploys.program.clone().lock_owned());
                     match turn.await {
                         Some(turn) => turn,
@@ -309,13 +278,9 @@ impl Issuer {
         if !slot.runs_program() {
             return Err(format!("the certificate {} has no `deploy` program in the configuration", slot.name()));
         }
-        if self.shared.deploys.programs.available_permits() == 0 {
-            heard(format!("waiting for a place: {PROGRAMS} deploy programs are running, see `acmezone cert list`"));
-        }
         let permit = self.shared.deploys.programs.acquire();
         // Nobody closes the semaphore.
         let Some(_permit) = self.shared.stopping.run_until_cancelled(permit).await else { return Err(stopping()) };
-        let _runs = Runs::now(&slot.deploys);
         let (_, certificate) = self.load(slot).await.map_err(|error| error.to_string())?;
         let certificate = certificate.ok_or_else(|| format!("there is no certificate {} yet", slot.name()))?;
         if slot.memory().exported != Some(certificate.version) {
@@ -537,7 +502,6 @@ impl Issuer {
         let next_attempt = deployment.due(now).filter(|_| slot.runs_program()).map(|due| time(due.max(now)));
         let untaken = deployment.events.iter().find_map(|waiting| waiting.trouble.as_ref());
         Ok(Some(DeploymentStatus {
-            running_since: slot.deploys.runs_since().map(time),
             deployed_at: deployment.deployed.map(time),
             last_error: deployment.trouble.as_ref().map(|trouble| error("deploy", trouble)),
             next_attempt,
