@@ -453,8 +453,8 @@ pub struct LastError {
 pub struct DeploymentStatus {
     /// When the deploy program ended well for it.
     pub deployed_at: Option<jiff::Timestamp>,
-    /// Since when the program runs, if it does now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The program has been running since then.
+    #[serde(default)]
     pub running_since: Option<jiff::Timestamp>,
     /// The last run of the program, if it failed.
     pub last_error: Option<LastError>,

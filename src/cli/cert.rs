@@ -224,9 +224,6 @@ fn last_result(certificate: &CertificateStatus) -> String {
     }
     // What follows an order may have failed too.
     if let Some(deployment) = &certificate.deployment {
-        if let Some(since) = deployment.running_since {
-            return format!("deploy runs since {}", output::date(since));
-        }
         if let Some(error) = &deployment.last_error {
             return most(&format!("deploy failed: {}", error.message));
         }
@@ -289,8 +286,8 @@ fn deployment_facts(deployment: &DeploymentStatus, now: Timestamp) -> Vec<(&'sta
         format!("failed {} (failures in a row: {}): {}", date(error.at), error.failures, error.message)
     };
     let mut facts = Vec::new();
-    facts.extend(deployment.running_since.map(|at| ("deploy", format!("running since {}", date(at)))));
     facts.extend(deployment.deployed_at.map(|at| ("deployed", date(at))));
+    facts.extend(deployment.running_since.map(|at| ("deploy", format!("running since {}", date(at)))));
     facts.extend(deployment.last_error.as_ref().map(|error| ("last deploy", failed(error))));
     let next = deployment.next_attempt.filter(|_| deployment.running_since.is_none());
     facts.extend(next.map(|at| ("next deploy", date(at))));

@@ -171,7 +171,11 @@ async fn what_people_type_is_answered_in_their_words_and_for_programs_as_json() 
     poll_async(PATIENCE, "all to be in their states", || async {
         let all = server.client.certificates().await.ok()?;
         let deployed = all[0].deployment.as_ref()?.last_error.is_some();
-        (deployed && !all[1].missing_records.is_empty() && all[2].last_error.is_some()).then_some(())
+        (deployed
+            && all[0].renewal_window.is_some()
+            && !all[1].missing_records.is_empty()
+            && all[2].last_error.is_some())
+        .then_some(())
     })
     .await;
     let file = file(&house);
