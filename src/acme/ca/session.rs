@@ -192,7 +192,9 @@ impl Session {
             let outcome = ask!(self, self.account.order(url.clone()).await);
             let answer = self.http.last();
             match (String::from_utf8(answer.body.to_vec()), outcome) {
-                (Ok(chain), _) if answer.url == url && answer.status.is_success() => chains.push(chain),
+                (Ok(chain), _) if answer.url == url && answer.status.is_success() && !chain.is_empty() => {
+                    chains.push(chain);
+                }
                 (_, Err(error)) => tracing::warn!(%error, "the CA offers another chain, and does not send it"),
                 (_, Ok(_)) => {}
             }

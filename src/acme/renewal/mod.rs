@@ -133,7 +133,11 @@ impl Attempt<'_> {
             // Now it is an order that the CA's limits count.
             self.keep_to_limits(session).await?;
         }
-        Ok(ask!(session, session.account.new_order(&wanted()).await))
+        Ok(match (ask!(session, session.account.new_order(&wanted()).await), session.created()) {
+            // What cannot be read of the answer is read of the order.
+            (Err(_), Some(url)) => ask!(session, session.account.order(url.clone()).await),
+            (outcome, _) => outcome,
+        })
     }
 }
 
