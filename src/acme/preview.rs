@@ -97,7 +97,6 @@ impl Issuer {
         }
         let Some((authority, _)) = in_order(slot, state).into_iter().next() else { return Ok(None) };
         let writer = &self.shared.writer;
-        let _turn = authority.turn.lock().await;
         let standing = session::standing(&authority.ca, writer).await.map_err(|error| error.to_string())?;
         if !matches!(standing, Standing::Account(_)) {
             return Ok(None);

@@ -22,6 +22,7 @@ mod kill;
 mod many;
 mod matrix;
 mod names;
+mod patience;
 mod registration;
 mod renewal;
 mod revocation;

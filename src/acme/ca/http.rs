@@ -32,7 +32,8 @@ use tokio::net::TcpStream;
 use tower::{BoxError, Service};
 use zeroize::Zeroizing;
 
-use crate::acme::pause::LONGEST_PAUSE;
+use super::breaker::Breaker;
+use crate::acme::pause::{LONGEST_PAUSE, SHORTEST_WAIT};
 use crate::config::Proxy;
 use crate::store::now;
 use crate::zone::Timestamp;
@@ -107,6 +108,7 @@ pub struct Pool {
 pub struct Http {
     pool: Pool,
     deadline: Duration,
+    breaker: Arc<Breaker>,
     memory: Arc<Mutex<Memory>>,
 }
 
@@ -115,6 +117,8 @@ struct Memory {
     last: Answer,
     /// What a GET of this URL is answered without asking the CA.
     known: Option<(String, Bytes)>,
+    /// Where all certificates of the CA ask the same: a limit that is met there is everybody's.
+    common: Vec<String>,
 }
 
 impl Pool {
@@ -138,9 +142,9 @@ impl Pool {
         Ok(Pool { client })
     }
 
-    /// A new conversation.
-    pub fn conversation(&self) -> Http {
-        Http { pool: self.clone(), deadline: DEADLINE, memory: Arc::default() }
+    /// A new conversation. The breaker hears when the CA asks everybody to come back later.
+    pub fn conversation(&self, breaker: Arc<Breaker>) -> Http {
+        Http { pool: self.clone(), deadline: DEADLINE, breaker, memory: Arc::default() }
     }
 }
 
@@ -234,6 +238,25 @@ impl Http {
         self.memory().known = Some((url, body));
     }
 
+    /// Lets a limit that is met at this URL count for all certificates.
+    pub fn is_common(&self, url: &str) {
+        self.memory().common.push(url.to_owned());
+    }
+
+    /// Passes on that the CA asks to be left alone.
+    fn hear(&self, head: &Answer, now: Timestamp) {
+        let until = match head.status {
+            StatusCode::SERVICE_UNAVAILABLE => head.retry_at,
+            StatusCode::TOO_MANY_REQUESTS if self.memory().common.contains(&head.url) => {
+                Some(head.retry_at.unwrap_or(now + SHORTEST_WAIT))
+            }
+            _ => None,
+        };
+        if let Some(until) = until {
+            self.breaker.asked_to_wait(now, until);
+        }
+    }
+
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -256,6 +279,7 @@ impl Http {
             // Said, whatever becomes of the body: there may be an order already.
             let head = Answer::new(&url, parts.status, &parts.headers, Bytes::new(), now());
             self.memory().last = head.clone();
+            self.hear(&head, now());
             let body = Limited::new(body, BODY_LIMIT).collect().await;
             let body = match body {
                 Ok(body) => body.to_bytes(),
@@ -426,7 +450,7 @@ mod tests {
     use super::*;
 
     fn http() -> Http {
-        Pool::new(None, None).unwrap().conversation()
+        Pool::new(None, None).unwrap().conversation(Arc::default())
     }
 
     #[test]

@@ -7,16 +7,19 @@ use http::StatusCode;
 use instant_acme::{Account, AccountCredentials, Order};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::authority::{Authority, NoDirectory};
 use super::directory::Directory;
 use super::http::{Answer, Http, HttpError, NoClient};
+use super::jws::{Signer, post};
 use super::problem::{self, About, Class, Refusal};
 use super::registration::{BeingMade, register};
-use super::rollover::{self, NextKey};
+use super::rollover::{self, NextKey, holder};
 use crate::config::Ca;
-use crate::store::{Document, UpdateError, Writer};
+use crate::store::{Document, UpdateError, Writer, now};
 use crate::zone::Timestamp;
 
 /// How often a request is made again whose nonce the CA does not take, each time with three nonces.
@@ -123,12 +126,30 @@ pub enum SessionError {
 }
 
 impl Session {
-    /// Loads the account kept for the CA, or makes one, whose key is kept before the CA hears of it. Callers take turns, so that no
-    /// CA gets two accounts.
+    /// Loads the account kept for the CA, or makes one, whose key is kept before the CA hears of it. Callers take turns,
+    /// so that no CA gets two accounts; what keeps one of them from it, all hear who are waiting.
     pub async fn open(authority: &Authority, writer: &Writer) -> Result<Session, SessionError> {
-        let ca = &authority.ca;
+        let asked = Instant::now();
         let http = authority.http().map_err(CaError::from)?;
         let directory = authority.directory(&http).await.map_err(CaError::from)?;
+        let _turn = authority.turn.lock().await;
+        if let Some(error) = authority.refused_since(asked) {
+            return Err(error.into());
+        }
+        let opened = Session::open_in_turn(authority, http, directory, writer).await;
+        if let Err(SessionError::Ca(error)) = &opened {
+            authority.refused(error.clone());
+        }
+        opened
+    }
+
+    async fn open_in_turn(
+        authority: &Authority,
+        http: Http,
+        directory: Arc<Directory>,
+        writer: &Writer,
+    ) -> Result<Session, SessionError> {
+        let ca = &authority.ca;
         let kept = match stored(ca, writer).await? {
             Some(Stored::Account(kept)) => rollover::settle(ca, &http, &directory, writer, *kept).await?,
             Some(Stored::BeingMade(begun)) => register(ca, &http, &directory, writer, Some(begun)).await?,
@@ -140,19 +161,22 @@ impl Session {
         let account = builder.from_credentials(credentials).await.map_err(|error| told(error, &http))?;
         let session = Session { account, directory, http };
         let contact = ca.contact.clone();
-        if known != contact && session.tell_contact(&ca.name, &contact).await {
+        if known != contact && authority.hears_contact(now()) && session.tell_contact(authority).await {
             keep(ca, writer, &Kept { contact, credentials: again, created, next_key }).await?;
         }
         Ok(session)
     }
 
     /// Tells the CA new contact addresses; whether it took them. Issuing does not depend on it.
-    async fn tell_contact(&self, ca: &str, contact: &[String]) -> bool {
-        let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
+    async fn tell_contact(&self, authority: &Authority) -> bool {
+        let ca = &authority.ca;
+        let contact: Vec<&str> = ca.contact.iter().map(String::as_str).collect();
+        self.http.is_common(self.account.id());
         match ask!(self, self.account.update_contacts(&contact).await) {
             Ok(()) => true,
             Err(error) => {
-                tracing::warn!(ca, %error, "the CA did not take the new contact addresses");
+                authority.refused_contact(now(), error.retry_at());
+                tracing::warn!(ca = %ca.name, %error, "the CA did not take the new contact addresses");
                 false
             }
         }

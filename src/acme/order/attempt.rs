@@ -13,12 +13,14 @@ use tokio::time::{Instant, sleep};
 use super::challenge::Method;
 use super::check::OwnListeners;
 use super::delegation::{Found, Missing, Place, Wanted, base_domain, domains, locate};
+use super::entrance::no_session;
 use super::failure::{AttemptError, Failure, ca_failed, failed, failed_look_up, failure, store_failed, useless};
 use crate::acme::ca::authority::Authority;
+use crate::acme::ca::breaker::Pass;
 use crate::acme::ca::budget::Renews;
 use crate::acme::ca::http::HttpError;
 use crate::acme::ca::problem::{About, Class, Refusal};
-use crate::acme::ca::session::{self, CaError, Session, SessionError, ask};
+use crate::acme::ca::session::{self, CaError, Session, ask};
 use crate::acme::certificate::Certificate;
 use crate::acme::certificate::chain;
 use crate::acme::certificate::key::{key_for_order, signing_request};
@@ -73,6 +75,10 @@ pub struct Attempt<'a> {
     pub versions: usize,
     /// The certificate is thrown away: this is a rehearsal of an order at another CA.
     pub rehearsal: bool,
+    /// Nobody has asked for it: a CA that is left alone is left alone.
+    pub due: bool,
+    /// Since it wants to speak with the CA.
+    pub pass: Option<Pass<'a>>,
     pub state: Issuance,
 }
 
@@ -225,14 +231,6 @@ impl Attempt<'_> {
         }
         self.withdraw().await?;
         Err(AttemptError::Waiting(missing))
-    }
-
-    async fn session(&self) -> Result<Session, AttemptError> {
-        let _turn = self.authority.turn.lock().await;
-        Session::open(self.authority, self.writer).await.map_err(|error| match error {
-            SessionError::Ca(error) => ca_failed("account", &error),
-            SessionError::Store(error) => store_failed(&error),
-        })
     }
 
     /// The order that was left behind, if the CA still has it.

@@ -1,6 +1,7 @@
 //! Why an attempt ended without a certificate.
 
 use super::delegation::{DelegationError, Missing};
+use crate::acme::ca::breaker::Held;
 use crate::acme::ca::problem::Class;
 use crate::acme::ca::session::CaError;
 use crate::store::{UpdateError, now};
@@ -11,6 +12,8 @@ use crate::zone::Timestamp;
 pub enum AttemptError {
     /// Records have to be made first. Costs no order and no back-off.
     Waiting(Vec<Missing>),
+    /// The CA is left alone, and was asked nothing.
+    Held(Held),
     Failed(Failure),
 }
 

@@ -6,5 +6,6 @@ mod caa;
 pub mod challenge;
 pub mod check;
 pub mod delegation;
+mod entrance;
 pub mod failure;
 mod proof;

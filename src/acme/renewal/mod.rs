@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use instant_acme::{CertificateIdentifier, Identifier, NewOrder, Order};
 
 use crate::acme::ca::authority::Authority;
+use crate::acme::ca::breaker::Pass;
 use crate::acme::ca::directory::Directory;
 use crate::acme::ca::http::HttpError;
 use crate::acme::ca::problem::Refusal;
@@ -18,7 +19,7 @@ use crate::acme::order::failure::AttemptError;
 use crate::acme::request::Request;
 use crate::acme::slot::Slot;
 use crate::acme::state::Issuance;
-use crate::acme::{Issuer, time};
+use crate::acme::{Issuer, random, time};
 use crate::store::{UpdateError, now};
 use crate::zone::Timestamp;
 use ari::{Answer, News, Renewal};
@@ -32,8 +33,9 @@ type Unsaid = (String, Option<Timestamp>);
 impl Issuer {
     /// Asks the CA when the certificate in use is to be renewed, and keeps what it says.
     pub(in crate::acme) async fn ask(&self, slot: &Slot, authority: &Authority) -> Result<(), UpdateError> {
+        let Ok(pass) = authority.breaker.pass(now(), None) else { return Ok(()) };
         let (_, Some(certificate)) = self.load(slot).await? else { return Ok(()) };
-        let (answer, retry_at) = match fetch(authority, &certificate).await {
+        let (answer, retry_at) = match fetch(authority, pass, &certificate).await {
             Ok((answer, retry_at)) => (Ok(answer), retry_at),
             Err((problem, retry_at)) => (Err(problem), retry_at),
         };
@@ -58,12 +60,22 @@ impl Issuer {
     }
 }
 
-async fn fetch(authority: &Authority, certificate: &Certificate) -> Result<(Answer, Option<Timestamp>), Unsaid> {
+async fn fetch(
+    authority: &Authority,
+    mut pass: Pass<'_>,
+    certificate: &Certificate,
+) -> Result<(Answer, Option<Timestamp>), Unsaid> {
     let http = authority.http().map_err(|error| (error.to_string(), None))?;
-    let directory = authority.directory(&http).await.map_err(|error| {
-        let error = CaError::from(error);
-        (error.to_string(), error.retry_at())
-    })?;
+    let directory = match authority.directory(&http).await.map_err(CaError::from) {
+        Ok(directory) => directory,
+        Err(error) => {
+            if error.is_outage() {
+                pass.failed(now(), random());
+            }
+            return Err((error.to_string(), error.retry_at()));
+        }
+    };
+    pass.entered();
     let Some(renewal_info) = &directory.renewal_info else { return Ok((Answer::NoRenewalInfo, None)) };
     let identifier = ari::identifier(&certificate.chain).map_err(|problem| (problem, None))?;
     let url = ari::page(renewal_info, &identifier);
