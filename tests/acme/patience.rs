@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use acmezone::api::{CertificateState, CertificateStatus, Progress};
+use serde_json::Value;
 
 use crate::faulty::{Fault, FaultyCa};
 use crate::house::{Ca, House, PATIENCE, Running, orders};
@@ -11,6 +12,7 @@ use crate::support::{Pebble, PebbleVersion, poll_async};
 const NAMES: [&str; 1] = ["delegated.test"];
 const PROBLEM: &str = "application/problem+json";
 const LIMITED: &str = r#"{"type":"urn:ietf:params:acme:error:rateLimited","detail":"too many requests"}"#;
+const LOST: &str = r#"{"type":"urn:ietf:params:acme:error:accountDoesNotExist","detail":"who are you?"}"#;
 
 const fn answer(status: u16, retry_after: &'static str, body: &'static str) -> Fault {
     Fault::Answer { status, content_type: PROBLEM, retry_after, body }
@@ -48,6 +50,18 @@ async fn is_quiet(front: &FaultyCa) {
 
 fn is_done(lines: &[Progress]) {
     assert!(matches!(lines.last(), Some(Progress::Done { .. })), "{lines:#?}");
+}
+
+/// The one account document.
+fn account(house: &House) -> Value {
+    let store = rusqlite::Connection::open(house.folder.path().join("data/acmezone.db")).unwrap();
+    let text = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+    let body = store.query_row("SELECT body FROM document WHERE kind = 'ca-account'", [], text).unwrap();
+    serde_json::from_str(&body).unwrap()
+}
+
+fn accounts(pebble: &Pebble) -> usize {
+    pebble.log().matches("accounts in memory").count()
 }
 
 /// One certificate hears it for all; a person is not kept from asking, and is told.
@@ -168,6 +182,31 @@ async fn no_time_that_a_ca_asks_for_is_too_long_to_be_reckoned_with() {
     front.heal();
     is_done(&server.issue(false).await);
     assert_eq!(orders(&pebble), 1);
+    server.handle.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_the_ca_does_not_know_for_a_moment_is_kept_rfc8555_7_3_1() {
+    let (house, pebble, front) = ca();
+    let server = house.serve(&front.ca(), &NAMES).await;
+    server.wait_for(CertificateState::Valid).await;
+    let before = account(&house);
+    front.fail_times(1, "/order-plz", answer(400, "", LOST));
+    let lines = server.issue(true).await;
+    is_done(&lines);
+    assert!(format!("{lines:?}").contains("asking for it by its key"), "{lines:#?}");
+    assert_eq!((front.hits(), account(&house), accounts(&pebble)), (1, before.clone(), 1));
+
+    // As long as its key is known there it has a URL.
+    server.handle.stop().await;
+    let store = rusqlite::Connection::open(house.folder.path().join("data/acmezone.db")).unwrap();
+    let change = "UPDATE document SET body = json_set(body, '$.credentials.id', \
+                  json_extract(body, '$.credentials.id') || '0') WHERE kind = 'ca-account'";
+    assert_eq!(store.execute(change, []), Ok(1));
+    drop(store);
+    let server = house.serve(&front.ca(), &NAMES).await;
+    is_done(&server.issue(true).await);
+    assert_eq!((account(&house), accounts(&pebble)), (before, 1));
     server.handle.stop().await;
 }
 

@@ -216,7 +216,8 @@ pub async fn existing(
     Ok(Some(holder(ca, &found)?))
 }
 
-fn holder(ca: &Ca, found: &Kept) -> Result<Holder, SessionError> {
+/// The account as a signer of requests.
+pub fn holder(ca: &Ca, found: &Kept) -> Result<Holder, SessionError> {
     let credentials = read(ca, &found.credentials)?;
     Ok(Holder { key: key(ca, &credentials.key_pkcs8)?, account: credentials.id })
 }
@@ -226,7 +227,7 @@ pub fn key(ca: &Ca, key_pkcs8: &Secret) -> Result<Key, SessionError> {
     Key::from_der(&Zeroizing::new(der)).map_err(|error| damaged(ca, &error))
 }
 
-fn read(ca: &Ca, credentials: &AccountCredentials) -> Result<Credentials, SessionError> {
+pub fn read(ca: &Ca, credentials: &AccountCredentials) -> Result<Credentials, SessionError> {
     let text = serde_json::to_string(credentials).map(Zeroizing::new);
     text.and_then(|text| serde_json::from_str(&text)).map_err(|error| damaged(ca, &error))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
+use http::header::LOCATION;
 use instant_acme::{Account, AccountCredentials, Order};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -277,7 +278,7 @@ async fn stored(ca: &Ca, writer: &Writer) -> Result<Option<Stored>, UpdateError>
     let text = writer.document(Document::CaAccount, &key_of(ca)).await?.map(Zeroizing::new);
     let Some(text) = text else { return Ok(None) };
     match Stored::read(&text) {
-        Ok(stored) => Ok(Some(stored)),
+        Ok(stored) => Ok(stored),
         Err(error) => {
             tracing::warn!(ca = %ca.name, %error, "the stored account cannot be read, a new one will be made");
             Ok(None)
@@ -297,8 +298,18 @@ pub async fn keep(ca: &Ca, writer: &Writer, kept: &Kept) -> Result<(), SessionEr
     put(ca, writer, kept).await
 }
 
+/// Keeps this of the account; accounts that were put aside stay.
 pub async fn put(ca: &Ca, writer: &Writer, stored: &impl Serialize) -> Result<(), SessionError> {
-    let text = serde_json::to_string(stored).map_err(|error| protocol(&ca.directory, error.to_string()))?;
+    #[derive(Serialize)]
+    struct Whole<'a, S> {
+        #[serde(flatten)]
+        stored: &'a S,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        former: Option<Value>,
+    }
+    let former = document(ca, writer).await?.and_then(|mut old| old.remove("former"));
+    let text = serde_json::to_string(&Whole { stored, former });
+    let text = text.map_err(|error| protocol(&ca.directory, error.to_string()))?;
     Ok(writer.put_documents(vec![(Document::CaAccount, key_of(ca), Some(text))]).await?)
 }
 
@@ -321,17 +332,61 @@ pub async fn standing(ca: &Ca, writer: &Writer) -> Result<Standing, UpdateError>
     })
 }
 
-/// Forgets this account, which the CA does not know any more; not one whose key may be another by now, and not one that
-/// was made in its place meanwhile. The next one has a new key: the old one may be known to the CA as that of an account
-/// that is deactivated.
-pub async fn forget(authority: &Authority, writer: &Writer, account: &str) -> Result<(), UpdateError> {
+/// Gives up this account, which the CA has said it does not know, unless it knows its key all the same: whether it is
+/// given up. Not one whose key may be another by now; nor one that was made in its place meanwhile, which counts as
+/// given up. The next one has a new key, since the old one may be known to the CA as that of an account that is
+/// deactivated; the old one is put aside, as an external account may be bound to it for ever.
+pub async fn forget(authority: &Authority, writer: &Writer, account: &str) -> Result<bool, SessionError> {
+    let http = authority.http().map_err(CaError::from)?;
+    let directory = authority.directory(&http).await.map_err(CaError::from)?;
     let _turn = authority.turn.lock().await;
     let ca = &authority.ca;
-    let is_it = matches!(standing(ca, writer).await?, Standing::Account(url) if url == account);
-    if !is_it || kept(ca, writer).await?.is_some_and(|kept| kept.next_key.is_some()) {
-        return Ok(());
+    let Some(mut kept) = kept(ca, writer).await? else { return Ok(true) };
+    let holder = holder(ca, &kept)?;
+    if holder.account != account || kept.next_key.is_some() {
+        return Ok(holder.account != account);
     }
-    writer.put_documents(vec![(Document::CaAccount, key_of(ca), None)]).await
+    let asked = json!({ "onlyReturnExisting": true });
+    let signer = (&holder.key, Signer::Key);
+    match post(&http, &directory.new_nonce, &directory.new_account, signer, Some(&asked)).await {
+        Ok(headers) => {
+            let known = headers.get(LOCATION).and_then(|url| url.to_str().ok()).unwrap_or(account);
+            if known != account {
+                let mut credentials = rollover::read(ca, &kept.credentials)?;
+                known.clone_into(&mut credentials.id);
+                kept.credentials = rollover::written(ca, &credentials)?;
+                keep(ca, writer, &kept).await?;
+            }
+            tracing::warn!(ca = %ca.name, account = known, "the CA knows our account after all");
+            Ok(false)
+        }
+        Err(error) => match told(error, &http) {
+            error if error.is_unknown_account() => {
+                put_aside(ca, writer).await?;
+                tracing::warn!(ca = %ca.name, account, "the CA does not know our account any more; its key is put aside");
+                Ok(true)
+            }
+            error => Err(error.into()),
+        },
+    }
+}
+
+/// Puts the account aside, in the document that the next one has.
+async fn put_aside(ca: &Ca, writer: &Writer) -> Result<(), SessionError> {
+    let Some(mut old) = document(ca, writer).await? else { return Ok(()) };
+    let mut former = match old.remove("former") {
+        Some(Value::Array(former)) => former,
+        _ => Vec::new(),
+    };
+    former.push(Value::Object(old));
+    let text = json!({ "former": former }).to_string();
+    Ok(writer.put_documents(vec![(Document::CaAccount, key_of(ca), Some(text))]).await?)
+}
+
+/// The account's document as it is, if it can be read.
+async fn document(ca: &Ca, writer: &Writer) -> Result<Option<Map<String, Value>>, UpdateError> {
+    let text = writer.document(Document::CaAccount, &key_of(ca)).await?.map(Zeroizing::new);
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
 /// Credentials can be written and read, but not cloned.
@@ -375,15 +430,19 @@ fn instance(answer: &Answer) -> Option<String> {
 }
 
 impl Stored {
-    fn read(text: &str) -> Result<Stored, serde_json::Error> {
+    /// `None` if there are only accounts that were put aside.
+    fn read(text: &str) -> Result<Option<Stored>, serde_json::Error> {
         #[derive(Deserialize)]
         struct Begun {
             being_made: Option<BeingMade>,
+            credentials: Option<IgnoredAny>,
+            former: Option<IgnoredAny>,
         }
-        match serde_json::from_str::<Begun>(text)?.being_made {
-            Some(begun) => Ok(Stored::BeingMade(begun)),
-            None => serde_json::from_str(text).map(|kept| Stored::Account(Box::new(kept))),
-        }
+        Ok(match serde_json::from_str::<Begun>(text)? {
+            Begun { being_made: Some(begun), .. } => Some(Stored::BeingMade(begun)),
+            Begun { credentials: None, former: Some(_), .. } => None,
+            _ => Some(Stored::Account(Box::new(serde_json::from_str(text)?))),
+        })
     }
 }
 
@@ -469,10 +528,11 @@ mod tests {
             "directory":"https://ca.test/dir"},"created":1"#;
         for next_key in ["}", r#","next_key":{"key_pkcs8":"AAAA","told_at":2}}"#] {
             let kept = read(&format!("{account}{next_key}"));
-            assert!(matches!(kept, Ok(Stored::Account(kept)) if kept.created == 1), "{next_key}");
+            assert!(matches!(kept, Ok(Some(Stored::Account(kept))) if kept.created == 1), "{next_key}");
         }
         let begun = read(r#"{"being_made":{"key_pkcs8":"AAAA","since":1}}"#);
-        assert!(matches!(begun, Ok(Stored::BeingMade(_))));
+        assert!(matches!(begun, Ok(Some(Stored::BeingMade(_)))));
+        assert!(matches!(read(&format!(r#"{{"former":[{account}}}]}}"#)), Ok(None)));
         for noise in ["", "{}", r#"{"being_made":{}}"#] {
             assert!(read(noise).is_err(), "{noise}");
         }

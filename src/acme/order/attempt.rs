@@ -108,10 +108,11 @@ impl Attempt<'_> {
         let mut account = None;
         match (self.run_with_account(&mut account).await, account) {
             (Err(AttemptError::Failed(failure)), Some(account)) if failure.unknown_account => {
-                self.say("the CA does not know our account any more, making a new one".into());
-                let forgotten = session::forget(self.authority, self.writer, &account).await;
-                forgotten.map_err(|error| store_failed(&error))?;
-                self.give_up_order().await?;
+                self.say("the CA says that it does not know our account, asking for it by its key".into());
+                if session::forget(self.authority, self.writer, &account).await.map_err(no_session)? {
+                    self.say("the CA does not know our account any more, making a new one".into());
+                    self.give_up_order().await?;
+                }
                 self.run_with_account(&mut None).await
             }
             (outcome, _) => outcome,
