@@ -266,8 +266,12 @@ impl Issuer {
         }
         // A CA that asked to be left alone is, whatever becomes of the others.
         let asked = heard.iter().any(|one| one.retry_at.is_some());
+        let words = told(&heard);
         let cas = all_heard(state.failure.as_ref(), heard);
-        let failure = asked.then(|| Failed { cas, ..state.failure.clone().unwrap_or_else(nothing_asked) });
+        let failure = asked.then(|| match state.failure.clone() {
+            Some(former) => Failed { cas, ..former },
+            None => Failed { message: words, cas, ..nothing_asked() },
+        });
         if state.missing != records || state.failure != failure {
             state.missing = records;
             state.failure = failure;
