@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::asked::Listener;
+use super::ca::account::{self, Standing};
 use super::ca::authority::Authority;
 use super::ca::budget::Renews;
-use super::ca::session;
-use super::ca::session::{Session, Standing};
+use super::ca::session::Session;
 use super::certificate::Certificate;
 use super::issue::in_order;
 use super::order::attempt::same_names;
@@ -97,7 +97,7 @@ impl Issuer {
         }
         let Some((authority, _)) = in_order(slot, state).into_iter().next() else { return Ok(None) };
         let writer = &self.shared.writer;
-        let standing = session::standing(&authority.ca, writer).await.map_err(|error| error.to_string())?;
+        let standing = account::standing(&authority.ca, writer).await.map_err(|error| error.to_string())?;
         if !matches!(standing, Standing::Account(_)) {
             return Ok(None);
         }
@@ -165,7 +165,7 @@ impl Issuer {
         if let Some(exceeded) = exceeded.map_err(store)? {
             return Ok(Err(format!("{name}: {exceeded}; possible at {}", time(exceeded.until))));
         }
-        let account = match session::standing(&authority.ca, writer).await.map_err(store)? {
+        let account = match account::standing(&authority.ca, writer).await.map_err(store)? {
             Standing::Account(url) => format!("with the account {url}"),
             Standing::BeingMade => "with the account that is being made".into(),
             Standing::Unknown => "with a new account".into(),

@@ -14,11 +14,12 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
+use super::account::{Kept, keep, kept};
 use super::authority::Authority;
 use super::directory::Directory;
+use super::error::{CaError, SessionError, told};
 use super::http::Http;
 use super::jws::{BadKey, Key, Signer, base64url, post};
-use super::session::{CaError, Kept, SessionError, keep, kept, told};
 use crate::acme::Issuer;
 use crate::acme::secret::Secret;
 use crate::api::Progress;

@@ -18,9 +18,11 @@ use super::failure::{AttemptError, Failure, ca_failed, failed, failed_look_up, f
 use crate::acme::ca::authority::Authority;
 use crate::acme::ca::breaker::Pass;
 use crate::acme::ca::budget::Renews;
+use crate::acme::ca::error::CaError;
 use crate::acme::ca::http::HttpError;
+use crate::acme::ca::lost::forget;
 use crate::acme::ca::problem::{About, Class, Refusal};
-use crate::acme::ca::session::{self, CaError, Session, ask};
+use crate::acme::ca::session::{Session, ask};
 use crate::acme::certificate::Certificate;
 use crate::acme::certificate::chain;
 use crate::acme::certificate::key::{key_for_order, signing_request};
@@ -109,7 +111,7 @@ impl Attempt<'_> {
         match (self.run_with_account(&mut account).await, account) {
             (Err(AttemptError::Failed(failure)), Some(account)) if failure.unknown_account => {
                 self.say("the CA says that it does not know our account, asking for it by its key".into());
-                if session::forget(self.authority, self.writer, &account).await.map_err(no_session)? {
+                if forget(self.authority, self.writer, &account).await.map_err(no_session)? {
                     self.say("the CA does not know our account any more, making a new one".into());
                     self.give_up_order().await?;
                 }

@@ -3,7 +3,8 @@
 use super::attempt::Attempt;
 use super::failure::{AttemptError, ca_failed, store_failed};
 use crate::acme::ca::breaker::Pass;
-use crate::acme::ca::session::{Session, SessionError};
+use crate::acme::ca::error::SessionError;
+use crate::acme::ca::session::Session;
 use crate::store::now;
 
 impl<'a> Attempt<'a> {

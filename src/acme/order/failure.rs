@@ -2,8 +2,8 @@
 
 use super::delegation::{DelegationError, Missing};
 use crate::acme::ca::breaker::Held;
+use crate::acme::ca::error::CaError;
 use crate::acme::ca::problem::Class;
-use crate::acme::ca::session::CaError;
 use crate::store::{UpdateError, now};
 use crate::zone::Timestamp;
 
