@@ -3,10 +3,12 @@
 //! Nothing is cached here, because every question is about what has just changed. The system's resolver settings are
 //! read anew for each question, so that they may change while the server runs.
 
+mod caa;
 mod extended_error;
+mod server;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,27 +17,20 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts,
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::dnssec::rdata::DNSSECRData;
-use hickory_resolver::proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_resolver::proto::rr::rdata::opt::{EdnsCode, EdnsOption};
+use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{self, RData, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::timeout;
 
 use crate::zone::{Name, TxtValue};
+pub use caa::Caa;
 use extended_error::ExtendedError;
+pub use server::{AskError, Referral, Transport, ask, referral};
 
 /// Longest CNAME chain that is followed; Unbound, which stands in front of Let's Encrypt, follows no longer one.
 pub const MAX_CNAMES: usize = 11;
 /// How long one question to a recursive resolver may take, and how often it is put.
 const RESOLVER_TIMEOUT: Duration = Duration::from_secs(3);
 const RESOLVER_ATTEMPTS: usize = 2;
-/// The same for a question to an authoritative server, over UDP; and the whole exchange over TCP.
-const UDP_TIMEOUT: Duration = Duration::from_secs(2);
-const UDP_ATTEMPTS: usize = 2;
-const TCP_TIMEOUT: Duration = Duration::from_secs(4);
-
 /// Asks recursive resolvers. Cheap to clone.
 #[derive(Clone)]
 pub struct Resolver {
@@ -73,17 +68,6 @@ pub struct Authority {
     pub rname: Name,
 }
 
-/// A property of a domain: who may issue certificates for it (RFC 8659 section 4.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caa {
-    /// Where the record is: the name that was asked for, or what its CNAMEs lead to.
-    pub owner: Name,
-    pub flags: u8,
-    pub tag: String,
-    /// As it is in the record, not interpreted.
-    pub value: Vec<u8>,
-}
-
 /// Names from the one that was asked for to the last one that was found; each is a CNAME to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
@@ -91,20 +75,17 @@ pub struct Chain {
     rest: Vec<Name>,
 }
 
-/// How a name server is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    Udp,
-    Tcp,
-}
-
 /// Why a recursive resolver gave no answer. That a name or record does not exist is an [`Answer`], no error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
     #[error("no resolver to ask: {0}")]
     NoResolver(String),
+    /// It got none from the servers of the zone: SERVFAIL.
     #[error("the resolver gave no usable answer for {rtype} of {name}: {reason}")]
     Failed { name: Name, rtype: &'static str, reason: String },
+    /// It is the resolver itself: nobody answers there, or it does not want to.
+    #[error("our resolver does not answer for {rtype} of {name}: {reason}")]
+    NoAnswer { name: Name, rtype: &'static str, reason: String },
     /// The resolver validates and says so (RFC 8914 section 4, codes 6 to 12).
     #[error(
         "the resolver does not believe the answer for {rtype} of {name}, because DNSSEC does not hold ({words}): mend the \
@@ -115,19 +96,6 @@ pub enum ResolveError {
     Loop(Name),
     #[error("{0} leads over more than {MAX_CNAMES} CNAMEs")]
     ChainTooLong(Name),
-}
-
-/// Why a name server gave no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AskError {
-    #[error("{server} does not answer over {transport}: {reason}")]
-    Unreachable { server: SocketAddr, transport: Transport, reason: String },
-    #[error("{server} answers over {transport} with something that is no answer: {reason}")]
-    Nonsense { server: SocketAddr, transport: Transport, reason: String },
-    /// REFUSED, SERVFAIL, or an answer from memory: resolvers go on to the next server of the zone. Routers answer so
-    /// to whom asks for the public address from inside.
-    #[error("{server} does not serve {name}: it answers {code} over {transport}, without authority")]
-    NoAuthority { server: SocketAddr, name: Name, transport: Transport, code: Code },
 }
 
 impl Resolver {
@@ -184,19 +152,6 @@ impl Resolver {
         self.look_up(name, RecordType::NS, take).await
     }
 
-    /// The CAA records that a CA finds at `name`, over CNAMEs; not those of the names above.
-    pub async fn caa(&self, name: &Name) -> Result<Answer<Caa>, ResolveError> {
-        let take = |record: &rr::Record| match &record.data {
-            RData::CAA(caa) => {
-                let flags = caa.reserved_flags | if caa.issuer_critical { 0x80 } else { 0 };
-                let owner = from_hickory(&record.name)?;
-                Some(Caa { owner, flags, tag: caa.tag.clone(), value: caa.value.clone() })
-            }
-            _ => None,
-        };
-        self.look_up(name, RecordType::CAA, take).await
-    }
-
     /// What the parent of the zone `name` has as its DS records (RFC 4034 section 5), in master-file form.
     pub async fn ds(&self, name: &Name) -> Result<Answer<String>, ResolveError> {
         let take = |record: &rr::Record| match &record.data {
@@ -229,8 +184,8 @@ impl Resolver {
         rtype: RecordType,
         take: impl Fn(&rr::Record) -> Option<T>,
     ) -> Result<Answer<T>, ResolveError> {
-        let failed = |reason: String| ResolveError::Failed { name: name.clone(), rtype: rtype.into(), reason };
-        let question = to_hickory(name).map_err(failed)?;
+        let unanswered = |reason: String| ResolveError::NoAnswer { name: name.clone(), rtype: rtype.into(), reason };
+        let question = to_hickory(name).map_err(unanswered)?;
         match self.client()?.lookup(question, rtype).await {
             Ok(found) => {
                 let records = found.answers().iter().filter_map(take).collect();
@@ -239,32 +194,13 @@ impl Resolver {
             Err(NetError::Dns(DnsError::NoRecordsFound(none))) => {
                 Ok(Answer { code: Code::from(none.response_code), records: Vec::new() })
             }
+            // Why, hickory keeps to itself: the question is put once more.
             Err(NetError::Dns(DnsError::ResponseCode(code))) => {
-                let code = Code::from(code);
-                Err(match self.extended_error(name, rtype).await {
-                    Some(more) if more.is_dnssec() => {
-                        ResolveError::Bogus { name: name.clone(), rtype: rtype.into(), words: more.to_string() }
-                    }
-                    Some(more) => failed(format!("{code} ({more})")),
-                    None => failed(code.to_string()),
-                })
+                let more = self.reply(name, rtype).await.ok().and_then(|reply| reply.reason);
+                Err(ResolveError::refused(name, rtype, code, more))
             }
-            Err(error) => Err(failed(error.to_string())),
+            Err(error) => Err(unanswered(error.to_string())),
         }
-    }
-
-    /// Why a resolver has no answer (RFC 8914), which [`TokioResolver`] keeps to itself: the question is put once more.
-    async fn extended_error(&self, name: &Name, rtype: RecordType) -> Option<ExtendedError> {
-        let (id, question) = query(name, rtype, true).ok()?;
-        for server in self.servers().ok()? {
-            let Ok(reply) = exchange_udp(server, id, &question).await else { continue };
-            let Ok(message) = Message::from_vec(&reply) else { continue };
-            let option = message.edns.as_ref().and_then(|edns| edns.option(EdnsCode::from(ExtendedError::OPTION)));
-            if let Some(EdnsOption::Unknown(_, octets)) = option {
-                return ExtendedError::from_octets(octets);
-            }
-        }
-        None
     }
 
     /// The servers that are asked.
@@ -298,6 +234,23 @@ impl Resolver {
         let client = builder.build().map_err(no_resolver)?;
         *kept = Some(Client { servers, client: client.clone() });
         Ok(client)
+    }
+}
+
+impl ResolveError {
+    /// What it means that a resolver answers with this code, for this reason.
+    fn refused(name: &Name, rtype: RecordType, code: ResponseCode, more: Option<ExtendedError>) -> ResolveError {
+        let (name, rtype, is_of_the_zone) = (name.clone(), rtype.into(), code == ResponseCode::ServFail);
+        let code = Code::from(code);
+        let reason = match more {
+            Some(more) if more.is_dnssec() => return ResolveError::Bogus { name, rtype, words: more.to_string() },
+            Some(more) => format!("{code} ({more})"),
+            None => code.to_string(),
+        };
+        match is_of_the_zone {
+            true => ResolveError::Failed { name, rtype, reason },
+            false => ResolveError::NoAnswer { name, rtype, reason },
+        }
     }
 }
 
@@ -350,86 +303,6 @@ impl fmt::Display for Chain {
     }
 }
 
-/// Asks an authoritative server for the TXT values at `name`, without recursion. Only an answer with authority is one.
-pub async fn ask(server: SocketAddr, name: &Name, transport: Transport) -> Result<Answer<TxtValue>, AskError> {
-    let unreachable = |reason: String| AskError::Unreachable { server, transport, reason };
-    let nonsense = |reason: String| AskError::Nonsense { server, transport, reason };
-    let (id, question) = query(name, RecordType::TXT, false).map_err(nonsense)?;
-    let reply = match transport {
-        Transport::Udp => exchange_udp(server, id, &question).await,
-        Transport::Tcp => match timeout(TCP_TIMEOUT, exchange_tcp(server, &question)).await {
-            Ok(reply) => reply,
-            Err(_) => return Err(unreachable(format!("no answer within {} s", TCP_TIMEOUT.as_secs()))),
-        },
-    };
-    let reply = reply.map_err(|error| unreachable(error.to_string()))?;
-    let message = Message::from_vec(&reply).map_err(|error| nonsense(error.to_string()))?;
-    if message.metadata.id != id || message.metadata.message_type != MessageType::Response {
-        return Err(nonsense("it belongs to another question".into()));
-    }
-    if message.metadata.truncation && transport == Transport::Udp {
-        // RFC 7766 section 5: what a truncated answer holds is not to be used.
-        return Box::pin(ask(server, name, Transport::Tcp)).await;
-    }
-    let code = Code::from(message.metadata.response_code);
-    if !message.metadata.authoritative || matches!(code, Code::Other(_)) {
-        return Err(AskError::NoAuthority { server, name: name.clone(), transport, code });
-    }
-    let records = message.answers.iter().filter_map(|record| txt_value(&record.data)).collect();
-    Ok(Answer { code, records })
-}
-
-fn query(name: &Name, rtype: RecordType, recursive: bool) -> Result<(u16, Vec<u8>), String> {
-    let mut id = [0; 2];
-    getrandom::fill(&mut id).map_err(|error| error.to_string())?;
-    let id = u16::from_be_bytes(id);
-    let mut message = Message::new(id, MessageType::Query, OpCode::Query);
-    message.metadata.recursion_desired = recursive;
-    message.add_query(Query::query(to_hickory(name)?, rtype));
-    let mut edns = Edns::new();
-    edns.set_max_payload(1232);
-    message.set_edns(edns);
-    Ok((id, message.to_vec().map_err(|error| error.to_string())?))
-}
-
-async fn exchange_udp(server: SocketAddr, id: u16, question: &[u8]) -> std::io::Result<Vec<u8>> {
-    let local: SocketAddr = match server {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(local).await?;
-    socket.connect(server).await?;
-    let mut reply = vec![0; 4096];
-    for _ in 0..UDP_ATTEMPTS {
-        socket.send(question).await?;
-        let matching = async {
-            loop {
-                let len = socket.recv(&mut reply).await?;
-                if reply.get(..2) == Some(id.to_be_bytes().as_slice()) {
-                    return Ok::<usize, std::io::Error>(len);
-                }
-            }
-        };
-        if let Ok(received) = timeout(UDP_TIMEOUT, matching).await {
-            reply.truncate(received?);
-            return Ok(reply);
-        }
-    }
-    Err(std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no answer to {UDP_ATTEMPTS} questions")))
-}
-
-async fn exchange_tcp(server: SocketAddr, question: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(server).await?;
-    // A question has one name and fits two octets of length.
-    let mut framed = (question.len() as u16).to_be_bytes().to_vec();
-    framed.extend_from_slice(question);
-    stream.write_all(&framed).await?;
-    let len = stream.read_u16().await?;
-    let mut reply = vec![0; usize::from(len)];
-    stream.read_exact(&mut reply).await?;
-    Ok(reply)
-}
-
 /// The value of a TXT record: its character-strings joined, as a CA joins them.
 fn txt_value(data: &RData) -> Option<TxtValue> {
     match data {
@@ -477,17 +350,11 @@ impl fmt::Display for Code {
     }
 }
 
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Transport::Udp => "UDP",
-            Transport::Tcp => "TCP",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use hickory_resolver::proto::op::{Message, OpCode};
+    use tokio::net::UdpSocket;
+
     use super::*;
 
     fn name(text: &str) -> Name {
@@ -499,14 +366,6 @@ mod tests {
         for text in ["_acme-challenge.example.test", ".", r"a\.b.test", r"\000\255.test"] {
             assert_eq!(from_hickory(&to_hickory(&name(text)).unwrap()), Some(name(text)), "{text}");
         }
-    }
-
-    #[test]
-    fn a_query_asks_for_txt_without_recursion() {
-        let (id, wire) = query(&name("x.test"), RecordType::TXT, false).unwrap();
-        assert_eq!(wire[..2], id.to_be_bytes());
-        assert_eq!(wire[2] & 1, 0);
-        assert_eq!(wire[12..24], *b"\x01x\x04test\x00\x00\x10\x00\x01");
     }
 
     /// Answers every UDP question with a CNAME to the same name with one more label.
@@ -568,14 +427,5 @@ mod tests {
         .await;
         let start = name("a.test");
         assert_eq!(circle.follow_cname(&start, |_| false).await, Err(ResolveError::Loop(start)));
-    }
-
-    #[tokio::test]
-    async fn a_silent_server_is_unreachable() {
-        // Nobody reads this socket.
-        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let server = silent.local_addr().unwrap();
-        let outcome = ask(server, &name("x.test"), Transport::Udp).await;
-        assert!(matches!(outcome, Err(AskError::Unreachable { .. })), "{outcome:?}");
     }
 }

@@ -206,6 +206,7 @@ impl Issuer {
             rehearsal,
             due: reason == Reason::Due,
             pass: None,
+            heard: false,
             state: std::mem::take(state),
         };
         let outcome = attempt.run().await;

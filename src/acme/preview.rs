@@ -62,7 +62,7 @@ impl Issuer {
         match self.method(slot, &state).await {
             Ok(Some(method)) => {
                 for wanted in domains(&slot.wanted.names).map_err(|error| error.to_string())? {
-                    match self.at_domain(&wanted, &method).await {
+                    match self.at_domain(&wanted, &method, listener).await {
                         Ok(line) => listener.step(line),
                         Err(line) => {
                             listener.step(line.clone());
@@ -109,9 +109,10 @@ impl Issuer {
     }
 
     /// Where the value for a domain would be; `Err` if something is missing.
-    async fn at_domain(&self, wanted: &Wanted, method: &Method) -> Result<String, String> {
+    async fn at_domain(&self, wanted: &Wanted, method: &Method, listener: &Listener) -> Result<String, String> {
         let domain = &wanted.domain;
-        match locate(wanted, method, &self.shared.writer, &self.shared.resolver).await {
+        let tell = |note| listener.step(note);
+        match locate(wanted, method, &self.shared.writer, &self.shared.resolver, &tell).await {
             Ok(Ok(Found::Place(place))) => Ok(format!("{domain}: the value would be put at {}", place.way)),
             Ok(Ok(Found::Standing(seen))) => Ok(format!("{domain}: {seen}")),
             Ok(Err(missing)) => {

@@ -30,6 +30,8 @@ pub(super) struct Issuance {
     pub(super) failure: Option<Failed>,
     /// When the CA wants the certificate in use to be renewed.
     pub(super) renewal: Option<Renewal>,
+    /// A CA did not take the key of the certificate in use: the next one has another, whatever the configuration says.
+    pub(super) key_refused: bool,
     /// What went well at the rehearsal CA and need not be tried there again.
     pub(super) rehearsed: Option<Request>,
 }
@@ -61,7 +63,14 @@ pub(super) enum Step {
     /// The key is made; there may be an order that we did not get to know of.
     Prepared { request: Request, key: Secret },
     /// The CA has the order.
-    Ordered { request: Request, key: Secret, url: String },
+    Ordered {
+        request: Request,
+        key: Secret,
+        url: String,
+        /// After that the CA has it no more; as the CA says, or a guess if it does not.
+        #[serde(default)]
+        expires: Option<Timestamp>,
+    },
 }
 
 /// A TXT value that the client put into the DNS.
@@ -179,8 +188,14 @@ mod tests {
     #[test]
     fn the_state_survives_the_store() {
         let state = Issuance {
-            step: Step::Ordered { request: request("a.test"), key: Secret::new("KEY".into()), url: "https://o".into() },
+            step: Step::Ordered {
+                request: request("a.test"),
+                key: Secret::new("KEY".into()),
+                url: "https://o".into(),
+                expires: Some(8),
+            },
             phase: Phase::Validating,
+            key_refused: true,
             rehearsed: Some(request("a.test")),
             current: Some(3),
             deploys: true,
@@ -219,7 +234,8 @@ mod tests {
 
     #[test]
     fn an_order_for_other_names_is_not_taken_up() {
-        let step = Step::Ordered { request: request("a.test"), key: Secret::new("KEY".into()), url: "u".into() };
+        let (ordered, key) = (request("a.test"), Secret::new("KEY".into()));
+        let step = Step::Ordered { request: ordered, key, url: "u".into(), expires: None };
         assert_eq!(step.order_for(&request("a.test")), Some("u"));
         assert!(step.key_for(&request("a.test")).is_some());
         assert_eq!(step.order_for(&request("b.test")), None);

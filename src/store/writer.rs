@@ -267,6 +267,15 @@ impl Writer {
         .await
     }
 
+    /// Takes back what [`Writer::permit`] gave to an account, in all zones.
+    pub async fn forbid(&self, account: String) -> Result<(), UpdateError> {
+        self.submit(|_, changes| {
+            changes.push(Change::Forbidden { account });
+            Ok(())
+        })
+        .await
+    }
+
     /// Who a label is registered for.
     pub async fn label(&self, label: Label) -> Result<Option<LabelRecord>, UpdateError> {
         self.submit(move |records, _| Ok(records.label(&label)?)).await

@@ -60,6 +60,10 @@ impl Zones {
                 let permitting = self.get(&origin).and_then(|zone| zone.permitting(&identity, &account));
                 permitting.into_iter().for_each(|zone| self.insert(zone));
             }
+            Change::Forbidden { account } => {
+                let changed: Vec<Zone> = self.iter().filter_map(|zone| zone.forbidding(&account)).collect();
+                changed.into_iter().for_each(|zone| self.insert(zone));
+            }
             _ => {}
         }
     }
@@ -221,7 +225,10 @@ impl Live {
         let mut zones = None;
         for change in changes {
             match change {
-                Change::Aliased { .. } | Change::Unaliased { .. } | Change::Permitted { .. } => {
+                Change::Aliased { .. }
+                | Change::Unaliased { .. }
+                | Change::Permitted { .. }
+                | Change::Forbidden { .. } => {
                     zones.get_or_insert_with(|| Zones::clone(&self.zones())).change(change);
                 }
                 Change::Registered { name } => self.set(&name, |state| state.registered = true, None),

@@ -60,21 +60,40 @@ impl Zone {
     }
 
     /// The zone with leave for an account at a CA to issue certificates for names in it (RFC 8659 section 4.2, RFC 8657
-    /// section 3), beside those that have leave already. `None` if it is there already, or is not ours to give: a master
-    /// file says itself what it wants, and no name of a shadow zone is certified.
+    /// section 3), beside those that have leave already: several CAs may go by one name. `None` if it is there already,
+    /// or is not ours to give: a master file says itself what it wants, and no name of a shadow zone is certified.
     pub fn permitting(&self, identity: &str, account: &str) -> Option<Zone> {
-        let apex = self.node(&self.origin().key()).filter(|_| self.made == Made::Nameservers)?;
         let wanted = issue(&format!("{identity}; accounturi={account}"));
-        let same_ca = issue(&format!("{identity};"));
-        let before = apex.rrset(rtype::CAA).map_or(&[][..], |rrset| &rrset.rdata);
+        let before = self.own_caa()?;
         if before.iter().any(|rdata| **rdata == *wanted) {
             return None;
         }
-        let kept = before.iter().filter(|rdata| ***rdata != *issue(";") && !rdata.starts_with(&same_ca)).cloned();
-        let rdata = kept.chain([wanted.into()]).collect();
-        let others = apex.rrsets.iter().filter(|rrset| rrset.rtype != rtype::CAA).cloned();
-        let rrsets = others.chain([RrSet { rtype: rtype::CAA, ttl: CAA_TTL, rdata }]).collect();
-        Some(self.with_apex(Node { rrsets }))
+        let kept = before.iter().filter(|rdata| ***rdata != *issue(";")).cloned();
+        Some(self.with_caa(kept.chain([wanted.into()]).collect()))
+    }
+
+    /// The zone without that leave, when there is no such account any more. `None` if it has none.
+    pub fn forbidding(&self, account: &str) -> Option<Zone> {
+        let (issue_to, before) = (format!("; accounturi={account}"), self.own_caa()?);
+        let kept: Vec<Box<[u8]>> =
+            before.iter().filter(|rdata| !rdata.ends_with(issue_to.as_bytes())).cloned().collect();
+        match kept.len() {
+            len if len == before.len() => None,
+            0 => Some(self.with_caa(vec![issue(";").into()])),
+            _ => Some(self.with_caa(kept)),
+        }
+    }
+
+    /// RDATA of the CAA records, if they are ours to make.
+    fn own_caa(&self) -> Option<&[Box<[u8]>]> {
+        let apex = self.node(&self.origin().key()).filter(|_| self.made == Made::Nameservers)?;
+        Some(apex.rrset(rtype::CAA).map_or(&[][..], |rrset| &rrset.rdata))
+    }
+
+    fn with_caa(&self, rdata: Vec<Box<[u8]>>) -> Zone {
+        let before = self.node(&self.origin().key()).map_or(&[][..], |apex| &apex.rrsets);
+        let others = before.iter().filter(|rrset| rrset.rtype != rtype::CAA).cloned();
+        self.with_apex(Node { rrsets: others.chain([RrSet { rtype: rtype::CAA, ttl: CAA_TTL, rdata }]).collect() })
     }
 }
 
@@ -127,11 +146,18 @@ mod tests {
         assert_eq!(caa(&one), ["ca.test; accounturi=https://ca.test/acct/1"]);
         assert!(one.permitting("ca.test", "https://ca.test/acct/1").is_none(), "it is there");
         let other = one.permitting("other.test", "https://other.test/2").unwrap();
-        let again = other.permitting("ca.test", "https://ca.test/acct/3").unwrap();
-        assert_eq!(
-            caa(&again),
-            ["other.test; accounturi=https://other.test/2", "ca.test; accounturi=https://ca.test/acct/3"]
-        );
+        // A CA for rehearsals goes by the same name.
+        let again = other.permitting("ca.test", "https://staging.ca.test/acct/1").unwrap();
+        let all = [
+            "ca.test; accounturi=https://ca.test/acct/1",
+            "other.test; accounturi=https://other.test/2",
+            "ca.test; accounturi=https://staging.ca.test/acct/1",
+        ];
+        assert_eq!(caa(&again), all);
+        let fewer = again.forbidding("https://ca.test/acct/1").unwrap();
+        assert_eq!(caa(&fewer), all[1..]);
+        assert!(fewer.forbidding("https://ca.test/acct/1").is_none(), "it is gone");
+        assert_eq!(caa(&one.forbidding("https://ca.test/acct/1").unwrap()), [";"]);
         assert_eq!(again.nameservers(), zone.nameservers());
         assert_eq!(zone.target(), None);
     }

@@ -37,4 +37,6 @@ pub enum Change {
     Unaliased { name: Name },
     /// The account may have certificates of the CA with this CAA identity for names in the zone.
     Permitted { origin: Name, identity: String, account: String },
+    /// And may so no more, in any zone.
+    Forbidden { account: String },
 }

@@ -125,6 +125,19 @@ async fn caa_is_looked_for_up_the_tree_and_the_nearest_decides_rfc8659_3() {
     stage.issued(&format!("@ CAA 0 issue \"other.test\"\nb CAA 0 issue \"{PEBBLE}\"")).await;
 }
 
+/// Sixteen octets and a hyphen: more than RFC 8659 section 4.1 wants of a tag.
+#[tokio::test(flavor = "multi_thread")]
+async fn caa_with_a_tag_that_nobody_knows_is_no_matter_unless_it_is_critical_rfc8659_4_1() {
+    let odd = |flags: &str| {
+        let octets: String = b"sixteen-letters!x".iter().map(|octet| format!("{octet:02x}")).collect();
+        format!("@ CAA 0 issue \"{PEBBLE}\"\n@ TYPE257 \\# 19 {flags}10{octets}")
+    };
+    let mut stage = Stage::open(APEX, PebbleVersion::V2_10_1).await;
+    let message = stage.refused(&odd("80")).await;
+    assert!(message.contains("IN CAA 128 sixteen-letters! \"x\"` (is critical"), "{message}");
+    stage.issued(&odd("00")).await;
+}
+
 /// A name that is not answered: a CA takes that as a no.
 #[tokio::test(flavor = "multi_thread")]
 async fn caa_that_nobody_answers_is_told_and_makes_no_order_rfc8659_3() {

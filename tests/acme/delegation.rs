@@ -89,7 +89,8 @@ async fn caa_of_a_made_zone_allows_our_own_account_alone_rfc8657_3() {
     server.handle.stop().await;
 }
 
-fn caa(server: &Running) -> Vec<String> {
+/// What the CAA records of our zone say.
+pub fn caa(server: &Running) -> Vec<String> {
     let dns = RawDns::new(server.handle.addresses().dns[0]);
     let octets = dns.udp(&Query::new("auth.acme.test", Rtype::CAA).bytes()).expect("an answer");
     Reply::parse(&octets).answer.into_iter().map(|record| record.rdata).collect()

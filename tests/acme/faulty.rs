@@ -54,6 +54,8 @@ pub enum Fault {
     Nonce(Option<&'static str>),
     /// Does what it is asked, with this `Retry-After` in the answer.
     RetryAfter(&'static str),
+    /// Does what it is asked, and makes this of the path and the answer's body.
+    Rewrite(fn(&str, String) -> String),
 }
 
 impl Fault {
@@ -304,6 +306,13 @@ async fn answer(State(front): State<Front>, request: Request<Body>) -> Response 
             let mut answer = front.pass_on(request).await;
             answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(retry_after));
             answer
+        }
+        Some(Fault::Rewrite(rewrite)) => {
+            let path = path.to_owned();
+            let (mut parts, body) = front.pass_on(request).await.into_parts();
+            let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+            parts.headers.remove(header::CONTENT_LENGTH);
+            Response::from_parts(parts, rewrite(&path, String::from_utf8(body.to_vec()).unwrap()).into())
         }
         Some(Fault::Nonce(nonce)) => {
             let mut answer = front.pass_on(request).await;

@@ -1,5 +1,6 @@
 //! A whole small Internet on loopback: parent zones, a resolver, a CA, and acmezone between them.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,6 +27,10 @@ pub struct House {
     pub certificate: String,
     /// More tables.
     pub tables: String,
+    /// More addresses for DNS, each as `, "address:port"`.
+    pub listen: String,
+    /// Another resolver than Unbound, for acmezone alone.
+    pub resolver: Option<SocketAddr>,
     dns: u16,
     admin: u16,
 }
@@ -46,6 +51,8 @@ impl House {
             folder: tempfile::tempdir().unwrap(),
             certificate: String::new(),
             tables: String::new(),
+            listen: String::new(),
+            resolver: None,
             dns,
             admin,
         }
@@ -73,7 +80,8 @@ impl House {
 
     /// Writes a configuration with one certificate, `site`, for these names.
     pub fn configure(&self, ca: &Ca, names: &[&str]) -> PathBuf {
-        let (dns, admin, unbound) = (self.dns, self.admin, self.unbound.addr());
+        let (dns, admin, listen) = (self.dns, self.admin, &self.listen);
+        let resolver = self.resolver.unwrap_or(self.unbound.addr());
         let Ca { directory, root, more } = ca;
         let (certificate, tables) = (&self.certificate, &self.tables);
         let text = format!(
@@ -81,11 +89,11 @@ impl House {
 version = 1
 data_dir = "data"
 [dns]
-listen = ["127.0.0.1:{dns}"]
+listen = ["127.0.0.1:{dns}"{listen}]
 [admin]
 listen = "127.0.0.1:{admin}"
 [resolver]
-nameservers = ["{unbound}"]
+nameservers = ["{resolver}"]
 [[zone]]
 origin = "auth.acme.test"
 nameservers = ["ns1.acme.test"]

@@ -3,7 +3,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[allow(dead_code)]
+#[path = "../clients/host.rs"]
+mod host;
+
 mod api_tls;
+mod arrival;
 mod bad_days;
 mod bad_weather;
 mod ca;
@@ -22,10 +27,12 @@ mod kill;
 mod many;
 mod matrix;
 mod names;
+mod orders;
 mod patience;
 mod registration;
 mod renewal;
 mod revocation;
 mod rollover;
+mod selfcheck;
 mod stuck;
 mod trouble;

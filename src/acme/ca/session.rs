@@ -161,6 +161,18 @@ impl Session {
         last.location.filter(|_| last.status == http::StatusCode::CREATED)
     }
 
+    /// Whether the CA's last answer is a success, so that a problem in it is one of what it shows.
+    pub fn is_answered(&self) -> bool {
+        self.http.last().status.is_success()
+    }
+
+    /// Until when the order holds that the CA's last answer shows, if it says so (RFC 8555 section 7.1.3).
+    pub fn expires(&self) -> Option<Timestamp> {
+        let order: serde_json::Value = serde_json::from_slice(&self.http.last().body).ok()?;
+        let at: jiff::Timestamp = order.get("expires")?.as_str()?.parse().ok()?;
+        u64::try_from(at.as_second()).ok()
+    }
+
     /// When the CA's last answer asked us to come back.
     pub fn retry_at(&self) -> Option<Timestamp> {
         self.http.last().retry_at

@@ -30,8 +30,6 @@ pub enum BadChain {
         index + 1
     )]
     Signature { index: usize, issuer: String },
-    #[error("the signature of certificate {index} of the CA's chain cannot be checked: its algorithm is {algorithm}")]
-    UnknownAlgorithm { index: usize, algorithm: String },
     #[error("certificate {index} of the CA's chain ({subject}) may not issue certificates: {reason}")]
     MayNotIssue { index: usize, subject: String, reason: &'static str },
     #[error(
@@ -41,9 +39,19 @@ pub enum BadChain {
     NotNow { index: usize, subject: String, not_before: i64, not_after: i64, now: i64 },
 }
 
+/// A signature of a kind that is not known here, as with ECDSA P-521: no reason to go without a certificate that those who
+/// read it understand.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the signature of certificate {index} of the CA's chain is not checked: its algorithm is {algorithm}")]
+pub struct Unchecked {
+    index: usize,
+    algorithm: String,
+}
+
 /// Whether each certificate was issued by the next one, which may do so and is valid now (RFC 8555 section 7.4.2,
 /// RFC 5280 section 6.1). The last one's issuer is a root that the reader has, or has not: that is not ours to say.
-pub fn verify(chain: &[X509Certificate<'_>], now: Timestamp) -> Result<(), BadChain> {
+pub fn verify(chain: &[X509Certificate<'_>], now: Timestamp) -> Result<Vec<Unchecked>, BadChain> {
+    let mut unchecked = Vec::new();
     for (at, pair) in chain.windows(2).enumerate() {
         let [issued, issuer] = pair else { continue };
         let (index, subject) = (at + 2, issuer.subject().to_string());
@@ -54,13 +62,14 @@ pub fn verify(chain: &[X509Certificate<'_>], now: Timestamp) -> Result<(), BadCh
                 None => BadChain::Unrelated { index, subject, issuer: issued.issuer().to_string() },
             });
         }
-        issued.verify_signature(Some(issuer.public_key())).map_err(|error| match error {
-            X509Error::SignatureUnsupportedAlgorithm => BadChain::UnknownAlgorithm {
-                index: at + 1,
-                algorithm: issued.signature_algorithm.algorithm.to_id_string(),
-            },
-            _ => BadChain::Signature { index: at + 1, issuer: subject.clone() },
-        })?;
+        match issued.verify_signature(Some(issuer.public_key())) {
+            Ok(()) => {}
+            Err(X509Error::SignatureUnsupportedAlgorithm) => {
+                let algorithm = issued.signature_algorithm.algorithm.to_id_string();
+                unchecked.push(Unchecked { index: at + 1, algorithm });
+            }
+            Err(_) => return Err(BadChain::Signature { index: at + 1, issuer: subject }),
+        }
         if let Some(reason) = bar(issuer, at) {
             return Err(BadChain::MayNotIssue { index, subject, reason });
         }
@@ -73,7 +82,7 @@ pub fn verify(chain: &[X509Certificate<'_>], now: Timestamp) -> Result<(), BadCh
             return Err(BadChain::NotNow { index, subject, not_before, not_after, now });
         }
     }
-    Ok(())
+    Ok(unchecked)
 }
 
 /// What keeps this certificate from having issued the one before it, with so many of CAs below it.
@@ -92,20 +101,21 @@ fn bar(issuer: &X509Certificate<'_>, below: usize) -> Option<&'static str> {
     }
 }
 
-/// Of the chains that a CA offers for a certificate (PEM, the default one first), the one that leads to the root with
-/// this common name. The default one if none does, or none is wanted; whether the wish was fulfilled.
-///
-/// The root itself is mostly not sent, so that the name of the topmost certificate's issuer counts, which is its own
-/// name if it is the root.
-pub fn preferred(chains: Vec<String>, root: Option<&str>) -> (String, bool) {
-    let found = root.map(|root| chains.iter().position(|chain| leads_to(chain, root)));
-    let chosen = found.flatten().unwrap_or(0);
-    (chains.into_iter().nth(chosen).unwrap_or_default(), found != Some(None))
+/// The chains that a CA offers for a certificate (PEM, the default one first), those that lead to the root with this
+/// common name before the others; whether there is one.
+pub fn in_order(mut chains: Vec<String>, root: &str) -> (Vec<String>, bool) {
+    let is_other = |chain: &String| root_of(chain).as_deref() != Some(root);
+    chains.sort_by_cached_key(is_other);
+    let found = chains.first().is_some_and(|first| !is_other(first));
+    (chains, found)
 }
 
-fn leads_to(chain: &str, root: &str) -> bool {
-    let Some(Ok(topmost)) = Pem::iter_from_buffer(chain.as_bytes()).last() else { return false };
-    topmost.parse_x509().is_ok_and(|topmost| common_name(topmost.issuer()) == Some(root))
+/// The common name of the root that a chain leads to. The root itself is mostly not sent, so that it is that of the
+/// topmost certificate's issuer, which is its own name if it is the root.
+pub fn root_of(chain: &str) -> Option<String> {
+    let topmost = Pem::iter_from_buffer(chain.as_bytes()).last()?.ok()?;
+    let topmost = topmost.parse_x509().ok()?;
+    common_name(topmost.issuer()).map(str::to_owned)
 }
 
 fn common_name<'a>(name: &'a X509Name<'_>) -> Option<&'a str> {
@@ -175,28 +185,50 @@ pub mod tests {
     }
 
     #[test]
-    fn the_first_chain_that_leads_to_the_wanted_root_is_taken_and_the_default_one_if_none_does() {
+    fn the_chains_that_lead_to_the_wanted_root_come_first_each_in_the_order_of_the_ca() {
         let key = key();
         let (old, new) = (Authority::root("Old Root"), Authority::root("New Root"));
         let (a, b) = (old.below("A", |_| ()), new.below("B", |_| ()));
         let leaf = a.leaf(&["example.test"], &key, |_| ());
         // The second one has the root itself in it.
         let chains = [format!("{leaf}{}", a.pem), format!("{leaf}{}{}", b.pem, new.pem), format!("{leaf}{}", b.pem)];
-        let chosen = |root| preferred(chains.to_vec(), root);
-        assert_eq!(chosen(None), (chains[0].clone(), true));
-        assert_eq!(chosen(Some("Old Root")), (chains[0].clone(), true));
-        assert_eq!(chosen(Some("New Root")), (chains[1].clone(), true));
+        let ordered = |root| in_order(chains.to_vec(), root);
+        assert_eq!(ordered("Old Root"), (chains.to_vec(), true));
+        assert_eq!(ordered("New Root"), ([1, 2, 0].map(|at: usize| chains[at].clone()).to_vec(), true));
         // The name of an intermediate is not that of a root.
         for other in ["A", "B", "new root", ""] {
-            assert_eq!(chosen(Some(other)), (chains[0].clone(), false), "{other}");
+            assert_eq!(ordered(other), (chains.to_vec(), false), "{other}");
         }
-        assert_eq!(preferred(vec!["noise".into()], Some("New Root")), ("noise".into(), false));
+        assert_eq!(in_order(vec!["noise".into()], "New Root"), (vec!["noise".into()], false));
     }
 
     fn verified(parts: &[&str]) -> Result<(), BadChain> {
         let pems: Vec<Pem> = Pem::iter_from_buffer(parts.concat().as_bytes()).map(Result::unwrap).collect();
         let chain: Vec<_> = pems.iter().map(|pem| pem.parse_x509().unwrap()).collect();
-        verify(&chain, NOW)
+        verify(&chain, NOW).map(|unchecked| assert_eq!(unchecked, []))
+    }
+
+    /// x509-parser does not know this curve.
+    #[test]
+    fn a_signature_that_cannot_be_checked_is_told_and_refuses_nothing() {
+        let p521 = |name: &str| {
+            let (params, key) =
+                (Authority::params(name), KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap());
+            let pem = text(&params.self_signed(&key).unwrap());
+            Authority { pem, params, key }
+        };
+        let (root, other) = (p521("Root"), p521("Other"));
+        let lower = root.below("Lower", |_| ());
+        let leaf = lower.leaf(&["example.test"], &key(), |_| ());
+        let checked = |parts: &[&str]| {
+            let pems: Vec<Pem> = Pem::iter_from_buffer(parts.concat().as_bytes()).map(Result::unwrap).collect();
+            let chain: Vec<_> = pems.iter().map(|pem| pem.parse_x509().unwrap()).collect();
+            verify(&chain, NOW)
+        };
+        let algorithm = "1.2.840.10045.4.3.4".to_owned();
+        assert_eq!(checked(&[&leaf, &lower.pem, &root.pem]), Ok(vec![Unchecked { index: 2, algorithm }]));
+        // The rest is looked at as ever.
+        assert!(matches!(checked(&[&leaf, &lower.pem, &other.pem]), Err(BadChain::Unrelated { index: 3, .. })));
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod chain;
 pub mod key;
 
 use serde::{Deserialize, Serialize};
+use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
 
@@ -81,6 +82,11 @@ pub enum BadCertificate {
 }
 
 impl BadCertificate {
+    /// Whether it is for a time to come: our clock is behind, or the CA's ahead.
+    pub fn is_early(&self) -> bool {
+        matches!(self, BadCertificate::NotNow { not_before, now, .. } if now < not_before)
+    }
+
     /// Whether it is anything but a chain, rather than a wrong one.
     pub fn is_no_certificate(&self) -> bool {
         matches!(self, BadCertificate::Empty | BadCertificate::Unreadable { .. })
@@ -136,33 +142,41 @@ impl Certificate {
         if usage.is_some_and(|usage| !usage.value.server_auth && !usage.value.any) {
             return Err(BadCertificate::NotForServers);
         }
-        chain::verify(&certificates, now)?;
         let (from, to) = (leaf.validity().not_before.timestamp(), leaf.validity().not_after.timestamp());
-        match (u64::try_from(from), u64::try_from(to)) {
+        let (not_before, not_after) = match (u64::try_from(from), u64::try_from(to)) {
             (Ok(not_before), Ok(not_after))
                 if not_before < not_after && not_before <= now + CLOCK_SKEW && now < not_after =>
             {
-                Ok(Certificate {
-                    version,
-                    names: found,
-                    ca: ca.to_owned(),
-                    directory: request.directory.clone(),
-                    key_type: request.key_type,
-                    private_key: key.clone(),
-                    serial: leaf.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
-                    chain,
-                    not_before,
-                    not_after,
-                    issued_at: now,
-                    revoked: None,
-                    compromised: false,
-                })
+                (not_before, not_after)
             }
             _ => {
                 let now = i64::try_from(now).unwrap_or(i64::MAX);
-                Err(BadCertificate::NotNow { not_before: from, not_after: to, now })
+                return Err(BadCertificate::NotNow { not_before: from, not_after: to, now });
             }
+        };
+        for unchecked in chain::verify(&certificates, now)? {
+            tracing::warn!(ca, "{unchecked}");
         }
+        Ok(Certificate {
+            version,
+            names: found,
+            ca: ca.to_owned(),
+            directory: request.directory.clone(),
+            key_type: request.key_type,
+            private_key: key.clone(),
+            serial: serial_of(leaf),
+            chain,
+            not_before,
+            not_after,
+            issued_at: now,
+            revoked: None,
+            compromised: false,
+        })
+    }
+
+    /// Whether the certificate of its issuer does not come with it.
+    pub fn is_alone(&self) -> bool {
+        self.leaf_and_rest().1.is_empty()
     }
 
     /// The PEM of the certificate itself, and of the ones that lead from it to a root.
@@ -175,6 +189,16 @@ impl Certificate {
         };
         self.chain.split_at(end)
     }
+}
+
+/// The serial number of the first certificate, if there is one that can be read; hexadecimal.
+pub fn serial(chain: &str) -> Option<String> {
+    let pem = Pem::iter_from_buffer(chain.as_bytes()).next()?.ok()?;
+    pem.parse_x509().ok().map(|leaf| serial_of(&leaf))
+}
+
+fn serial_of(leaf: &X509Certificate<'_>) -> String {
+    leaf.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Seconds since 1970 as a date.
@@ -280,7 +304,9 @@ pub mod tests {
         for now in [NOW + 400 * 86_400, NOW - 400 * 86_400] {
             let refused = accept(&wanted, &own, alone.clone(), now);
             assert!(matches!(refused, Err(BadCertificate::NotNow { .. })));
-            let words = refused.unwrap_err().to_string();
+            let refused = refused.unwrap_err();
+            assert_eq!(refused.is_early(), now < NOW);
+            let words = refused.to_string();
             assert!(words.contains("2027-03-01T00:00:00Z"), "{words}");
         }
         assert_eq!(accept(&wanted, &own, String::new(), NOW), Err(BadCertificate::Empty));

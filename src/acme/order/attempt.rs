@@ -6,8 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
-use instant_acme::{AuthorizationStatus, Order, OrderStatus};
+use instant_acme::{Order, OrderStatus};
 use tokio::time::{Instant, sleep};
 
 use super::challenge::Method;
@@ -15,21 +14,20 @@ use super::check::OwnListeners;
 use super::delegation::{Found, Missing, Place, Wanted, base_domain, domains, locate};
 use super::entrance::no_session;
 use super::failure::{AttemptError, Failure, ca_failed, failed, failed_look_up, failure, store_failed, useless};
+use super::resume::{expiry, without_reason};
 use crate::acme::ca::authority::Authority;
 use crate::acme::ca::breaker::Pass;
 use crate::acme::ca::budget::Renews;
 use crate::acme::ca::error::CaError;
-use crate::acme::ca::http::HttpError;
 use crate::acme::ca::lost::forget;
-use crate::acme::ca::problem::{About, Class, Refusal};
+use crate::acme::ca::problem::Class;
 use crate::acme::ca::session::{Session, ask};
 use crate::acme::certificate::Certificate;
-use crate::acme::certificate::chain;
 use crate::acme::certificate::key::{key_for_order, signing_request};
-use crate::acme::history::{Event, History, What};
+use crate::acme::history::History;
 use crate::acme::request::Request;
 use crate::acme::secret::Secret;
-use crate::acme::state::{Failed, Issuance, Phase, Published, Step};
+use crate::acme::state::{Issuance, Phase, Published, Step};
 use crate::config::Challenge;
 use crate::resolve::Resolver;
 use crate::store::{Actor, Document, UpdateError, Writer, now};
@@ -43,13 +41,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const MOST_STEPS: usize = 8;
 /// After so many failures that back off, the last of them a day ago, an order is not worth more patience.
 pub const LONG: u32 = 4;
-
-impl Failed {
-    /// Whether all patience was had, pauses included: somebody who asks again and again does not cost orders.
-    fn is_long_ago(&self) -> bool {
-        self.backed_off >= LONG && self.next_attempt <= now()
-    }
-}
 
 /// What an attempt works with, and how far it has come.
 pub struct Attempt<'a> {
@@ -81,6 +72,8 @@ pub struct Attempt<'a> {
     pub due: bool,
     /// Since it wants to speak with the CA.
     pub pass: Option<Pass<'a>>,
+    /// Whether the CA has answered for the order that there was before.
+    pub heard: bool,
     pub state: Issuance,
 }
 
@@ -90,14 +83,8 @@ impl Attempt<'_> {
         let _signing = self.authority.signing.read().await;
         let before = self.state.step.order_for(self.request).map(str::to_owned);
         let outcome = self.run_or_begin_anew().await;
-        // An order that is of no use is not gone back to for ever. Without a word from the CA it may be of use yet.
-        if let (Some(url), Err(AttemptError::Failed(failure))) = (before, &outcome)
-            && self.state.step.order_for(self.request) == Some(&url)
-            && self.state.failure.as_ref().is_some_and(Failed::is_long_ago)
-            && failure.step != "account"
-        {
-            self.say(format!("giving up the order {url}, which has failed again and again"));
-            self.give_up_order().await?;
+        if let Err(AttemptError::Failed(failure)) = &outcome {
+            self.lose_patience(before.as_deref(), failure).await?;
         }
         outcome
     }
@@ -174,7 +161,10 @@ impl Attempt<'_> {
                     Some(certificate) => return Ok(certificate),
                     None => order = self.new_order(&session).await?,
                 },
-                OrderStatus::Invalid => return Err(self.refused(&session, &mut order).await?),
+                OrderStatus::Invalid => {
+                    let refused = self.refused(&session, &mut order).await?;
+                    return Err(AttemptError::Failed(refused.unwrap_or_else(without_reason)));
+                }
             }
         }
         self.give_up_order().await?;
@@ -223,7 +213,7 @@ impl Attempt<'_> {
 
     /// Where the challenges of a domain go, or what is missing.
     pub async fn locate_one(&self, wanted: &Wanted, method: &Method) -> Result<Result<Found, Missing>, AttemptError> {
-        locate(wanted, method, self.writer, self.resolver).await.map_err(|error| failed_look_up(&error))
+        locate(wanted, method, self.writer, self.resolver, self.tell).await.map_err(|error| failed_look_up(&error))
     }
 
     /// Waits for what is missing. Nobody can see what an earlier attempt published, and there may be many looks before
@@ -236,31 +226,6 @@ impl Attempt<'_> {
         Err(AttemptError::Waiting(missing))
     }
 
-    /// The order that was left behind, if the CA still has it.
-    async fn taken_up(&mut self, session: &Session) -> Result<Option<Order>, AttemptError> {
-        let Some(url) = self.state.step.order_for(self.request).map(str::to_owned) else { return Ok(None) };
-        match ask!(session, session.account.order(url.clone()).await) {
-            Ok(mut order) => {
-                if order.state().status != OrderStatus::Invalid {
-                    self.say(format!("going on with the order {url}"));
-                    return Ok(Some(order));
-                }
-                self.say(format!("the order {url} of an earlier attempt is invalid"));
-            }
-            Err(error) => {
-                // Also when something before the CA says so.
-                let is_gone = matches!(&error, CaError::Http(HttpError::Status { status, .. })
-                    if matches!(*status, StatusCode::NOT_FOUND | StatusCode::GONE));
-                if error.is_unknown_account() || !(error.is_final() || is_gone) {
-                    return Err(ca_failed("order", &error));
-                }
-                self.say(format!("the order {url} of an earlier attempt is gone: {error}"));
-            }
-        }
-        self.give_up_order().await?;
-        Ok(None)
-    }
-
     async fn new_order(&mut self, session: &Session) -> Result<Order, AttemptError> {
         let request = self.request.clone();
         if let Some(profile) = &request.profile {
@@ -270,7 +235,7 @@ impl Attempt<'_> {
         let key = match self.state.step.key_for(&request) {
             Some(key) => key.clone(),
             None => {
-                let may_stay = self.reuse_key && !self.new_key && !self.rehearsal;
+                let may_stay = self.reuse_key && !self.new_key && !self.rehearsal && !self.state.key_refused;
                 let reused = self.current.filter(|current| may_stay && !current.compromised);
                 let key = key_for_order(request.key_type, reused).await;
                 key.map_err(|error| failed("key", error.to_string()))?
@@ -288,7 +253,7 @@ impl Attempt<'_> {
             }
         };
         let url = order.url().to_owned();
-        self.state.step = Step::Ordered { request: request.clone(), key, url };
+        self.state.step = Step::Ordered { request: request.clone(), key, url, expires: Some(expiry(session)) };
         self.save().await?;
         self.say(format!("ordered {} at {}", request.names.join(", "), self.authority.ca.name));
 
@@ -321,7 +286,7 @@ impl Attempt<'_> {
     }
 
     /// Counts how the order ended, at the CA that has it.
-    async fn settle(&self, issued: bool, failed: &[String]) -> Result<(), AttemptError> {
+    pub async fn settle(&self, issued: bool, failed: &[String]) -> Result<(), AttemptError> {
         let Some(request) = self.state.step.request() else { return Ok(()) };
         let has_it = |authority: &&Authority| authority.ca.directory == request.directory;
         let mut all = std::iter::once(self.authority).chain(self.authorities.iter().map(Arc::as_ref));
@@ -361,7 +326,7 @@ impl Attempt<'_> {
             match ask!(session, order.refresh().await.map(|state| state.status)) {
                 Ok(status) if status == busy => {}
                 Ok(_) => return Ok(()),
-                Err(error) => return Err(self.ended((step, error)).await?),
+                Err(error) => return Err(ca_failed(step, &error)),
             }
             pause = (pause * 2).min(LONGEST_WAIT);
         }
@@ -378,137 +343,18 @@ impl Attempt<'_> {
         }
     }
 
-    /// Fetches the chain, checks it, and keeps it: certificate and state in one commit. `None` if the key was found
-    /// compromised since the order was made: another order has to be, with another key.
-    async fn download(&mut self, session: &Session, order: &mut Order) -> Result<Option<Certificate>, AttemptError> {
-        self.enter(Phase::Downloading).await?;
-        let chain = match ask!(session, order.certificate().await) {
-            Ok(Some(chain)) => chain,
-            Ok(None) => return Err(useless("download", format!("the order {} has no certificate", order.url()))),
-            Err(error) => return Err(self.ended(("download", error)).await?),
-        };
-        let chain = self.preferred(session, chain).await;
-        let key = self.key()?;
-        let version = self.state.current.unwrap_or(0) + 1;
-        let accepted = Certificate::accept(self.request, &self.authority.ca.name, &key, chain, version, now());
-        let certificate = match accepted {
-            Ok(certificate) => certificate,
-            // An answer from something that stands before the CA: the certificate is there still.
-            Err(error) if error.is_no_certificate() => {
-                let class = Class::Elsewhere;
-                let failure = Failure { class, outage: true, ..failure("download", error.to_string()) };
-                return Err(AttemptError::Failed(failure));
-            }
-            Err(error) => {
-                self.give_up_order().await?;
-                return Err(useless("verification", error.to_string()));
-            }
-        };
-        self.settle(true, &[]).await?;
-        if self.rehearsal {
-            self.state.step = Step::Idle;
-            self.save().await?;
-            return Ok(Some(certificate));
-        }
-        let _switch = self.switch.lock().await;
-        if self.is_compromised(&key).await? {
-            self.say("the key was reported as compromised meanwhile: ordering again, with another one".into());
-            self.new_key = true;
-            self.state.step = Step::Idle;
-            self.save().await?;
-            return Ok(None);
-        }
-        let rehearsed = self.state.rehearsed.take();
-        let renewal = self.state.renewal.as_ref().map(|renewal| renewal.next(&certificate));
-        let deploys = self.deploys;
-        let state = Issuance { current: Some(version), deploys, rehearsed, renewal, ..Issuance::default() };
-        let mut documents = vec![
-            (Document::Certificate, key_of(self.name, version), Some(json(&certificate)?)),
-            (Document::Issuance, self.name.to_owned(), Some(json(&state)?)),
-        ];
-        let surplus = surplus(self.writer, self.name, version, self.versions).await;
-        for old in surplus.map_err(|error| store_failed(&error))? {
-            documents.push((Document::Certificate, old, None));
-        }
-        let event = Event {
-            ca: Some(self.authority.ca.name.clone()),
-            serial: Some(certificate.serial.clone()),
-            not_after: Some(certificate.not_after),
-            ..Event::new(now(), What::Issued)
-        };
-        let kept = self.history.add_with(self.writer, self.name, event, documents).await;
-        kept.map_err(|error| store_failed(&error))?;
-        self.state = state;
-        Ok(Some(certificate))
-    }
-
-    /// Whether this is the key of the certificate in use, and others may know it, as the store says now.
-    async fn is_compromised(&self, key: &Secret) -> Result<bool, AttemptError> {
-        let Some(version) = self.state.current else { return Ok(false) };
-        let text = self.writer.document(Document::Certificate, &key_of(self.name, version)).await;
-        let Some(text) = text.map_err(|error| store_failed(&error))? else { return Ok(false) };
-        let current: Certificate = serde_json::from_str(&text).map_err(|error| failed("store", error.to_string()))?;
-        Ok(current.compromised && current.private_key == *key)
-    }
-
-    /// The chain that leads to the root that is wanted, if the CA offers one beside the one that it sent.
-    async fn preferred(&self, session: &Session, chain: String) -> String {
-        let Some(root) = &self.authority.ca.preferred_chain else { return chain };
-        let (chain, found) = chain::preferred(session.chains(chain).await, Some(root));
-        if !found {
-            self.say(format!("the CA has no chain to `{root}`, taking the one that it sends first"));
-        }
-        chain
-    }
-
-    /// The failure of an order that the CA holds for invalid, in the CA's words. The order is given up.
-    async fn refused(&mut self, session: &Session, order: &mut Order) -> Result<AttemptError, AttemptError> {
-        let (mut refusals, mut failed): (Vec<Refusal>, Vec<String>) = (Vec::new(), Vec::new());
-        let order_error = order.state().error.as_ref().map(|error| Refusal::new(error, About::Request));
-        // Without them there are the order's own words.
-        let _ = session.fetch_authorizations(order).await;
-        let mut authorizations = order.authorizations();
-        while let Some(Ok(authorization)) = authorizations.next().await {
-            let name = authorization.identifier().to_string();
-            if authorization.status == AuthorizationStatus::Invalid {
-                failed.push(name.clone());
-            }
-            let errors = authorization.challenges.iter().filter_map(|challenge| challenge.error.as_ref());
-            refusals.extend(errors.map(|error| Refusal::new(error, About::Validation).of(&name)));
-        }
-        if refusals.is_empty() {
-            refusals.extend(order_error);
-        }
-        let retry_at = session.retry_at();
-        self.settle(false, &failed).await?;
-        self.give_up_order().await?;
-        let failure = failure("validation", "the CA declared the order invalid without a reason".into());
-        Ok(AttemptError::Failed(match Refusal::all(refusals, now()) {
-            Some((message, refusal)) => Failure {
-                message,
-                class: refusal.class(now()),
-                explanation: Some(refusal.explanation()),
-                retry_at,
-                ..failure
-            },
-            None => Failure { retry_at, ..failure },
-        }))
-    }
-
-    /// What the CA's error means for the order: a decision ends it, anything else leaves it for the next attempt.
-    pub async fn ended(&mut self, (step, error): (&'static str, CaError)) -> Result<AttemptError, AttemptError> {
-        if error.is_final() {
-            self.give_up_order().await?;
-        }
-        Ok(ca_failed(step, &error))
-    }
-
     /// Forgets the order, if there is one, and takes its values out of the DNS.
-    async fn give_up_order(&mut self) -> Result<(), AttemptError> {
+    pub async fn give_up_order(&mut self) -> Result<(), AttemptError> {
+        self.end_order(self.state.phase == Phase::Downloading, &[]).await
+    }
+
+    /// The same, with what the CA's limits count: whether it has issued, and the names whose authorization failed.
+    pub async fn end_order(&mut self, issued: bool, failed: &[String]) -> Result<(), AttemptError> {
         self.withdraw().await?;
         if self.state.is_ordered() {
-            self.settle(false, &[]).await?;
+            self.settle(issued, failed).await?;
             self.state.step = Step::Idle;
+            self.state.phase = Phase::Begun;
             self.save().await?;
         }
         Ok(())
@@ -524,7 +370,7 @@ impl Attempt<'_> {
         self.save().await
     }
 
-    fn key(&self) -> Result<Secret, AttemptError> {
+    pub fn key(&self) -> Result<Secret, AttemptError> {
         let key = self.state.step.key_for(self.request).cloned();
         key.ok_or_else(|| failed("key", "the order has no stored key".into()))
     }
@@ -573,25 +419,7 @@ pub async fn withdraw(writer: &Writer, published: &[Published]) -> Result<(), Up
     Ok(())
 }
 
-/// The keys of the documents that are too many when this version comes and so many may stay: the version that just
-/// became too old, and those before it that are left from a time when more were kept.
-async fn surplus(writer: &Writer, name: &str, version: u64, kept: usize) -> Result<Vec<String>, UpdateError> {
-    let mut keys = Vec::new();
-    let newest = version.saturating_sub(kept as u64);
-    for key in (1..=newest).rev().map(|old| key_of(name, old)) {
-        if writer.document(Document::Certificate, &key).await?.is_none() {
-            break;
-        }
-        keys.push(key);
-    }
-    Ok(keys)
-}
-
 /// The key of a certificate's document.
 pub fn key_of(name: &str, version: u64) -> String {
     format!("{name}/{version}")
-}
-
-fn json(value: &impl serde::Serialize) -> Result<String, AttemptError> {
-    serde_json::to_string(value).map_err(|error| failed("store", error.to_string()))
 }

@@ -94,7 +94,7 @@ impl Attempt<'_> {
         let mut refused = Vec::new();
         for (name, domain) in &domains {
             let records = relevant(domain, &answers).map_err(|error| {
-                let message = format!("{error}; no CA issues for {name} while that is so (RFC 8659 section 3)");
+                let message = format!("{error}; {}", without_answer(&error, name));
                 AttemptError::Failed(Failure { backs_off: false, ..failure(STEP, message) })
             })?;
             if let Err(refusal) = permits(records, name.starts_with("*."), issuer) {
@@ -102,6 +102,25 @@ impl Attempt<'_> {
             }
         }
         Ok(refused)
+    }
+}
+
+/// What it means that there is no answer, and what to do. A CA asks for the names above too, the top-level domain
+/// included, and takes no answer for a no.
+fn without_answer(error: &ResolveError, name: &str) -> String {
+    match error {
+        ResolveError::NoResolver(_) | ResolveError::NoAnswer { .. } => format!(
+            "that is no word of the zone's servers, a CA's resolver may have an answer: see that ours runs and answers \
+             for CAA at {name} and all names above, or name another one in `[resolver] nameservers`"
+        ),
+        ResolveError::Failed { name: top, .. } if top.parent().is_none_or(|parent| parent.is_root()) => format!(
+            "CAs look for CAA up to the top-level domain, and no CA issues for {name} while that is so (RFC 8659 section \
+             3): if {top} is in no public root, our resolver and the CA's have to have a zone of that name"
+        ),
+        _ => format!(
+            "no CA issues for {name} while that is so (RFC 8659 section 3): the zone's servers have to answer for CAA, \
+             with no records if there are none"
+        ),
     }
 }
 

@@ -2,16 +2,19 @@
 //!
 //! A failed validation is final and counts against rate limits, so the CA is told only when (1) our own listeners give
 //! the values, over UDP and TCP; (2) the CNAMEs of the challenge name still end where the values are, and the resolver
-//! sees them; (3) no name server of the zone gives another answer, over UDP or TCP. A name server that cannot be reached
-//! only gets a warning when the resolver sees the values: our own public address often cannot be reached from inside.
+//! sees them; (3) no name server of the zone, in its parent's words or its own, gives another answer, over UDP or TCP.
+//! A name server that cannot be reached only gets a warning when the resolver sees the values: our own public address
+//! often cannot be reached from inside.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::fmt::Write;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use super::delegation::Place;
+use super::servers::{self, Server, reachable};
 use crate::resolve::{Answer, AskError, Chain, Code, ResolveError, Resolver, Transport, ask};
 use crate::zone::{Name, TxtValue};
 
@@ -19,6 +22,8 @@ use crate::zone::{Name, TxtValue};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Questions that one server is asked at the same time.
+const AT_ONCE: usize = 16;
 
 /// What it means that a name server answers over UDP alone (RFC 7766 section 5).
 const TCP_MATTERS: &str = "Let's Encrypt uses TCP when an answer is long, and some CAs use TCP alone, so validation may fail: open TCP port 53";
@@ -33,24 +38,26 @@ pub struct OwnListeners {
 /// Why the CA is not told to validate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CheckError {
-    #[error("our own listener does not give the value: {0}")]
+    #[error("our own listener does not give the value: {0}; see whether a firewall is in the way of `[dns] listen`")]
     OwnSilent(AskError),
     #[error("our own listener {server} gives {seen} for {name} over {transport}, not the published value")]
     OwnWrong { server: SocketAddr, transport: Transport, name: Name, seen: String },
     #[error(
-        "the resolver sees {seen} at {challenge}, not the published value, after {} s: check the delegation {way}",
+        "the resolver sees {seen} at {challenge}, not the published value, after {} s: what leads there is {records}; \
+         the servers that it means have to be this one",
         patience.as_secs()
     )]
-    NotSeen { challenge: Name, way: String, seen: String, patience: Duration },
+    NotSeen { challenge: Name, records: String, seen: String, patience: Duration },
     #[error("the way to the value was {way}, now it is {chain}: make the record `{record}`")]
     Elsewhere { chain: Chain, way: String, record: String },
-    #[error("cannot see the value as a CA would: {0}")]
-    Resolver(ResolveError),
+    #[error("cannot see the value as a CA would: {error}; {remedy}")]
+    Resolver { error: ResolveError, remedy: String },
     #[error(
-        "the name server {server} ({host}) of {zone} gives {seen} for {name} over {transport}: it is not this server, or it \
-         is not up to date"
+        "the name server {at} ({host}) of {zone} gives {seen} for {name} over {transport}: it is not this server, or it \
+         is not up to date; a CA may ask it, so bring it up to date or remove {record}",
+        at = server.at, host = server.host, record = server.record
     )]
-    ServerWrong { server: SocketAddr, host: Name, zone: Name, transport: Transport, name: Name, seen: String },
+    ServerWrong { server: Box<Server>, zone: Name, transport: Transport, name: Name, seen: String },
 }
 
 /// The values that must be seen at a place.
@@ -68,21 +75,30 @@ pub async fn check(
     tell: &impl Fn(String),
 ) -> Result<(), CheckError> {
     let deadline = Instant::now() + patience;
-    for one in expected {
-        own_listeners(one, own).await?;
+    for some in expected.chunks(AT_ONCE) {
+        first_error(join_all(some.iter().map(|one| own_listeners(one, own))).await)?;
     }
-    for one in expected {
-        seen_by_resolver(one, resolver, patience, deadline).await?;
-        tell(format!("{} is seen by the resolver", one.place.challenge));
+    for some in expected.chunks(AT_ONCE) {
+        let seen = some.iter().map(|one| seen_by_resolver(one, resolver, patience, deadline));
+        first_error(join_all(seen).await)?;
+        some.iter().for_each(|one| tell(format!("{} is seen by the resolver", one.place.challenge)));
     }
-    for one in expected {
-        let (servers, mut warnings) = name_servers(&one.place.zone, own, resolver).await;
-        warnings.append(&mut compare(one, servers).await?);
-        for warning in warnings {
-            tell(format!("note: {warning}"));
-        }
+    let mut notes = Vec::new();
+    let asked = name_servers(expected, own, resolver, &mut notes).await;
+    let mut outcome = Ok(());
+    for some in asked.chunks(AT_ONCE) {
+        let answers = join_all(some.iter().map(|(at, meant)| compare(*at, meant))).await;
+        outcome = outcome.and(first_error(answers.into_iter().map(|answer| answer.map(|told| notes.extend(told)))));
     }
-    Ok(())
+    // What is known of a wrong server is of use with the others.
+    for note in notes {
+        tell(format!("note: {note}"));
+    }
+    outcome
+}
+
+fn first_error(outcomes: impl IntoIterator<Item = Result<(), CheckError>>) -> Result<(), CheckError> {
+    outcomes.into_iter().fold(Ok(()), Result::and)
 }
 
 async fn own_listeners(expected: &Expected<'_>, own: &OwnListeners) -> Result<(), CheckError> {
@@ -120,11 +136,14 @@ async fn seen_by_resolver(
             return Err(match outcome {
                 Ok(answer) => CheckError::NotSeen {
                     challenge: challenge.clone(),
-                    way: expected.place.way.clone(),
+                    records: records(expected.place, resolver).await,
                     seen: seen(&answer),
                     patience,
                 },
-                Err(error) => CheckError::Resolver(error),
+                Err(error) => {
+                    let remedy = remedy(&error, expected.place, resolver).await;
+                    CheckError::Resolver { error, remedy }
+                }
             });
         }
         sleep(wait).await;
@@ -141,65 +160,120 @@ async fn led_away(place: &Place, resolver: &Resolver) -> Option<CheckError> {
     (chain.last() != target).then(|| CheckError::Elsewhere { chain, way: way.clone(), record })
 }
 
-/// The name servers of a zone, each with every address that others can reach and that is not one of our listeners;
-/// and warnings for those that could not be found.
-async fn name_servers(zone: &Name, own: &OwnListeners, resolver: &Resolver) -> (Vec<(Name, SocketAddr)>, Vec<String>) {
-    let (mut servers, mut warnings) = (Vec::new(), Vec::new());
-    let hosts = match resolver.ns(zone).await {
-        Ok(answer) => answer.records,
-        Err(error) => {
-            warnings.push(format!("the name servers of {zone} are not known: {error}"));
-            return (servers, warnings);
-        }
-    };
-    for host in hosts {
-        match resolver.addresses(&host).await {
-            Ok(addresses) => servers.extend(addresses.into_iter().map(|ip| (host.clone(), SocketAddr::new(ip, 53)))),
-            Err(error) => warnings.push(format!("the addresses of {host} are not known: {error}")),
-        }
+/// The records that lead from the challenge name to the value.
+async fn records(place: &Place, resolver: &Resolver) -> String {
+    let Place { challenge, target, zone, .. } = place;
+    let mut text = String::new();
+    if challenge != target {
+        text = format!("`{challenge}. IN CNAME {target}.` and ");
     }
-    // No CA can reach a loopback address: whoever listens there is not what the NS record means.
-    servers
-        .retain(|(_, server)| !own.dns.contains(server) && !server.ip().is_loopback() && !server.ip().is_unspecified());
-    (servers, warnings)
+    match resolver.ns(zone).await {
+        Ok(answer) if !answer.records.is_empty() => {
+            for (index, host) in answer.records.iter().enumerate() {
+                let separator = if index == 0 { "" } else { ", " };
+                // Writing to a String does not fail.
+                let _ = write!(text, "{separator}`{zone}. IN NS {host}.`");
+            }
+            text
+        }
+        _ => format!("{text}`{zone}. IN NS …`, of which none is found"),
+    }
 }
 
-/// Asks all of these servers over UDP and TCP; warnings for those that do not answer.
-async fn compare(expected: &Expected<'_>, servers: Vec<(Name, SocketAddr)>) -> Result<Vec<String>, CheckError> {
-    let Place { zone, target, .. } = expected.place;
-    let both = |server: SocketAddr| async move {
-        tokio::join!(ask(server, target, Transport::Udp), ask(server, target, Transport::Tcp))
-    };
-    let answers = join_all(servers.iter().map(|(_, server)| both(*server))).await;
-    let mut warnings = Vec::new();
-    for ((host, server), (udp, tcp)) in servers.into_iter().zip(answers) {
-        for (transport, answer) in [(Transport::Udp, &udp), (Transport::Tcp, &tcp)] {
-            if let Ok(answer) = answer
-                && !holds(answer, &expected.values)
-            {
-                let (zone, name) = (zone.clone(), target.clone());
-                return Err(CheckError::ServerWrong { server, host, zone, transport, name, seen: seen(answer) });
+/// What to do about a resolver without an answer.
+async fn remedy(error: &ResolveError, place: &Place, resolver: &Resolver) -> String {
+    match error {
+        ResolveError::NoResolver(_) | ResolveError::NoAnswer { .. } => {
+            "see that it runs, or name another one in `[resolver] nameservers`".into()
+        }
+        ResolveError::Loop(_) | ResolveError::ChainTooLong(_) => {
+            format!("make the record `{}. IN CNAME {}.`", place.challenge, place.target)
+        }
+        ResolveError::Failed { .. } | ResolveError::Bogus { .. } => {
+            format!("what leads there is {}; the servers that it means have to answer", records(place, resolver).await)
+        }
+    }
+}
+
+/// A server and what a value is expected of it for.
+type Meant<'a> = Vec<(Server, &'a Expected<'a>)>;
+
+/// All name servers of the zones of all places, each address once.
+async fn name_servers<'a>(
+    expected: &'a [Expected<'a>],
+    own: &OwnListeners,
+    resolver: &Resolver,
+    notes: &mut Vec<String>,
+) -> Vec<(SocketAddr, Meant<'a>)> {
+    let mut zones: Vec<&Name> = expected.iter().map(|one| &one.place.zone).collect();
+    zones.sort_unstable();
+    zones.dedup();
+    let mut asked: Vec<(SocketAddr, Meant<'a>)> = Vec::new();
+    for some in zones.chunks(AT_ONCE) {
+        let found = join_all(some.iter().map(|zone| servers::of_zone(zone, own, resolver))).await;
+        for (zone, (servers, more)) in some.iter().zip(found) {
+            notes.extend(more);
+            for server in servers {
+                let here = expected.iter().filter(|one| one.place.zone == **zone).map(|one| (server.clone(), one));
+                match asked.iter_mut().find(|(at, _)| *at == server.at) {
+                    Some((_, meant)) => meant.extend(here),
+                    None => asked.push((server.at, here.collect())),
+                }
             }
         }
-        match (udp, tcp) {
-            (Ok(_), Ok(_)) => {}
-            (Ok(_), Err(error)) => warnings.push(format!("{host}: {error}; {TCP_MATTERS}")),
-            (Err(error), Ok(_)) => warnings.push(format!("{host}: {error}; CAs ask over UDP first: open UDP port 53")),
-            (Err(udp), Err(tcp)) => warnings.push(format!("{host}: {udp}; {tcp}")),
-        }
     }
-    Ok(warnings)
+    asked
 }
 
-/// An address that we listen on, as one that we can ask.
-fn reachable(mut listener: SocketAddr) -> SocketAddr {
-    match listener.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => listener.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => listener.set_ip(Ipv6Addr::LOCALHOST.into()),
-        // A link-local address keeps its scope.
-        _ => {}
+/// Asks a server for all values that it should have, over UDP and TCP; a warning if it does not answer.
+async fn compare(at: SocketAddr, meant: &[(Server, &Expected<'_>)]) -> Result<Option<String>, CheckError> {
+    let (udp, tcp) = tokio::join!(over(at, meant, Transport::Udp), over(at, meant, Transport::Tcp));
+    let host = meant.first().map_or_else(Name::root, |(server, _)| server.host.clone());
+    Ok(match (udp?, tcp?) {
+        (None, None) => None,
+        (None, Some(error)) => Some(format!("{host}: {error}; {TCP_MATTERS}")),
+        (Some(error), None) => Some(format!("{host}: {error}; CAs ask over UDP first: open UDP port 53")),
+        (Some(udp), Some(tcp)) => Some(format!("{host}: {udp}; {tcp}")),
+    })
+}
+
+/// Why the server does not answer, if so. One that cannot be reached is asked once, not once for each value.
+async fn over(
+    at: SocketAddr,
+    meant: &[(Server, &Expected<'_>)],
+    transport: Transport,
+) -> Result<Option<AskError>, CheckError> {
+    let (first, others) = meant.split_at(meant.len().min(1));
+    let mut silent = None;
+    for some in std::iter::once(first).chain(others.chunks(AT_ONCE)) {
+        let answers = join_all(some.iter().map(|(_, one)| ask(at, &one.place.target, transport))).await;
+        for ((server, one), answer) in some.iter().zip(answers) {
+            let answer = match answer {
+                Ok(answer) => answer,
+                // Some resolvers take what comes without authority.
+                Err(error) => match &error {
+                    AskError::NoAuthority { code: Code::NoError, records, .. } if !records.is_empty() => {
+                        let answer = Answer { code: Code::NoError, records: records.clone() };
+                        silent.get_or_insert(error);
+                        answer
+                    }
+                    _ => {
+                        silent.get_or_insert(error);
+                        continue;
+                    }
+                },
+            };
+            if !holds(&answer, &one.values) {
+                let (zone, name) = (one.place.zone.clone(), one.place.target.clone());
+                let (server, seen) = (Box::new(server.clone()), seen(&answer));
+                return Err(CheckError::ServerWrong { server, zone, transport, name, seen });
+            }
+        }
+        if let Some(AskError::Unreachable { .. }) = silent {
+            break;
+        }
     }
-    listener
+    Ok(silent)
 }
 
 fn holds(answer: &Answer<TxtValue>, values: &[String]) -> bool {
@@ -243,13 +317,6 @@ mod tests {
         assert_eq!(seen(&answer(Code::NoError, &[])), "no TXT record");
         assert_eq!(seen(&answer(Code::NoSuchName, &[])), "NXDOMAIN");
         assert_eq!(seen(&answer(Code::NoError, &["a", "b", "c", "d"])), "\"a\", \"b\", \"c\" and 1 more");
-    }
-
-    #[test]
-    fn listeners_on_all_addresses_are_asked_over_loopback() {
-        assert_eq!(reachable("0.0.0.0:53".parse().unwrap()), "127.0.0.1:53".parse().unwrap());
-        assert_eq!(reachable("[::]:53".parse().unwrap()), "[::1]:53".parse().unwrap());
-        assert_eq!(reachable("192.0.2.1:53".parse().unwrap()), "192.0.2.1:53".parse().unwrap());
     }
 
     fn name(text: &str) -> Name {
@@ -307,7 +374,8 @@ mod tests {
         let patience = Duration::from_millis(1500);
         let checked = check(&expected, &OwnListeners::default(), &Resolver::new(&[server]), patience, &|_| ()).await;
         let (challenge, seen) = (place.challenge.clone(), "no TXT record".to_owned());
-        assert_eq!(checked, Err(CheckError::NotSeen { challenge, way: "way".into(), seen, patience }));
+        let records = "`acme.test. IN NS …`, of which none is found".to_owned();
+        assert_eq!(checked, Err(CheckError::NotSeen { challenge, records, seen, patience }));
     }
 
     #[tokio::test]
@@ -330,12 +398,19 @@ mod tests {
         let patience = Duration::from_millis(500);
         let checked = check(&expected, &OwnListeners::default(), &Resolver::new(&[server]), patience, &|_| ()).await;
         let error = checked.unwrap_err().to_string();
-        assert!(error.contains("_acme-challenge.a.test") && error.contains("SERVFAIL"), "{error}");
+        let words =
+            ["TXT of _acme-challenge.a.test: SERVFAIL; ", "`_acme-challenge.a.test. IN CNAME x.acme.test.`", " IN NS "];
+        assert!(words.iter().all(|words| error.contains(words)), "{error}");
     }
 
     /// A server that gives these values with authority over UDP, and with `tcp` others over TCP. The place where it
     /// listens is there for both, so that it is refused over TCP without.
     async fn server(udp: Option<&'static str>, tcp: Option<&'static str>) -> SocketAddr {
+        answering(AUTHORITY, udp, tcp).await
+    }
+
+    /// The same with these flags.
+    async fn answering(flags: [u8; 2], udp: Option<&'static str>, tcp: Option<&'static str>) -> SocketAddr {
         // A port that is free for both.
         let (socket, listener) = loop {
             let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -349,7 +424,7 @@ mod tests {
             loop {
                 let (len, from) = socket.recv_from(&mut buffer).await.unwrap();
                 if let Some(value) = udp {
-                    socket.send_to(&with_value(&buffer[..len], value), from).await.unwrap();
+                    socket.send_to(&with_value(&buffer[..len], flags, value), from).await.unwrap();
                 }
             }
         });
@@ -359,7 +434,7 @@ mod tests {
                     let (mut stream, _) = listener.accept().await.unwrap();
                     let mut question = vec![0; usize::from(stream.read_u16().await.unwrap())];
                     stream.read_exact(&mut question).await.unwrap();
-                    let reply = with_value(&question, value);
+                    let reply = with_value(&question, flags, value);
                     stream.write_u16(reply.len() as u16).await.unwrap();
                     stream.write_all(&reply).await.unwrap();
                 }
@@ -368,10 +443,10 @@ mod tests {
         address
     }
 
-    /// An answer with authority: the question without its EDNS record (the last 11 octets), and one TXT record.
-    fn with_value(question: &[u8], value: &str) -> Vec<u8> {
+    /// An answer: the question without its EDNS record (the last 11 octets), and one TXT record.
+    fn with_value(question: &[u8], flags: [u8; 2], value: &str) -> Vec<u8> {
         let mut reply = question[..question.len() - 11].to_vec();
-        reply[2..4].copy_from_slice(&AUTHORITY);
+        reply[2..4].copy_from_slice(&flags);
         reply[7] = 1;
         reply[11] = 0;
         let len = value.len() as u8;
@@ -380,14 +455,16 @@ mod tests {
         reply
     }
 
-    async fn compared(server: SocketAddr) -> Result<Vec<String>, CheckError> {
+    async fn compared(server: SocketAddr) -> Result<Option<String>, CheckError> {
         let place = place();
-        compare(&Expected { place: &place, values: vec!["value".into()] }, vec![(name("ns2.test"), server)]).await
+        let expected = Expected { place: &place, values: vec!["value".into()] };
+        let meant = Server { host: name("ns2.test"), at: server, record: "`record`".into() };
+        compare(server, &[(meant, &expected)]).await
     }
 
     #[tokio::test]
     async fn name_servers_are_asked_over_udp_and_tcp() {
-        assert_eq!(compared(server(Some("value"), Some("value")).await).await, Ok(Vec::new()));
+        assert_eq!(compared(server(Some("value"), Some("value")).await).await, Ok(None));
         for (udp, tcp, transport) in [
             (Some("other"), Some("value"), Transport::Udp),
             (Some("value"), Some("other"), Transport::Tcp),
@@ -396,9 +473,6 @@ mod tests {
         ] {
             let server = server(udp, tcp).await;
             let error = compared(server).await.unwrap_err();
-            let (host, zone, name, seen) =
-                (name("ns2.test"), name("acme.test"), name("x.acme.test"), "\"other\"".into());
-            assert_eq!(error, CheckError::ServerWrong { server, host, zone, transport, name, seen });
             let words = format!("{server} (ns2.test) of acme.test gives \"other\" for x.acme.test over {transport}");
             assert!(error.to_string().contains(&words), "{error}");
         }
@@ -410,37 +484,45 @@ mod tests {
             (Some("value"), None, ["does not answer over TCP", "Let's Encrypt uses TCP when an answer is long"]),
             (None, Some("value"), ["does not answer over UDP", "open UDP port 53"]),
         ] {
-            let warnings = compared(server(udp, tcp).await).await.unwrap();
-            assert!(matches!(&warnings[..], [one] if told.iter().all(|told| one.contains(told))), "{warnings:?}");
+            let warning = compared(server(udp, tcp).await).await.unwrap().unwrap();
+            assert!(told.iter().all(|told| warning.contains(told)), "{warning}");
         }
     }
 
     #[tokio::test]
     async fn a_wrong_answer_of_a_name_server_stops_the_attempt() {
-        let place = place();
-        let expected = Expected { place: &place, values: vec!["value".into()] };
         // NOERROR without records, and NXDOMAIN.
         for (flags, seen) in [([0x84, 0], "no TXT record"), ([0x84, 3], "NXDOMAIN")] {
-            let server = empty_handed(flags).await;
-            let wrong = compare(&expected, vec![(name("ns2.test"), server)]).await;
-            let (host, zone, name) = (name("ns2.test"), name("acme.test"), name("x.acme.test"));
-            let transport = Transport::Udp;
-            assert_eq!(wrong, Err(CheckError::ServerWrong { server, host, zone, transport, name, seen: seen.into() }));
+            let at = empty_handed(flags).await;
+            let server = Box::new(Server { host: name("ns2.test"), at, record: "`record`".into() });
+            let (zone, name, transport, seen) =
+                (name("acme.test"), name("x.acme.test"), Transport::Udp, seen.to_owned());
+            assert_eq!(compared(at).await, Err(CheckError::ServerWrong { server, zone, transport, name, seen }));
         }
     }
 
     #[tokio::test]
     async fn name_servers_that_do_not_answer_for_the_zone_only_get_a_warning() {
-        let place = place();
-        let expected = Expected { place: &place, values: vec!["value".into()] };
         // Nobody; one that refuses; a router that asks elsewhere and remembers.
         let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let servers = [nobody, empty_handed([0x80, 5]).await, empty_handed(RESOLVER).await];
-        let warnings = compare(&expected, servers.map(|server| (name("ns2.test"), server)).into()).await.unwrap();
-        let told = ["does not answer", "REFUSED", "without authority"];
-        assert_eq!(warnings.len(), told.len(), "{warnings:?}");
-        for (warning, told) in warnings.iter().zip(told) {
+        for (server, told) in servers.into_iter().zip(["does not answer", "REFUSED", "without authority"]) {
+            let warning = compared(server).await.unwrap().unwrap();
             assert!(warning.starts_with("ns2.test: 127.0.0.1:") && warning.contains(told), "{warning}");
+        }
+    }
+
+    #[tokio::test]
+    async fn another_value_without_authority_stops_the_attempt() {
+        for (value, outcome) in
+            [("other", Err("gives \"other\" for x.acme.test over UDP")), ("value", Ok("without authority"))]
+        {
+            let server = answering(RESOLVER, Some(value), Some(value)).await;
+            match (compared(server).await, outcome) {
+                (Ok(Some(said)), Ok(told)) => assert!(said.contains(told), "{said}"),
+                (Err(error), Err(told)) => assert!(error.to_string().contains(told), "{error}"),
+                (outcome, _) => panic!("{value}: {outcome:?}"),
+            }
         }
     }
 }

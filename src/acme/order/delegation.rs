@@ -96,12 +96,13 @@ pub fn domains(names: &[String]) -> Result<Vec<Wanted>, DelegationError> {
     Ok(all)
 }
 
-/// Finds the place for a domain's challenges, or what is missing.
+/// Finds the place for a domain's challenges, or what is missing; tells what could not be looked at.
 pub async fn locate(
     wanted: &Wanted,
     method: &Method,
     writer: &Writer,
     resolver: &Resolver,
+    tell: &(dyn Fn(String) + Sync),
 ) -> Result<Result<Found, Missing>, DelegationError> {
     let (live, domain) = (writer.live(), &wanted.domain);
     let challenge = method
@@ -127,7 +128,7 @@ pub async fn locate(
     let target = chain.last().clone();
     let kept_at = live.challenge_name(&target).map_err(|_| DelegationError::NoZone(target.clone()))?;
     let zone = zone_of(live, &target)?;
-    unsigned(zone.origin(), resolver).await?;
+    unsigned(zone.origin(), resolver, tell).await?;
     if let Some(seen) = elsewhere(&zone, resolver.soa(zone.origin()).await?) {
         return Ok(Err(Missing { records: delegation_records(&zone), seen }));
     }
@@ -174,8 +175,16 @@ fn zone_of(live: &Live, name: &Name) -> Result<std::sync::Arc<Zone>, DelegationE
 }
 
 /// That the parent has no DS records of our zone. A resolver that validates answers nothing else about such a zone.
-async fn unsigned(zone: &Name, resolver: &Resolver) -> Result<(), DelegationError> {
-    let records = resolver.ds(zone).await?.records;
+/// One that cannot answer for DS is not a CA's, which may find all well.
+async fn unsigned(zone: &Name, resolver: &Resolver, tell: &(dyn Fn(String) + Sync)) -> Result<(), DelegationError> {
+    let records = match resolver.ds(zone).await {
+        Ok(answer) => answer.records,
+        Err(error @ ResolveError::Bogus { .. }) => return Err(error.into()),
+        Err(error) => {
+            tell(format!("note: whether the parent of {zone} says that it is signed is not known: {error}"));
+            return Ok(());
+        }
+    };
     if records.is_empty() {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! Why an attempt ended without a certificate.
 
+use super::check::CheckError;
 use super::delegation::{DelegationError, Missing};
 use crate::acme::ca::breaker::Held;
 use crate::acme::ca::error::CaError;
@@ -52,6 +53,12 @@ pub fn failed(step: &'static str, message: String) -> AttemptError {
     AttemptError::Failed(failure(step, message))
 }
 
+/// What was published is not seen. The CA was not told to look: it is looked at again every few minutes, whatever the CA.
+pub fn not_seen(error: &CheckError) -> AttemptError {
+    let class = Class::Person;
+    AttemptError::Failed(Failure { backs_off: false, class, ..failure("self-check", error.to_string()) })
+}
+
 pub fn failed_look_up(error: &DelegationError) -> AttemptError {
     AttemptError::Failed(Failure { backs_off: false, ..failure("delegation", error.to_string()) })
 }
@@ -74,4 +81,22 @@ pub fn ca_failed(step: &'static str, error: &CaError) -> AttemptError {
         unknown_account: error.is_unknown_account(),
         ..failure(step, error.to_string())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::zone::Name;
+
+    #[test]
+    fn a_failed_self_check_names_the_record_to_fix_and_is_no_failure_of_any_ca() {
+        let challenge = Name::parse("_acme-challenge.a.test").unwrap();
+        let (records, seen) = ("_acme-challenge.a.test. CNAME x.auth.test.".to_owned(), "nothing".to_owned());
+        let error = CheckError::NotSeen { challenge, records, seen, patience: Duration::from_secs(60) };
+        let AttemptError::Failed(failure) = not_seen(&error) else { panic!() };
+        assert!(failure.message.contains("what leads there is _acme-challenge.a.test. CNAME"), "{}", failure.message);
+        assert_eq!((failure.backs_off, failure.class, failure.outage), (false, Class::Person, false));
+    }
 }

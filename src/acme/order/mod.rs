@@ -1,6 +1,7 @@
 //! One order from its first look at the DNS to the certificate (RFC 8555 section 7.4): `attempt` is the story, the others
 //! are what it asks for on its way.
 
+mod arrival;
 pub mod attempt;
 mod caa;
 pub mod challenge;
@@ -9,3 +10,5 @@ pub mod delegation;
 mod entrance;
 pub mod failure;
 mod proof;
+mod resume;
+mod servers;

@@ -6,7 +6,7 @@ use super::attempt::Attempt;
 use super::challenge::{self, Method};
 use super::check::{Expected, PATIENCE, check};
 use super::delegation::{Found, Place, Wanted, domains};
-use super::failure::{AttemptError, failed};
+use super::failure::{AttemptError, ca_failed, failed, not_seen};
 use crate::acme::ca::error::CaError;
 use crate::acme::ca::session::{Session, ask};
 use crate::acme::random;
@@ -56,11 +56,11 @@ impl Attempt<'_> {
         if let Err(error) = check(&expected, self.own, self.resolver, PATIENCE, &|line| self.say(line)).await {
             // The CA was not told to look: the order stays as it is and costs nothing.
             self.withdraw().await?;
-            return Err(failed("self-check", error.to_string()));
+            return Err(not_seen(&error));
         }
         self.enter(Phase::Validating).await?;
         if let Err(error) = self.set_ready(session, order).await {
-            return Err(self.ended(("validation", error)).await?);
+            return Err(ca_failed("validation", &error));
         }
         self.say("asked the CA to validate".into());
         self.wait(session, order, OrderStatus::Pending, "validation").await
@@ -161,7 +161,12 @@ impl Attempt<'_> {
             if let Some(mut challenge) = authorization.challenge(challenge::kind(self.request.challenge))
                 && challenge.status == ChallengeStatus::Pending
             {
-                ask!(session, challenge.set_ready().await)?;
+                match ask!(session, challenge.set_ready().await) {
+                    Ok(()) => {}
+                    // What the CA has found already: the order says what comes of it.
+                    Err(CaError::Refused(refusal)) if session.is_answered() => self.say(refusal.words),
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(())

@@ -275,7 +275,12 @@ mod tests {
         assert_eq!(due(&state, Some(&certificate), &other, None, 0), 0);
         let other = Wanted { directories: vec!["https://other.test/dir".into()], ..wanted() };
         assert_eq!(due(&state, Some(&certificate), &other, None, 0), 0);
-        state.step = Step::Ordered { request: request(&["a.test"]), key: Secret::new(String::new()), url: "u".into() };
+        state.step = Step::Ordered {
+            request: request(&["a.test"]),
+            key: Secret::new(String::new()),
+            url: "u".into(),
+            expires: None,
+        };
         assert_eq!(due(&state, Some(&certificate), &wanted(), None, 0), 0);
     }
 
