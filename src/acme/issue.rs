@@ -66,11 +66,16 @@ impl Issuer {
         let mut cas = in_order(slot, &state).into_iter().peekable();
         let mut heard: Vec<AtCa> = Vec::new();
         let mut last = None;
+        // The only one is asked when the pause after its answer is over.
+        let is_one_of_many = slot.authorities.len() > 1;
         while let Some((authority, rehearsal)) = cas.next() {
             let ca = &authority.ca.name;
             let before = state.failure.clone();
             let held = match reason {
-                Reason::Due => authority.breaker.held(now()).or_else(|| asked_by(before.as_ref(), ca)),
+                Reason::Due => {
+                    let asked = before.as_ref().filter(|_| is_one_of_many).and_then(|before| before.asked(ca));
+                    authority.breaker.held(now()).or(asked)
+                }
                 _ => None,
             };
             let outcome = match held.filter(|held| !lapses(current, held.until)) {
@@ -378,6 +383,13 @@ impl Failed {
     fn at(&self, ca: &str) -> Option<&AtCa> {
         self.cas.iter().find(|one| one.ca == ca)
     }
+
+    /// Until when this CA is to be left alone with this certificate, after what it said.
+    fn asked(&self, ca: &str) -> Option<Held> {
+        let said = self.at(ca)?;
+        let until = Pause::after_failure(said.at, 0, said.retry_at, None).end(now());
+        (now() < until).then_some(Held { until, asked: true })
+    }
 }
 
 /// What was heard now, and what CAs that were not tried have said before and still holds.
@@ -388,13 +400,6 @@ fn all_heard(before: Option<&Failed>, mut heard: Vec<AtCa>) -> Vec<AtCa> {
         }
     }
     heard
-}
-
-/// Whether this CA is to be left alone with this certificate, after what it said before.
-fn asked_by(before: Option<&Failed>, ca: &str) -> Option<Held> {
-    let said = before?.at(ca)?;
-    let asked = Pause::after_failure(said.at, 0, said.retry_at, None).end(now());
-    (now() < asked).then_some(Held { until: asked, asked: true })
 }
 
 /// Whether the certificate in use ends before then.

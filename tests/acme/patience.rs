@@ -70,7 +70,8 @@ async fn one_hears_it_for_twenty(path: &'static str, fault: Fault, wait: i64) {
     crowd(&mut house, 20);
     front.fail(path, fault);
     let server = house.serve(&front.ca(), &NAMES).await;
-    let all = all(&server, "all certificates to have failed", |one| one.last_error.is_some()).await;
+    let is_over = |one: &CertificateStatus| one.last_error.is_some() && one.next_attempt.is_some();
+    let all = all(&server, "all certificates to have failed", is_over).await;
     assert_eq!(front.hits(), 1, "{path}");
     for one in all {
         let left = one.next_attempt.unwrap().duration_since(jiff::Timestamp::now()).as_secs();
