@@ -38,6 +38,9 @@ pub struct Status {
     /// Name of the certificate without which the API and DNS over TLS do not listen yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_waits_for: Option<String>,
+    /// Why the API or DNS over TLS does not listen although its certificate is there. Tried again and again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_problem: Option<String>,
     #[schema(value_type = String)]
     pub admin: SocketAddr,
     pub zones: usize,
@@ -358,6 +361,9 @@ pub struct CertificateStatus {
     /// If it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Revocation>,
+    /// Since when, if the CA is asked to revoke it and has not been heard to have decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoking: Option<Revocation>,
     /// Folder with privkey.pem, cert.pem, chain.pem and fullchain.pem.
     pub path: Option<String>,
     /// When the running server will try next, to renew or after a failure.
@@ -395,7 +401,7 @@ pub struct RenewalWindow {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CertificateEvent {
     pub at: jiff::Timestamp,
-    /// `issued`, `failed`, `revoked`, `deployed`, `deploy-failed`, …
+    /// `issued`, `failed`, `revoked`, `not-revoked`, `deployed`, `deploy-failed`, …
     pub event: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,

@@ -24,12 +24,15 @@ use crate::config::Config;
 
 /// Longest time until a connection on this machine stands.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Longest wait for an answer, or for the next step of an order.
+/// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Talks to the server that runs with a given configuration.
 pub struct Client {
     http: reqwest::Client,
+    /// For what tells its steps: a CA, or a program that follows a certificate, may be silent for long, and a server that
+    /// is no more closes the connection.
+    patient: reqwest::Client,
     server: Url,
     address: SocketAddr,
     token: Zeroizing<String>,
@@ -78,14 +81,13 @@ impl Client {
         let strange = |reason: String| ClientError::Strange { address, reason };
         let server = Url::parse(&format!("http://{address}/v1/")).map_err(|error| strange(error.to_string()))?;
         // No proxy of the environment may see the token, and no redirect is expected.
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT)
-            .read_timeout(PATIENCE)
-            .build()
-            .map_err(|error| strange(described(&error)))?;
-        Ok(Client { http, server, address, token, token_file })
+        let builder = || {
+            let direct = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+            direct.connect_timeout(CONNECT)
+        };
+        let made = |builder: reqwest::ClientBuilder| builder.build().map_err(|error| strange(described(&error)));
+        let (http, patient) = (made(builder().read_timeout(PATIENCE))?, made(builder())?);
+        Ok(Client { http, patient, server, address, token, token_file })
     }
 
     pub async fn status(&self) -> Result<Status, ClientError> {
@@ -256,11 +258,11 @@ impl Client {
 
     /// Orders a certificate now, whatever the one in use is like.
     pub async fn reissue(&self, name: &str, wanted: &NewReissue) -> Result<Steps, ClientError> {
-        self.steps(self.request(Method::POST, self.url(&["certificates", name, "reissue"])).json(wanted)).await
+        self.steps(self.lasting(&["certificates", name, "reissue"]).json(wanted)).await
     }
 
     pub async fn revoke(&self, name: &str, wanted: &NewRevocation) -> Result<Steps, ClientError> {
-        self.steps(self.request(Method::POST, self.url(&["certificates", name, "revoke"])).json(wanted)).await
+        self.steps(self.lasting(&["certificates", name, "revoke"]).json(wanted)).await
     }
 
     /// Gives the account at a CA a new key.
@@ -284,7 +286,11 @@ impl Client {
     }
 
     async fn post(&self, path: &[&str]) -> Result<Steps, ClientError> {
-        self.steps(self.request(Method::POST, self.url(path))).await
+        self.steps(self.lasting(path)).await
+    }
+
+    fn lasting(&self, path: &[&str]) -> RequestBuilder {
+        self.patient.post(self.url(path)).bearer_auth(self.token.as_str())
     }
 
     async fn steps(&self, request: RequestBuilder) -> Result<Steps, ClientError> {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,7 +19,7 @@ use crate::answer::{COOKIE_SECRET, Cookies, Ttls};
 use crate::api::DnsCounters;
 use crate::config::{ApiTls, Config, CookieSecret, RateLimit};
 use crate::door::acmedns::storage::{self, Storages};
-use crate::door::admin::{self, AdminState, AdminToken, Counters, ZoneFacts};
+use crate::door::admin::{self, AdminState, AdminToken, Closed, Counters, ZoneFacts};
 use crate::door::{Front, acmedns};
 use crate::listen::{
     self, Answerer, BoundTcp, Caps, DnsSockets, Entrance, Limiter, LimiterSettings, Rare, Streams, Updates,
@@ -33,6 +33,9 @@ use tls::Certificate;
 const SWEEP: Duration = Duration::from_secs(60);
 /// 2 to this power networks have a bucket in the rate limiter: one megabyte.
 const LIMITER_TABLE: u8 = 16;
+/// Between two tries to open the API: twice as long each time.
+const OPEN_AGAIN: Duration = Duration::from_millis(500);
+const OPEN_AGAIN_LAST: Duration = Duration::from_secs(60);
 /// How long tasks may take to end when the server stops.
 const STOPPING: Duration = Duration::from_secs(10);
 
@@ -144,11 +147,11 @@ impl Server {
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
-        let api_waits_for = start_api(opening, certificate).inspect_err(|_| stop.cancel())?;
+        let api_closed = start_api(opening, certificate).inspect_err(|_| stop.cancel())?;
         // Last: who gets an answer may count on the others.
         let served = listen::serve(sockets.dns, &streams, rare, &tasks, &stop).inspect_err(|_| stop.cancel());
         served.map_err(StartError::one)?;
-        let state = AdminState { token, writer: writer.clone(), issuer: issuing, facts, counters, api_waits_for };
+        let state = AdminState { token, writer: writer.clone(), issuer: issuing, facts, counters, api_closed };
         let admin_router = admin::router(state);
         serve_http(sockets.admin, admin_router, None, Entrance::of_admin(), &tasks, &stop);
         tasks.spawn(sweep(writer, front, stop.clone()));
@@ -273,51 +276,86 @@ struct Opening {
 }
 
 impl Opening {
-    /// From here on clients can connect.
-    fn open(self) -> Result<(), StartError> {
-        for bound in self.api {
-            let listener = bound.listen().map_err(|error| StartError::one(format!("[api] {error}")))?;
-            let tls = self.certificate.as_ref().map(listen::Shown::https);
-            serve_http(listener, self.router.clone(), tls, self.entrance.clone(), &self.tasks, &self.stop);
+    /// From here on clients can connect. What could not be opened can be tried again.
+    fn open(&mut self) -> Result<(), StartError> {
+        let mut problems = Vec::new();
+        for bound in std::mem::take(&mut self.api) {
+            match bound.listen() {
+                Ok(listener) => {
+                    let tls = self.certificate.as_ref().map(listen::Shown::https);
+                    serve_http(listener, self.router.clone(), tls, self.entrance.clone(), &self.tasks, &self.stop);
+                }
+                Err((bound, error)) => {
+                    problems.push(format!("[api] {error}"));
+                    self.api.push(bound);
+                }
+            }
         }
-        for bound in self.dns_tls {
-            let listener = bound.listen().map_err(|error| StartError::one(format!("[dns] tls_listen: {error}")))?;
-            let tls = self.certificate.as_ref().map(listen::Shown::dot);
-            self.streams.serve(listener, tls).map_err(StartError::one)?;
+        for bound in std::mem::take(&mut self.dns_tls) {
+            match bound.listen() {
+                Ok(listener) => {
+                    let tls = self.certificate.as_ref().map(listen::Shown::dot);
+                    self.streams.serve(listener, tls).map_err(StartError::one)?;
+                }
+                Err((bound, error)) => {
+                    problems.push(format!("[dns] tls_listen: {error}"));
+                    self.dns_tls.push(bound);
+                }
+            }
         }
-        Ok(())
+        if problems.is_empty() { Ok(()) } else { Err(StartError { problems }) }
+    }
+
+    /// Opens as soon as there is a certificate, and tries until that succeeds.
+    async fn open_after(mut self, certificate: oneshot::Receiver<()>, closed: watch::Sender<Option<Closed>>) {
+        let stop = self.stop.clone();
+        let opened = async {
+            if certificate.await.is_err() {
+                // The issuer is gone: the server stops.
+                return;
+            }
+            let mut wait = OPEN_AGAIN;
+            while let Err(error) = self.open() {
+                let error = error.to_string();
+                let news = Some(Closed::Fails(error.clone()));
+                if closed.send_replace(news.clone()) != news {
+                    tracing::error!(%error, "API: not listening; trying again");
+                }
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(OPEN_AGAIN_LAST);
+            }
+            closed.send_replace(None);
+            tracing::info!("API: listening");
+        };
+        stop.run_until_cancelled(opened).await;
     }
 }
 
 /// Opens the API and DNS over TLS, at once or when their certificate is there: it is proved through our own DNS, which
-/// answers meanwhile. What is returned has the name of the certificate as long as they wait for it.
+/// answers meanwhile. What is returned says why they are not open.
 fn start_api(
-    opening: Opening,
+    mut opening: Opening,
     certificate: Option<Certificate>,
-) -> Result<watch::Receiver<Option<String>>, StartError> {
+) -> Result<watch::Receiver<Option<Closed>>, StartError> {
     let waits = certificate.as_ref().and_then(Certificate::waits).map(str::to_owned);
-    let (waiting, waits_for) = watch::channel(waits.clone());
+    let (closed, why_closed) = watch::channel(waits.clone().map(Closed::WaitsFor));
     let (tasks, stop) = (opening.tasks.clone(), opening.stop.clone());
-    let open = match waits {
+    let ready = match waits {
         None => {
             opening.open()?;
             None
         }
         Some(name) => {
             tracing::info!("API: waiting for its certificate, see `acmezone cert show {name}`");
-            Some(move || match opening.open() {
-                Ok(()) => {
-                    tracing::info!("API: listening");
-                    waiting.send_replace(None);
-                }
-                Err(error) => tracing::error!(%error, "API: not listening"),
-            })
+            let (ready, is_ready) = oneshot::channel();
+            tasks.spawn(opening.open_after(is_ready, closed));
+            Some(ready)
         }
     };
     if let Some(certificate) = certificate {
-        tasks.spawn(certificate.run(open, stop));
+        tasks.spawn(certificate.run(ready, stop));
     }
-    Ok(waits_for)
+    Ok(why_closed)
 }
 
 /// Makes the folder (mode 0700) if it is missing and locks it for this process.

@@ -1,5 +1,6 @@
 //! What is known about the configured CAs, for people: what each says of itself, and how we stand with it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,10 @@ use super::Issuer;
 use super::ca::account::{self, Standing};
 use super::ca::authority::Authority;
 use super::ca::directory::Directory;
+use super::order::challenge::method;
+use super::slot::Slot;
 use crate::api::{CaStatus, Profile};
+use crate::config::{Ca, Challenge};
 use crate::store::UpdateError;
 
 /// How long a CA may take to say something about itself to somebody who is waiting for it.
@@ -40,8 +44,11 @@ impl Issuer {
             Ok(directory) => (directory.meta.clone(), None),
             Err(error) => (Default::default(), Some(error)),
         };
+        let methods = self.methods(ca);
         let caa_records = match &account {
-            Some(account) => meta.caa_identities.iter().map(|identity| caa_record(identity, account)).collect(),
+            Some(account) => {
+                meta.caa_identities.iter().map(|identity| caa_record(identity, &methods, account)).collect()
+            }
             None => Vec::new(),
         };
         let profiles = meta.profiles.into_iter().map(|(name, description)| Profile { name, description });
@@ -62,6 +69,17 @@ impl Issuer {
             caa_records,
         })
     }
+
+    /// How the certificates that may come from this CA prove their names, for CAA (RFC 8657 section 4).
+    fn methods(&self, ca: &Ca) -> String {
+        let uses = |slot: &&Arc<Slot>| {
+            let all = slot.authorities.iter().chain(slot.rehearsals.iter().flatten());
+            all.into_iter().any(|authority| authority.ca.name == ca.name)
+        };
+        let slots = self.shared.slots.iter().filter(uses);
+        let methods: BTreeSet<&str> = slots.map(|slot| method(slot.certificate.challenge)).collect();
+        if methods.is_empty() { method(Challenge::Dns01).to_owned() } else { Vec::from_iter(methods).join(",") }
+    }
 }
 
 /// The directory of a CA for somebody who is waiting; otherwise what is wrong.
@@ -72,7 +90,7 @@ pub(super) async fn directory(authority: &Authority) -> Result<Arc<Directory>, S
     directory.map_err(slow)?.map_err(|error| error.to_string())
 }
 
-/// A CAA record (RFC 8659) that lets this account alone issue, by this method alone (RFC 8657).
-fn caa_record(identity: &str, account: &str) -> String {
-    format!("CAA 0 issue \"{identity}; validationmethods=dns-01; accounturi={account}\"")
+/// A CAA record (RFC 8659) that lets this account alone issue, by these methods alone (RFC 8657).
+fn caa_record(identity: &str, methods: &str, account: &str) -> String {
+    format!("CAA 0 issue \"{identity}; validationmethods={methods}; accounturi={account}\"")
 }

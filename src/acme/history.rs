@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::time;
 use crate::api::CertificateEvent;
-use crate::store::{Document, StoreError, UpdateError, Writer};
+use crate::store::{Body, Document, UpdateError, Writer};
 use crate::zone::Timestamp;
 
 /// How many events are kept of a certificate.
 const KEPT: usize = 200;
+/// So many of them tell what was issued and revoked, however much has failed since.
+const CERTAIN: usize = 50;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,7 @@ pub(super) enum What {
     Issued,
     Failed,
     Revoked,
+    NotRevoked,
     Deployed,
     DeployFailed,
     #[serde(other)]
@@ -57,6 +60,7 @@ impl What {
             What::Issued => "issued",
             What::Failed => "failed",
             What::Revoked => "revoked",
+            What::NotRevoked => "not-revoked",
             What::Deployed => "deployed",
             What::DeployFailed => "deploy-failed",
             What::Other => "other",
@@ -77,15 +81,13 @@ impl History {
         writer: &Writer,
         name: &str,
         event: Event,
-        mut documents: Vec<(Document, String, Option<String>)>,
+        mut documents: Vec<(Document, String, Option<Body>)>,
     ) -> Result<(), UpdateError> {
         let _turn = self.turn.lock().await;
         let mut events = read(writer, name).await?;
         events.push(event);
-        let surplus = events.len().saturating_sub(KEPT);
-        events.drain(..surplus);
-        let text = serde_json::to_string(&events).map_err(|error| StoreError::Failed(error.to_string()))?;
-        documents.push((Document::History, name.to_owned(), Some(text)));
+        forget(&mut events);
+        documents.push((Document::History, name.to_owned(), Some(Body::of(&events)?)));
         writer.put_documents(documents).await
     }
 
@@ -95,6 +97,19 @@ impl History {
             tracing::warn!(certificate = name, %error, "cannot add to the history");
         }
     }
+}
+
+/// Forgets the oldest events that are too many, but not the last that tell what was issued and revoked.
+fn forget(events: &mut Vec<Event>) {
+    let mut surplus = events.len().saturating_sub(KEPT);
+    let is_certain = |event: &Event| matches!(event.what, What::Issued | What::Revoked);
+    let mut certain = events.iter().filter(|event| is_certain(event)).count();
+    events.retain(|event| {
+        let stays = surplus == 0 || is_certain(event) && certain <= CERTAIN;
+        certain -= usize::from(is_certain(event));
+        surplus -= usize::from(!stays);
+        stays
+    });
 }
 
 /// All events, the oldest first. A history that cannot be read begins anew.
@@ -115,6 +130,24 @@ pub(super) async fn told(writer: &Writer, name: &str) -> Result<Vec<CertificateE
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A program whose every failure reads differently.
+    #[test]
+    fn failures_do_not_push_out_what_was_issued_and_revoked() {
+        let events = |what: &[(What, usize)]| -> Vec<Event> {
+            let whats = what.iter().flat_map(|(what, count)| std::iter::repeat_n(*what, *count));
+            whats.enumerate().map(|(at, what)| Event::new(at as u64, what)).collect()
+        };
+        let mut failing =
+            events(&[(What::Issued, 1), (What::Revoked, 1), (What::Issued, 1), (What::DeployFailed, KEPT)]);
+        forget(&mut failing);
+        let expected: Vec<u64> = (0..3).chain(6..KEPT as u64 + 3).collect();
+        assert_eq!(failing.iter().map(|event| event.at).collect::<Vec<_>>(), expected);
+        // Nor do these push out the last failure.
+        let mut busy = events(&[(What::Issued, KEPT), (What::Failed, 1)]);
+        forget(&mut busy);
+        assert_eq!((busy.len(), busy[0].at, busy[KEPT - 1].what), (KEPT, 1, What::Failed));
+    }
 
     #[test]
     fn an_event_of_a_newer_version_is_read_too() {

@@ -12,6 +12,7 @@ use super::order::delegation::Missing;
 use super::order::failure::{AttemptError, Failure, failure};
 use super::pause::{Pause, SHORTEST_WAIT, back_off_within, share_of};
 use super::renewal::plan;
+use super::request::Request;
 use super::schedule::Reason;
 use super::slot::Slot;
 use super::state::{AtCa, Failed, Issuance};
@@ -30,9 +31,16 @@ impl Issuer {
             Ok((state, Some(certificate)))
                 if reason == (Reason::Asked { renew: false }) && is_good(slot, &state, &certificate) =>
             {
-                self.export(slot, &certificate).await;
-                let message = format!("the certificate is valid until {}, nothing to do", time(certificate.not_after));
-                Progress::Done { message, path: self.path(slot) }
+                let until = time(certificate.not_after);
+                match self.export(slot, &certificate).await {
+                    None => {
+                        let message = format!("the certificate is valid until {until}, nothing to do");
+                        Progress::Done { message, path: self.path(slot) }
+                    }
+                    Some(error) => {
+                        Progress::Failed { message: format!("the certificate is valid until {until}, but {error}") }
+                    }
+                }
             }
             Ok((state, current)) => self.attempt_from(slot, state, current.as_ref(), reason).await,
             Err(error) => {
@@ -140,12 +148,8 @@ impl Issuer {
         reason: Reason,
     ) -> Result<Certificate, AttemptError> {
         let request = slot.request(&authority.ca);
-        let known =
-            current.is_some_and(|current| current.names == request.names && current.directory == request.directory);
         if let Some(rehearsal) = rehearsal
-            && !known
-            && state.rehearsed.as_ref() != Some(&request)
-            && state.step.order_for(&request).is_none()
+            && is_rehearsed_first(&request, state, current)
         {
             slot.tell(format!("trying the order at {} first", rehearsal.ca.name));
             let backed_off = state.failure.as_ref().map_or(0, |failure| failure.backed_off);
@@ -190,8 +194,8 @@ impl Issuer {
         current: Option<&Certificate>,
         reason: Reason,
     ) -> Result<Certificate, AttemptError> {
-        let compromised = |current: &&Certificate| current.compromised;
-        let spent = current.filter(compromised).is_some_and(|current| state.step.key() == Some(&current.private_key));
+        let spent =
+            current.is_some_and(|current| !current.keeps_key() && state.step.key() == Some(&current.private_key));
         let mut attempt = Attempt {
             name: slot.name(),
             request: &slot.request(&authority.ca),
@@ -425,6 +429,12 @@ fn told(heard: &[AtCa]) -> String {
     }
 }
 
+/// Whether an order for this request is tried at the CA for rehearsals first, if there is one.
+pub(super) fn is_rehearsed_first(request: &Request, state: &Issuance, current: Option<&Certificate>) -> bool {
+    let known = current.is_some_and(|current| current.names == request.names && current.directory == request.directory);
+    !known && state.rehearsed.as_ref() != Some(request) && state.step.order_for(request).is_none()
+}
+
 /// Whether what failed at a rehearsal would fail at the CA itself too. What the rehearsal's CA is like (its profiles, its
 /// limits, whom it makes accounts for, how CAA names it, that it takes its time) says nothing.
 fn is_about_us(failure: &Failure) -> bool {
@@ -436,7 +446,7 @@ fn is_about_us(failure: &Failure) -> bool {
 }
 
 /// Whether a person who asks for a certificate has it already.
-fn is_good(slot: &Slot, state: &Issuance, certificate: &Certificate) -> bool {
+pub(super) fn is_good(slot: &Slot, state: &Issuance, certificate: &Certificate) -> bool {
     plan::serves(certificate, &slot.wanted)
         && certificate.revoked.is_none()
         && now() < plan::renewal(certificate, state.renewal.as_ref())

@@ -6,6 +6,7 @@ use super::*;
 use crate::acme::OwnListeners;
 use crate::acme::ca::breaker::Breaker;
 use crate::acme::certificate::key::new_key;
+use crate::acme::certificate::tests::{issued, request};
 use crate::acme::state::{Phase, Step};
 use crate::config::{self, Ca, Config, KeyType};
 use crate::resolve::Resolver;
@@ -142,4 +143,15 @@ async fn what_a_ca_said_to_one_certificate_holds_for_it_alone() {
     assert!((now() + 599..=now() + 660).contains(&next), "the first moment at which one of them may be asked");
     world.has_order("b.test", None).await;
     assert!(world.due("b.test").await.0.contains("cannot be reached at https://127.0.0.1:9/first"));
+}
+
+#[test]
+fn what_was_rehearsed_or_issued_before_is_not_rehearsed_again() {
+    let (request, other) = (request(&["a.test"]), request(&["b.test"]));
+    let nothing = Issuance::default();
+    assert!(is_rehearsed_first(&request, &nothing, None));
+    assert!(!is_rehearsed_first(&request, &nothing, Some(&issued(0, 9))));
+    assert!(is_rehearsed_first(&other, &nothing, Some(&issued(0, 9))));
+    let rehearsed = Issuance { rehearsed: Some(request.clone()), ..nothing };
+    assert!(!is_rehearsed_first(&request, &rehearsed, None) && is_rehearsed_first(&other, &rehearsed, None));
 }

@@ -87,6 +87,7 @@ struct Shared {
     /// Attempts under way.
     attempts: TaskTracker,
     stopping: CancellationToken,
+    upkeep: export::upkeep::Upkeep,
     deploys: deploy::Deploys,
     /// Certificates of which the store has something new.
     changed: Mutex<Vec<Arc<Slot>>>,
@@ -140,6 +141,7 @@ impl Issuer {
             asked: Arc::new(Semaphore::new(1)),
             attempts: TaskTracker::new(),
             stopping: CancellationToken::new(),
+            upkeep: export::upkeep::Upkeep::default(),
             deploys: deploy::Deploys::new(config.acme.proxy.clone()),
             changed: Mutex::default(),
             ended: Notify::new(),
@@ -227,6 +229,7 @@ impl Issuer {
             issued_by: certificate.as_ref().map(|certificate| certificate.ca.clone()),
             serial: certificate.as_ref().map(|certificate| certificate.serial.clone()),
             revoked: certificate.as_ref().and_then(|certificate| certificate.revoked.map(|revoked| revoked.told())),
+            revoking: certificate.as_ref().and_then(|certificate| certificate.revoking.map(|revoking| revoking.told())),
             path: certificate.as_ref().map(|_| self.path(slot)),
             next_attempt: (!running).then(|| time(due.max(now()))),
             last_error: failure.or(export_error),

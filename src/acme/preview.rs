@@ -8,47 +8,71 @@ use super::asked::Listener;
 use super::ca::account::{self, Standing};
 use super::ca::authority::Authority;
 use super::ca::budget::Renews;
-use super::ca::session::Session;
+use super::ca::directory::Meta;
+use super::ca::registration::may_register;
+use super::ca::rollover;
+use super::ca::session::check_profile;
 use super::certificate::Certificate;
-use super::issue::in_order;
+use super::issue::{in_order, is_good, is_rehearsed_first};
 use super::order::attempt::same_names;
+use super::order::caa;
 use super::order::challenge::{self, Method};
-use super::order::delegation::{Found, Wanted, domains, locate};
+use super::order::delegation::{Found, Wanted, base_domain, domains, locate};
 use super::renewal::plan;
 use super::renewal::replaced;
+use super::request::Request;
 use super::slot::Slot;
 use super::state::Issuance;
 use super::{Issuer, cas, time};
 use crate::api::Progress;
-use crate::config::Challenge;
+use crate::config::{Ca, Challenge};
 use crate::store::now;
 
 impl Issuer {
-    /// Tells what an order would meet: the records of each name, each CA's account and limits. The last line is `Done`
-    /// if an order could be made, or `Failed`. `None` if the configuration has no certificate of this name.
+    /// Tells what an order would meet: the records of each name, and whether each CA would take an order: its account,
+    /// profile, CAA records and limits. The last line is `Done` if an order could be made, or none is needed, or
+    /// `Failed`. `None` if the configuration has no certificate of this name.
     ///
     /// Must be called inside the runtime.
     pub fn preview(&self, name: &str) -> Option<mpsc::Receiver<Progress>> {
         let slot = self.slot(name)?.clone();
         Some(self.telling(move |issuer, listener| async move {
-            match issuer.look(&slot, &listener).await {
-                Ok(()) => Progress::Done {
-                    message: "an order could be made; nothing was ordered".into(),
-                    path: issuer.path(&slot),
-                },
+            let (state, current) = match issuer.load(&slot).await {
+                Ok(loaded) => loaded,
+                Err(error) => return Progress::Failed { message: error.to_string() },
+            };
+            let path = current.as_ref().map_or_else(String::new, |_| issuer.path(&slot));
+            if let Some(current) = current.as_ref().filter(|current| is_good(&slot, &state, current)) {
+                let (until, renewal) = (time(current.not_after), plan::renewal(current, state.renewal.as_ref()));
+                let message = format!(
+                    "the certificate is valid until {until}: nothing would be ordered; renewal at {}",
+                    time(renewal)
+                );
+                return Progress::Done { message, path };
+            }
+            match issuer.look(&slot, &state, current.as_ref(), &listener).await {
+                Ok(()) => Progress::Done { message: "an order could be made; nothing was ordered".into(), path },
                 Err(message) => Progress::Failed { message },
             }
         }))
     }
 
     /// Tells everything; the first thing that is in the way, if there is one.
-    async fn look(&self, slot: &Arc<Slot>, listener: &Listener) -> Result<(), String> {
-        let (state, current) = self.load(slot).await.map_err(|error| error.to_string())?;
-        listener.step(self.standing(slot, &state, current.as_ref()));
-        let mut in_the_way = Vec::new();
-        for (authority, rehearsal) in in_order(slot, &state) {
-            match self.at_ca(slot, authority, rehearsal, &state, current.as_ref()).await? {
-                Ok(line) => listener.step(line),
+    async fn look(
+        &self,
+        slot: &Arc<Slot>,
+        state: &Issuance,
+        current: Option<&Certificate>,
+        listener: &Listener,
+    ) -> Result<(), String> {
+        listener.step(self.standing(slot, state, current));
+        let (mut in_the_way, mut able) = (Vec::new(), None);
+        for (authority, rehearsal) in in_order(slot, state) {
+            match self.at_ca(slot, authority, rehearsal, state, current).await? {
+                Ok(line) => {
+                    listener.step(line);
+                    able = able.or(Some(authority));
+                }
                 Err(line) => {
                     listener.step(line.clone());
                     in_the_way.push(line);
@@ -56,11 +80,12 @@ impl Issuer {
             }
         }
         // One CA is enough.
-        if in_the_way.len() < slot.authorities.len() {
+        if able.is_some() {
             in_the_way.clear();
         }
-        match self.method(slot, &state).await {
-            Ok(Some(method)) => {
+        let first = || in_order(slot, state).first().map(|(authority, _)| *authority);
+        match self.method(slot, able.or_else(first)).await? {
+            Some(method) => {
                 for wanted in domains(&slot.wanted.names).map_err(|error| error.to_string())? {
                     match self.at_domain(&wanted, &method, listener).await {
                         Ok(line) => listener.step(line),
@@ -71,15 +96,11 @@ impl Issuer {
                     }
                 }
             }
-            Ok(None) => {
+            None => {
                 let challenge = challenge::method(slot.certificate.challenge);
                 listener.step(format!(
                     "which records {challenge} needs depends on what the CA says, so the first order tells"
                 ));
-            }
-            Err(line) => {
-                listener.step(line.clone());
-                in_the_way.push(line);
             }
         }
         match in_the_way.into_iter().next() {
@@ -88,21 +109,20 @@ impl Issuer {
         }
     }
 
-    /// How names are proven at the CA that is tried first; `None` if that
-    /// depends on an account, or on an order, that is not there yet.
-    async fn method(&self, slot: &Slot, state: &Issuance) -> Result<Option<Method>, String> {
+    /// How names are proven at this CA, as the account that is kept; `None` if that depends on an account, or on what
+    /// the CA says, that is not there yet. Says nothing to the CA.
+    async fn method(&self, slot: &Slot, authority: Option<&Authority>) -> Result<Option<Method>, String> {
         let challenge = slot.certificate.challenge;
         if challenge == Challenge::Dns01 {
             return Ok(Some(Method::Dns01));
         }
-        let Some((authority, _)) = in_order(slot, state).into_iter().next() else { return Ok(None) };
-        let writer = &self.shared.writer;
-        let standing = account::standing(&authority.ca, writer).await.map_err(|error| error.to_string())?;
-        if !matches!(standing, Standing::Account(_)) {
-            return Ok(None);
-        }
-        let session = Session::open(authority, writer).await.map_err(|error| error.to_string())?;
-        Ok(match Method::of(challenge, &session) {
+        let Some(authority) = authority else { return Ok(None) };
+        let kept = account::kept(&authority.ca, &self.shared.writer).await.map_err(|error| error.to_string())?;
+        // That there is no directory has been told.
+        let (Some(kept), Ok(directory)) = (kept, cas::directory(authority).await) else { return Ok(None) };
+        let holder = rollover::holder(&authority.ca, &kept).map_err(|error| error.to_string())?;
+        let thumbprint = holder.key.jwk().thumbprint();
+        Ok(match Method::with(challenge, &holder.account, &thumbprint, &directory.meta) {
             Method::DnsPersist01(holder) if holder.issuers.is_empty() => None,
             method => Some(method),
         })
@@ -158,6 +178,10 @@ impl Issuer {
             Ok(directory) => directory,
             Err(error) => return Ok(Err(format!("{name}: {error}"))),
         };
+        let standing = account::standing(&authority.ca, writer).await.map_err(store)?;
+        if let Err(reason) = self.would_take(&authority.ca, &directory.meta, &request, &standing).await {
+            return Ok(Err(format!("{name}: {reason}")));
+        }
         let renews = match replaced(current, state, &request, &directory) {
             Some(_) => Renews::Replaces,
             None => same_names(current, &request),
@@ -166,14 +190,43 @@ impl Issuer {
         if let Some(exceeded) = exceeded.map_err(store)? {
             return Ok(Err(format!("{name}: {exceeded}; possible at {}", time(exceeded.until))));
         }
-        let account = match account::standing(&authority.ca, writer).await.map_err(store)? {
+        let account = match standing {
             Standing::Account(url) => format!("with the account {url}"),
             Standing::BeingMade => "with the account that is being made".into(),
             Standing::Unknown => "with a new account".into(),
         };
+        let rehearsal = rehearsal.filter(|_| is_rehearsed_first(&request, state, current));
         let rehearsed = rehearsal.map_or(String::new(), |ca| format!(", after a rehearsal at {}", ca.ca.name));
         let profile = request.profile.map_or(String::new(), |profile| format!(", profile {profile}"));
         let names = request.names.join(", ");
         Ok(Ok(format!("{name}: would order {names} {account}{profile}{rehearsed}")))
+    }
+
+    /// Whether the CA would take an order, as far as that can be seen without making an account or an order there.
+    async fn would_take(&self, ca: &Ca, meta: &Meta, request: &Request, standing: &Standing) -> Result<(), String> {
+        if let Some(profile) = &request.profile {
+            check_profile(meta, profile).map_err(|error| error.to_string())?;
+        }
+        let account = match standing {
+            Standing::Account(url) => Some(url.as_str()),
+            // There may be one already, which needs nothing.
+            Standing::BeingMade => None,
+            Standing::Unknown => {
+                may_register(ca, meta).map_err(|error| error.to_string())?;
+                None
+            }
+        };
+        let names: Vec<String> = request.names.iter().filter(|name| !self.will_permit(name, meta)).cloned().collect();
+        let allowed =
+            caa::look(&ca.name, &names, request.challenge, (&meta.caa_identities, account), &self.shared.resolver);
+        allowed.await.map_err(|reason| format!("{}: {reason}", caa::STEP))
+    }
+
+    /// Whether the CAA records for this name are ours to make, and are made before an order.
+    fn will_permit(&self, name: &str, meta: &Meta) -> bool {
+        let Ok(domain) = base_domain(name) else { return false };
+        let live = self.shared.writer.live();
+        let Some(zone) = live.zones().find(domain.as_wire()).cloned() else { return false };
+        meta.caa_identities.iter().any(|identity| zone.permitting(identity, "").is_some())
     }
 }

@@ -1,27 +1,34 @@
 //! Revocation of a certificate (RFC 8555 section 7.6), by the account that it was issued to or by its own key, and what
 //! follows: another certificate in its place, when that is asked for.
+//!
+//! What is asked for is kept with the certificate before the CA hears of it, so that neither a crash nor a lost answer
+//! leaves a revoked certificate, or a key that others know, in use: the CA is asked again until it has decided.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use instant_acme::Error;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use x509_parser::pem::Pem;
 
-use super::Issuer;
 use super::asked::Listener;
 use super::ca::authority::Authority;
 use super::ca::error::{CaError, SessionError, told};
 use super::ca::jws::{BadKey, Key, Signer, base64url, post};
 use super::ca::rollover::existing;
-use super::certificate::{Certificate, Revoked};
+use super::certificate::{Certificate, Revoked, Revoking};
 use super::deploy::webhook::Kind;
 use super::history::{Event, What};
 use super::order::attempt::key_of;
 use super::schedule::Reason;
 use super::slot::Slot;
+use super::{Issuer, time};
 use crate::api::{NewRevocation, Progress, RevocationReason, RevokedBy};
-use crate::store::{Document, StoreError, UpdateError, now};
+use crate::store::{Body, Document, StoreError, UpdateError, now};
+
+/// How often a CA that has not been heard to have decided is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(5 * 60);
 
 /// Why there is nothing to revoke.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +39,11 @@ pub enum RevokeError {
     None(String),
     #[error("no certificate of `{name}` that is kept has the serial {serial}; there are {}", known.join(", "))]
     Serial { name: String, serial: String, known: Vec<String> },
+    #[error(
+        "the certificate of `{name}` with the serial {serial} is not in use (any more), that is the one with the serial \
+         {current}: nothing was revoked; leave out the reissue to revoke it"
+    )]
+    NotInUse { name: String, serial: String, current: String },
     #[error(transparent)]
     Store(#[from] UpdateError),
 }
@@ -51,6 +63,8 @@ enum NotRevoked {
     Damaged(String),
     #[error("the key of the certificate: {0}")]
     Key(#[from] BadKey),
+    #[error("{0}; the CA was not asked")]
+    NotKept(UpdateError),
     #[error(transparent)]
     Session(#[from] SessionError),
 }
@@ -87,19 +101,20 @@ impl Issuer {
             })?,
         };
         let (certificate, in_use) = (certificate.clone(), certificate.version == current.version);
+        if wanted.reissue && !in_use {
+            let (serial, current) = (certificate.serial, current.serial.clone());
+            return Err(RevokeError::NotInUse { name: name.to_owned(), serial, current });
+        }
         Ok(self.telling(move |issuer, listener| async move {
             let revoked = issuer.revoke_one(&slot, &certificate, in_use, &wanted, &listener).await;
             issuer.changed(slot.clone());
             match revoked {
-                Ok(message) if wanted.reissue && in_use => {
+                Ok(message) if wanted.reissue => {
                     listener.step(message);
                     issuer.reissue_heard(&slot, true, &listener).await
                 }
                 Ok(message) => Progress::Done { message, path: issuer.path(&slot) },
-                Err(error) => {
-                    tracing::warn!(certificate = slot.name(), serial = certificate.serial, %error, "not revoked");
-                    Progress::Failed { message: error.to_string() }
-                }
+                Err(error) => Progress::Failed { message: error.words(wanted.by) },
             }
         }))
     }
@@ -145,11 +160,13 @@ impl Issuer {
     ) -> Result<String, NotRevoked> {
         let authority = self.issuer_of(certificate)?;
         let ca = &authority.ca.name;
+        let wanted = self.intend(slot, certificate, wanted).await.map_err(NotRevoked::NotKept)?;
+        if wanted.by == RevokedBy::Account && authority.signing.try_read().is_err() {
+            listener.step(format!("waiting until the account at {ca} has its new key"));
+        }
         listener.step(format!("asking {ca} to revoke the certificate with the serial {}", certificate.serial));
-        let outcome = self.ask_for_revocation(authority, certificate, wanted).await?;
-        let others = self.remember(slot, certificate, wanted, outcome).await.map_err(SessionError::from)?;
+        let (outcome, others) = self.settle_one(slot, authority, certificate, &wanted).await?;
         let (name, serial) = (slot.name(), &certificate.serial);
-        tracing::info!(certificate = name, serial, reason = %wanted.reason, ?outcome, "revoked");
         let mut message = match outcome {
             Outcome::Revoked => format!("the certificate with the serial {serial} is revoked ({})", wanted.reason),
             Outcome::Already => format!("the certificate with the serial {serial} was revoked before"),
@@ -165,11 +182,78 @@ impl Issuer {
         Ok(message)
     }
 
+    /// Asks CAs again about revocations of which it is not known what became of them: those that a server before this
+    /// one was asked for, and those whose answer was lost. Never ends.
+    pub(super) async fn settle_revocations(&self) {
+        for slot in &self.shared.slots {
+            self.settle(slot).await;
+        }
+        loop {
+            tokio::time::sleep(ASK_AGAIN).await;
+            for slot in self.shared.slots.iter().filter(|slot| slot.memory().revoking) {
+                self.settle(slot).await;
+            }
+        }
+    }
+
+    async fn settle(&self, slot: &Arc<Slot>) {
+        let name = slot.name();
+        let kept = match self.versions(slot).await {
+            Ok(kept) => kept,
+            Err(error) => {
+                // What cannot be read now may be later, but for what is damaged.
+                slot.memory().revoking = !matches!(error, UpdateError::Store(StoreError::Damaged(_)));
+                tracing::error!(certificate = name, %error, "cannot see whether a revocation was asked for");
+                return;
+            }
+        };
+        slot.memory().revoking = false;
+        for certificate in kept {
+            let (Some(wanted), serial) = (certificate.revoking, &certificate.serial) else { continue };
+            tracing::info!(certificate = name, serial, "asking again for a revocation whose outcome is not known");
+            if let Ok(authority) = self.issuer_of(&certificate) {
+                // Said by itself.
+                let _ = self.settle_one(slot, authority, &certificate, &wanted).await;
+                self.changed(slot.clone());
+            } else {
+                let ca = &certificate.ca;
+                tracing::warn!(certificate = name, serial, ca, "a revocation waits for a CA that is not configured");
+            }
+        }
+    }
+
+    /// Asks the CA for what is kept with the certificate, and keeps what it has decided.
+    async fn settle_one(
+        &self,
+        slot: &Slot,
+        authority: &Authority,
+        certificate: &Certificate,
+        wanted: &Revoking,
+    ) -> Result<(Outcome, Vec<String>), NotRevoked> {
+        let (name, serial) = (slot.name(), &certificate.serial);
+        let error = match self.ask_for_revocation(authority, certificate, wanted).await {
+            Ok(outcome) => match self.remember(slot, certificate, wanted, outcome).await {
+                Ok(others) => {
+                    tracing::info!(certificate = name, serial, reason = %wanted.reason, ?outcome, "revoked");
+                    return Ok((outcome, others));
+                }
+                Err(error) => NotRevoked::Session(error.into()),
+            },
+            Err(error) => error,
+        };
+        tracing::warn!(certificate = name, serial, %error, "not revoked");
+        let is_forgotten = error.is_decided() && self.give_up(slot, certificate, wanted, &error).await.is_ok();
+        if !is_forgotten {
+            slot.memory().revoking = true;
+        }
+        Err(error)
+    }
+
     async fn ask_for_revocation(
         &self,
         authority: &Authority,
         certificate: &Certificate,
-        wanted: &NewRevocation,
+        wanted: &Revoking,
     ) -> Result<Outcome, NotRevoked> {
         let ca = &authority.ca.name;
         let request = Request {
@@ -199,55 +283,102 @@ impl Issuer {
         }
     }
 
-    /// Keeps what has happened with the certificate, and that its key is known to others with all that have it; the
-    /// serials of those that are not revoked.
-    async fn remember(
+    /// Keeps what is about to be asked of the CA, and that the key is not to be used again, if that is so.
+    async fn intend(
         &self,
         slot: &Slot,
         certificate: &Certificate,
         wanted: &NewRevocation,
+    ) -> Result<Revoking, UpdateError> {
+        let NewRevocation { reason, by, reissue, .. } = *wanted;
+        let is_compromised = reason == RevocationReason::KeyCompromise;
+        let _switch = slot.switch.lock().await;
+        let kept = self.versions(slot).await?;
+        let same = kept.iter().find(|kept| kept.version == certificate.version);
+        // A CA may block a key that has asked for a revocation: Let's Encrypt does.
+        let was_good =
+            same.is_some_and(|kept| !kept.compromised || kept.revoking.is_some_and(|before| before.spends_key));
+        let spends_key = by == RevokedBy::Key && !is_compromised && was_good;
+        let revoking = Revoking { since: now(), reason, by, reissue, spends_key };
+        let changed = changed(slot, kept, |kept| {
+            if kept.version == certificate.version {
+                kept.revoking = Some(revoking);
+            }
+            kept.compromised |= (is_compromised || spends_key) && kept.private_key == certificate.private_key;
+        });
+        self.shared.writer.put_documents(changed?).await?;
+        Ok(revoking)
+    }
+
+    /// Forgets what was asked for: the CA does not do it. A key that others know stays known to them.
+    async fn give_up(
+        &self,
+        slot: &Slot,
+        certificate: &Certificate,
+        wanted: &Revoking,
+        error: &NotRevoked,
+    ) -> Result<(), UpdateError> {
+        let _switch = slot.switch.lock().await;
+        let changed = changed(slot, self.versions(slot).await?, |kept| {
+            if kept.version == certificate.version {
+                kept.revoking = None;
+            }
+            kept.compromised &= !(wanted.spends_key && kept.private_key == certificate.private_key);
+        });
+        let event = Event {
+            ca: Some(certificate.ca.clone()),
+            serial: Some(certificate.serial.clone()),
+            message: Some(error.to_string()),
+            ..Event::new(now(), What::NotRevoked)
+        };
+        slot.history.add_with(&self.shared.writer, slot.name(), event, changed?).await
+    }
+
+    /// Keeps what has happened with the certificate, in one commit with its event for the history and the webhook; the
+    /// serials of those that have its key, which others know, and are not revoked.
+    async fn remember(
+        &self,
+        slot: &Slot,
+        certificate: &Certificate,
+        wanted: &Revoking,
         outcome: Outcome,
     ) -> Result<Vec<String>, UpdateError> {
-        let compromised = wanted.reason == RevocationReason::KeyCompromise;
-        let (mut documents, mut others) = (Vec::new(), Vec::new());
-        let switch = slot.switch.lock().await;
-        for mut kept in self.versions(slot).await? {
-            let before = kept.clone();
+        let (mut others, mut is_news) = (Vec::new(), false);
+        let _switch = slot.switch.lock().await;
+        let mut changed = changed(slot, self.versions(slot).await?, |kept| {
             if kept.version == certificate.version {
                 let known = kept.revoked.filter(|_| outcome == Outcome::Already);
+                is_news = known.is_none();
                 let (at, reason) = known.map_or((now(), wanted.reason), |known| (known.at, known.reason));
                 let reissue = wanted.reissue || kept.revoked.is_some_and(|known| known.reissue);
                 kept.revoked = Some(Revoked { at, reason, reissue });
+                kept.revoking = None;
+            } else if wanted.reason == RevocationReason::KeyCompromise
+                && kept.private_key == certificate.private_key
+                && kept.revoked.is_none()
+                && now() < kept.not_after
+            {
+                others.push(kept.serial.clone());
             }
-            if compromised && kept.private_key == certificate.private_key {
-                kept.compromised = true;
-                if kept.revoked.is_none() && now() < kept.not_after {
-                    others.push(kept.serial.clone());
-                }
-            }
-            if kept != before {
-                let text = serde_json::to_string(&kept).map_err(|error| StoreError::Failed(error.to_string()));
-                documents.push((
-                    Document::Certificate,
-                    key_of(slot.name(), kept.version),
-                    Some(text.map_err(UpdateError::Store)?),
-                ));
-            }
+        })?;
+        let (writer, reason) = (&self.shared.writer, Some(wanted.reason.to_string()));
+        if !is_news {
+            writer.put_documents(changed).await?;
+            return Ok(others);
         }
-        let (writer, name) = (&self.shared.writer, slot.name());
-        if outcome == Outcome::Revoked {
-            let event = Event {
-                ca: Some(certificate.ca.clone()),
-                serial: Some(certificate.serial.clone()),
-                message: Some(wanted.reason.to_string()),
-                ..Event::new(now(), What::Revoked)
-            };
-            slot.history.add_with(writer, name, event, documents).await?;
-            drop(switch);
-            let reason = Some(wanted.reason.to_string());
-            self.announce(slot, Kind::Revoked, Some(certificate), reason).await;
-        } else {
-            writer.put_documents(documents).await?;
+        let announcement = self.announcement(slot, Kind::Revoked, certificate, reason.clone()).await?;
+        if let Some(announcement) = &announcement {
+            changed.push(announcement.document(slot)?);
+        }
+        let event = Event {
+            ca: Some(certificate.ca.clone()),
+            serial: Some(certificate.serial.clone()),
+            message: reason,
+            ..Event::new(now(), What::Revoked)
+        };
+        slot.history.add_with(writer, slot.name(), event, changed).await?;
+        if let Some(announcement) = announcement {
+            self.announced(announcement);
         }
         Ok(others)
     }
@@ -278,6 +409,53 @@ impl Issuer {
         same_name
             .or_else(|| all.iter().find(is_it))
             .ok_or_else(|| NotRevoked::NoCa { name: certificate.ca.clone(), directory: certificate.directory.clone() })
+    }
+}
+
+/// The documents of those versions that this changes.
+fn changed(
+    slot: &Slot,
+    versions: Vec<Certificate>,
+    mut change: impl FnMut(&mut Certificate),
+) -> Result<Vec<(Document, String, Option<Body>)>, UpdateError> {
+    let mut documents = Vec::new();
+    for mut kept in versions {
+        let before = kept.clone();
+        change(&mut kept);
+        if kept != before {
+            let body = Body::of(&kept)?;
+            documents.push((Document::Certificate, key_of(slot.name(), kept.version), Some(body)));
+        }
+    }
+    Ok(documents)
+}
+
+impl NotRevoked {
+    /// Whether it is certain that nothing was revoked, and that asking the same again is of no use.
+    fn is_decided(&self) -> bool {
+        match self {
+            NotRevoked::NoCa { .. } | NotRevoked::Session(SessionError::Store(_)) => false,
+            NotRevoked::Session(SessionError::Ca(error)) => !error.is_outage(),
+            _ => true,
+        }
+    }
+
+    /// For whoever asked: what to do, too.
+    fn words(&self, by: RevokedBy) -> String {
+        let mut words = self.to_string();
+        if let NotRevoked::Session(SessionError::Ca(error)) = self {
+            let is_unauthorized = matches!(error, CaError::Refused(refusal) if refusal.is("unauthorized"));
+            if by == RevokedBy::Account && (is_unauthorized || error.is_unknown_account()) {
+                words += "; if the certificate was issued to another account, let its own key sign, with `--by key`";
+            }
+            if let Some(at) = error.retry_at() {
+                words += &format!("; the CA wants to be asked again at {} and not before", time(at));
+            }
+        }
+        if !self.is_decided() {
+            words += "; whether it is revoked all the same is not known: the server asks again until the CA answers";
+        }
+        words
     }
 }
 

@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::Issuer;
 use super::ca::authority::Authority;
 use super::certificate::Certificate;
 use super::order::attempt::{key_of, save, withdraw};
@@ -21,9 +22,7 @@ use super::pause::{SHORTEST_WAIT, share_of};
 use super::renewal::plan::Plan;
 use super::slot::{Running, Slot};
 use super::state::{self, Issuance};
-use super::{Issuer, export, time};
-use crate::api::LastError;
-use crate::store::{Document, UpdateError, now};
+use crate::store::{Body, Document, UpdateError, now};
 use crate::zone::Timestamp;
 
 /// Longest sleep, so that a clock that was set is noticed.
@@ -35,8 +34,6 @@ const FEW: usize = 20;
 const SPREAD: u64 = 10 * 60;
 /// How many certificates are read at the same time.
 const READERS: usize = 64;
-/// When files that could not be written are tried again, seconds.
-const FILES_AGAIN: Duration = Duration::from_secs(5 * 60);
 
 /// Why an attempt is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +90,11 @@ impl Issuer {
             let files = to_its_end("files", || issuer.keep_files());
             issuer.shared.stopping.run_until_cancelled(files).await;
         });
+        let issuer = self.clone();
+        self.shared.attempts.spawn(async move {
+            let revocations = to_its_end("revocations", || issuer.settle_revocations());
+            issuer.shared.stopping.run_until_cancelled(revocations).await;
+        });
         // Without certificates there is nothing to wake up for.
         let schedule = to_its_end("schedule", || self.tidy_up_and_schedule(&cancel));
         if let Some(None) = cancel.run_until_cancelled(schedule).await {
@@ -114,7 +116,7 @@ impl Issuer {
     }
 
     /// The states of all certificates that the store knows.
-    async fn states(&self) -> HashMap<String, String> {
+    async fn states(&self) -> HashMap<String, Body> {
         match self.shared.writer.documents(Document::Issuance).await {
             Ok(documents) => documents.into_iter().collect(),
             Err(error) => {
@@ -125,7 +127,7 @@ impl Issuer {
     }
 
     /// Takes values of certificates out of the DNS that the configuration does not have any more.
-    async fn tidy_up(&self, states: &HashMap<String, String>) {
+    async fn tidy_up(&self, states: &HashMap<String, Body>) {
         let writer = &self.shared.writer;
         let configured: std::collections::HashSet<&str> = self.shared.slots.iter().map(|slot| slot.name()).collect();
         for (name, text) in states.iter().filter(|(name, _)| !configured.contains(name.as_str())) {
@@ -215,79 +217,15 @@ impl Issuer {
         slot.memory().not_after = certificate.as_ref().map(|certificate| certificate.not_after);
         Ok((state, certificate))
     }
-
-    /// Compares the files of all certificates with the store, one certificate after the other; goes on to try those
-    /// that could not be written.
-    async fn keep_files(&self) {
-        let mut left = self.shared.slots.clone();
-        while !self.shared.slots.is_empty() {
-            for slot in std::mem::take(&mut left) {
-                // An attempt that succeeds writes the files itself.
-                let is_done = match slot.turn.try_lock() {
-                    Ok(_turn) => match self.load(&slot).await {
-                        Ok((_, Some(certificate))) => self.export(&slot, &certificate).await.is_none(),
-                        Ok((_, None)) => true,
-                        Err(_) => false,
-                    },
-                    Err(_) => false,
-                };
-                if !is_done {
-                    left.push(slot);
-                }
-            }
-            tokio::time::sleep(FILES_AGAIN).await;
-            let failed = |slot: &&Arc<Slot>| slot.memory().export_error.is_some();
-            let known = |slot: &&Arc<Slot>| left.iter().any(|known| Arc::ptr_eq(known, slot));
-            let more: Vec<_> = self.shared.slots.iter().filter(failed).filter(|slot| !known(slot)).cloned().collect();
-            left.extend(more);
-        }
-    }
-
-    /// Makes the PEM files those of the certificate, if they are not; the error if that fails.
-    pub(super) async fn export(&self, slot: &Slot, certificate: &Certificate) -> Option<String> {
-        let version = certificate.version;
-        let (certs, name, certificate) = (self.shared.certs.clone(), slot.name().to_owned(), certificate.clone());
-        let (files, kept) = (slot.certificate.files.clone(), self.shared.versions);
-        let export = move || export::export(&certs, &name, &certificate, &files, kept);
-        let written = tokio::task::spawn_blocking(export).await;
-        let error = match written {
-            Ok(Ok(written)) => {
-                if written {
-                    tracing::info!(certificate = slot.name(), path = self.path(slot), "PEM files written");
-                }
-                slot.memory().export_error = None;
-                self.exported(slot, version);
-                return None;
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
-        };
-        let mut memory = slot.memory();
-        let failures = match &memory.export_error {
-            Some(before) if before.message == error => before.failures.saturating_add(1),
-            _ => {
-                tracing::error!(certificate = slot.name(), error, "the PEM files are not up to date");
-                1
-            }
-        };
-        memory.export_error = Some(LastError {
-            at: time(now()),
-            step: "export".into(),
-            message: error.clone(),
-            explanation: None,
-            failures,
-        });
-        Some(error)
-    }
 }
 
 impl Schedule {
-    async fn read(issuer: Issuer, states: HashMap<String, String>) -> Schedule {
+    async fn read(issuer: Issuer, states: HashMap<String, Body>) -> Schedule {
         let slots = issuer.shared.slots.clone();
         let mut entries = Vec::with_capacity(slots.len());
         for some in slots.chunks(READERS) {
             let read = some.iter().map(async |slot| {
-                let loaded = issuer.load_from(slot, states.get(slot.name()).map(String::as_str)).await;
+                let loaded = issuer.load_from(slot, states.get(slot.name()).map(|body| &**body)).await;
                 Entry::new(slot, 0, loaded)
             });
             entries.extend(join_all(read).await);

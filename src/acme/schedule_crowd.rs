@@ -10,7 +10,7 @@ use crate::acme::pause::DAY;
 use crate::acme::renewal::ari::{Answer, Renewal, Window};
 use crate::config::{self, Ca, Config};
 use crate::resolve::Resolver;
-use crate::store::{Policy, Sqlite, Writer};
+use crate::store::{Body, Policy, Sqlite, Writer};
 use crate::zone::{Live, Zones};
 
 const COUNT: usize = 10_000;
@@ -67,9 +67,9 @@ impl World {
             renewal.hear(Ok(Answer::Window { window, explanation: None }), None, now(), 0);
             let renewal = asked.then_some(renewal);
             let state = Issuance { current: Some(1), renewal, ..Issuance::default() };
-            let text = serde_json::to_string(&certificate).unwrap();
+            let text = Body::of(&certificate).unwrap();
             documents.push((Document::Certificate, key_of(&name(index), 1), Some(text)));
-            documents.push((Document::Issuance, name(index), Some(serde_json::to_string(&state).unwrap())));
+            documents.push((Document::Issuance, name(index), Some(Body::of(&state).unwrap())));
         }
         self.issuer.shared.writer.put_documents(documents).await.unwrap();
     }

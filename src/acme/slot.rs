@@ -33,6 +33,8 @@ pub(super) struct Slot {
     /// Held between a look at the kept versions of the certificate and the commit that relies on it, so that no version
     /// comes with a key that is found compromised at this moment. Not for longer: revocations do not wait for attempts.
     pub(super) switch: tokio::sync::Mutex<()>,
+    /// Held while the files are compared and written.
+    pub(super) files: tokio::sync::Mutex<()>,
     pub(super) deploys: deploy::Turns,
     pub(super) history: History,
     pub(super) offer: Offer,
@@ -54,6 +56,8 @@ pub(super) struct Memory {
     pub(super) told_missing: Vec<String>,
     /// Version of the certificate whose files are in use.
     pub(super) exported: Option<u64>,
+    /// The CA has not been heard to have decided about a revocation.
+    pub(super) revoking: bool,
     /// The PEM files could not be written.
     pub(super) export_error: Option<LastError>,
 }
@@ -75,8 +79,8 @@ impl Slot {
         let wanted = Wanted { names, directories, key_type: certificate.key_type };
         let (history, offer, memory) = (History::default(), Offer::default(), Mutex::default());
         let deploys = deploy::Turns::default();
-        let (turn, switch) = Default::default();
-        Slot { certificate, authorities, rehearsals, wanted, turn, switch, deploys, history, offer, memory }
+        let (turn, switch, files) = Default::default();
+        Slot { certificate, authorities, rehearsals, wanted, turn, switch, files, deploys, history, offer, memory }
     }
 
     /// What is asked of this CA.

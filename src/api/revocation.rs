@@ -57,7 +57,7 @@ pub struct NewReissue {
     pub new_key: bool,
 }
 
-/// A revocation that has happened.
+/// A revocation that has happened, or was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Revocation {
     pub at: jiff::Timestamp,

@@ -83,11 +83,12 @@ fn show(ca: &CaStatus, out: &mut Output) -> Result<(), Failure> {
         facts.push(("terms", format!("{url} ({agreed})")));
     }
     let bound = match (&ca.external_account, ca.external_account_required) {
-        (Some(id), _) => format!("key ID {id}"),
-        (None, true) => "needed, and none is configured: set `eab` in the [[ca]]".into(),
-        (None, false) => "none needed".into(),
+        (Some(id), _) => Some(format!("key ID {id}")),
+        (None, true) => Some("needed, and none is configured: set `eab` in the [[ca]]".into()),
+        (None, false) if ca.error.is_none() => Some("none needed".into()),
+        (None, false) => None,
     };
-    facts.push(("external account", bound));
+    facts.extend(bound.map(|bound| ("external account", bound)));
     if !ca.caa_identities.is_empty() {
         facts.push(("names in CAA records", output::list(&ca.caa_identities)));
     }
@@ -101,7 +102,7 @@ fn show(ca: &CaStatus, out: &mut Output) -> Result<(), Failure> {
     }
     if !ca.caa_records.is_empty() {
         out.line("")?;
-        out.line("These CAA records let no other account issue, and by no other method (one name is enough):")?;
+        out.line("These CAA records let no other account issue, and by no other method than your certificates need (one name is enough):")?;
         for record in &ca.caa_records {
             out.line(format_args!("  {}", printable(record)))?;
         }

@@ -216,12 +216,22 @@ fn last_result(certificate: &CertificateStatus) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     };
-    match (&certificate.last_error, certificate.issued_at) {
-        (Some(error), _) => most(&format!("{} failed: {}", error.step, error.message)),
-        (None, _) if !certificate.missing_records.is_empty() => "a record is missing".to_owned(),
-        (None, Some(at)) => format!("issued {}", output::date(at)),
-        (None, None) => "–".to_owned(),
+    if let Some(error) = &certificate.last_error {
+        return most(&format!("{} failed: {}", error.step, error.message));
     }
+    if !certificate.missing_records.is_empty() {
+        return "a record is missing".to_owned();
+    }
+    // What follows an order may have failed too.
+    if let Some(deployment) = &certificate.deployment {
+        if let Some(error) = &deployment.last_error {
+            return most(&format!("deploy failed: {}", error.message));
+        }
+        if let Some(error) = &deployment.webhook_error {
+            return most(&format!("webhook: {}", error.message));
+        }
+    }
+    certificate.issued_at.map_or_else(|| "–".to_owned(), |at| format!("issued {}", output::date(at)))
 }
 
 fn show(certificate: &CertificateStatus, out: &mut Output) -> Result<(), Failure> {
@@ -240,6 +250,10 @@ fn show(certificate: &CertificateStatus, out: &mut Output) -> Result<(), Failure
     facts.extend(certificate.serial.clone().map(|serial| ("serial", serial)));
     let revoked = |revoked: crate::api::Revocation| format!("{}, {}", date(revoked.at), revoked.reason);
     facts.extend(certificate.revoked.map(|at| ("revoked", revoked(at))));
+    let revoking = |asked: crate::api::Revocation| {
+        format!("asked for {}, {}: the CA has not decided yet and is asked again", date(asked.at), asked.reason)
+    };
+    facts.extend(certificate.revoking.map(|asked| ("revocation", revoking(asked))));
     facts.extend(certificate.path.clone().map(|path| ("files", path)));
     facts.extend(certificate.renewal.map(|at| ("renewal", date(at))));
     let window = |window: RenewalWindow| format!("{} to {}", output::date(window.start), output::date(window.end));

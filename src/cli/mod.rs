@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::output::Output;
+use crate::api::ApiError;
 use crate::client::{Client, ClientError};
 use crate::config::{Config, ConfigError};
 
@@ -51,7 +52,7 @@ struct Arguments {
     /// Default: /etc/acmezone/acmezone.toml if there is one, else ./config/acmezone.toml.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// Print JSON for programs; progress as one JSON object per line.
+    /// Print JSON for programs; progress as one JSON object per line, an error as one on stderr.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -124,16 +125,37 @@ impl Failure {
             _ => ExitCode::FAILURE,
         }
     }
+
+    /// For programs: in the words of the server where it said no.
+    fn told(&self) -> ApiError {
+        let error = match self {
+            Failure::Client(ClientError::Refused(refusal)) => return refusal.clone(),
+            Failure::Client(ClientError::NotRunning { .. } | ClientError::NoToken { .. }) => "not_running",
+            Failure::Client(_) => "client",
+            Failure::Config(_) => "configuration",
+            Failure::Usage(_) => "usage",
+            Failure::Serve(_) => "start",
+            Failure::Failed(_) | Failure::Output(_) => "failed",
+        };
+        let message = self.to_string();
+        let message = message.strip_prefix("error: ").unwrap_or(&message).trim_end().to_owned();
+        ApiError { error: error.to_owned(), message }
+    }
 }
 
 /// Parses the arguments of the process, does what they say, and tells the exit code.
 pub fn run() -> ExitCode {
-    match Arguments::parse().run() {
+    let arguments = Arguments::parse();
+    let json = arguments.json;
+    match arguments.run() {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has read enough: `acmezone txt list | head -1`.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
-            output::note(format_args!("{failure}"));
+            match serde_json::to_string(&failure.told()) {
+                Ok(text) if json => output::note(format_args!("{text}")),
+                _ => output::note(format_args!("{failure}")),
+            }
             failure.exit_code()
         }
     }

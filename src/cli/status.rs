@@ -13,9 +13,12 @@ pub(super) async fn run(client: &Client, out: &mut Output) -> Result<(), Failure
     if out.json {
         return Ok(out.pretty_json(&status)?);
     }
-    let tls = |addresses: &[SocketAddr]| match &status.api_waits_for {
-        Some(name) if !addresses.is_empty() => {
+    let tls = |addresses: &[SocketAddr]| match (&status.api_waits_for, &status.api_problem) {
+        (Some(name), _) if !addresses.is_empty() => {
             format!("{}: waiting for its certificate, see `acmezone cert show {name}`", output::list(addresses))
+        }
+        (None, Some(problem)) if !addresses.is_empty() => {
+            format!("{}: not open, tried again and again: {problem}", output::list(addresses))
         }
         _ => output::list(addresses),
     };

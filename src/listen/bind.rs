@@ -116,21 +116,27 @@ impl BoundTcp {
         self.address
     }
 
-    /// Non-blocking.
-    pub fn listen(self) -> Result<TcpListener, BindError> {
+    /// Non-blocking. What could not be opened is still ours, to be tried again: somebody may have bound the address too,
+    /// with SO_REUSEADDR, and only one of us can listen.
+    pub fn listen(self) -> Result<TcpListener, (BoundTcp, BindError)> {
         let listen = || {
             self.socket.set_reuse_address(true)?;
             self.socket.listen(1024)?;
             self.socket.set_nonblocking(true)
         };
-        listen().map_err(|error| failed("TCP", self.address, &error))?;
-        Ok(self.socket.into())
+        match listen() {
+            Ok(()) => Ok(self.socket.into()),
+            Err(error) => {
+                let error = failed("TCP", self.address, &error);
+                Err((self, error))
+            }
+        }
     }
 }
 
 /// Binds and listens; non-blocking.
 pub fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
-    BoundTcp::bind(address)?.listen()
+    BoundTcp::bind(address)?.listen().map_err(|(_, error)| error)
 }
 
 /// Lets this process have as many files open as it may, and says how many; `None` if that cannot be told.

@@ -2,7 +2,9 @@
 //! they hold is another certificate with its key.
 //!
 //! What they hold is compared, not when they were written: certbot, acmezone and others switch a symbolic link. Two files
-//! are never written in one moment, so it is no trouble if they do not fit together for a while.
+//! are never written in one moment, so it is no trouble if they do not fit together for a while. A chain that was written
+//! as far as the server's own certificate looks whole: so another certificate is used when two looks in a row have found
+//! the same.
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +48,8 @@ pub struct Watch {
     /// Of what is in use.
     digest: [u8; 32],
     pair: Pair,
+    /// Of another pair, at the last look: used if the next one finds the same.
+    arriving: Option<[u8; 32]>,
     trouble: Option<Trouble>,
     /// When it was told that the certificate will not be valid for long.
     told_expiry: Option<Instant>,
@@ -62,6 +66,8 @@ struct Trouble {
 #[derive(Debug, PartialEq, Eq)]
 enum Look {
     Same,
+    /// Another pair, for the first time.
+    Arriving,
     Swapped,
     /// Perhaps they are being written.
     Unusable,
@@ -80,7 +86,7 @@ impl Watch {
         let found = Found::read(files)?;
         let (digest, pair) = (found.digest, found.pair(files)?);
         shown.put(&pair);
-        Ok(Watch { files: files.clone(), shown, digest, pair, trouble: None, told_expiry: None })
+        Ok(Watch { files: files.clone(), shown, digest, pair, arriving: None, trouble: None, told_expiry: None })
     }
 
     /// Looks at the files until `stop` is cancelled.
@@ -106,12 +112,17 @@ impl Watch {
     }
 
     fn look(&mut self, at: Instant) -> Look {
+        let before = self.arriving.take();
         let error = match Found::read(&self.files) {
             Ok(found) if found.digest == self.digest => {
                 self.trouble = None;
                 return Look::Same;
             }
             Ok(found) => match found.pair(&self.files) {
+                Ok(_) if before != Some(found.digest) => {
+                    self.arriving = Some(found.digest);
+                    return Look::Arriving;
+                }
                 Ok(pair) => {
                     self.shown.put(&pair);
                     (self.digest, self.pair, self.trouble, self.told_expiry) = (found.digest, pair, None, None);
@@ -133,7 +144,7 @@ impl Watch {
         let certificate = self.files.certificate.display();
         let (serial, not_after) = (&self.pair.serial, self.pair.not_after());
         match look {
-            Look::Same | Look::Unusable => {}
+            Look::Same | Look::Arriving | Look::Unusable => {}
             Look::Swapped => {
                 tracing::info!(%certificate, serial, %not_after, "API: the new certificate is in use");
             }

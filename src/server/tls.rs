@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::StartError;
@@ -66,13 +66,13 @@ impl Certificate {
         }
     }
 
-    /// Shows each new certificate until `stop` is cancelled. `open` is called once there is one, if there was none.
-    pub(super) async fn run(self, open: Option<impl FnOnce()>, stop: CancellationToken) {
+    /// Shows each new certificate until `stop` is cancelled. `ready` hears of the first one, if there was none.
+    pub(super) async fn run(self, ready: Option<oneshot::Sender<()>>, stop: CancellationToken) {
         let Acme { name, mut offers, .. } = match self.source {
             Source::Files(watch) => return watch.run(stop).await,
             Source::Acme(acme) => acme,
         };
-        let mut open = open;
+        let mut ready = ready;
         // An error says that the issuer is gone.
         while let Some(Ok(())) = stop.run_until_cancelled(offers.changed()).await {
             let Some(offered) = offers.borrow_and_update().clone() else { continue };
@@ -81,8 +81,9 @@ impl Certificate {
                     self.shown.put(&pair);
                     let (serial, not_after) = (&pair.serial, pair.not_after());
                     tracing::info!(certificate = name, serial, %not_after, "API: the new certificate is in use");
-                    if let Some(open) = open.take() {
-                        open();
+                    if let Some(ready) = ready.take() {
+                        // An error says that the server stops.
+                        let _ = ready.send(());
                     }
                 }
                 // It was judged when it arrived.

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod aliases;
+mod body;
 mod permission;
 mod records;
 mod sqlite;
@@ -11,6 +12,7 @@ mod tokens;
 mod tsig_keys;
 mod writer;
 
+pub use body::Body;
 pub use records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
 pub use sqlite::Sqlite;
 pub use state::State;

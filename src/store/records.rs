@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use super::Body;
 use crate::account::{Account, Grant};
 use crate::zone::{Change, Label, Name, Timestamp, TxtSet};
 
@@ -95,9 +96,9 @@ pub trait Records {
     /// Names that have a value whose expiry is at or before `now`.
     fn names_with_expired(&mut self, now: Timestamp) -> Result<Vec<Name>, StoreError>;
 
-    fn document(&mut self, kind: Document, key: &str) -> Result<Option<String>, StoreError>;
+    fn document(&mut self, kind: Document, key: &str) -> Result<Option<Body>, StoreError>;
     /// All documents of the kind with their keys, in the order of the keys.
-    fn documents(&mut self, kind: Document) -> Result<Vec<(String, String)>, StoreError>;
+    fn documents(&mut self, kind: Document) -> Result<Vec<(String, Body)>, StoreError>;
     /// Inserts or replaces; `None` deletes.
     fn put_document(&mut self, kind: Document, key: &str, body: Option<&str>) -> Result<(), StoreError>;
 }
@@ -110,14 +111,13 @@ impl dyn Records + '_ {
 
     /// All of the kind, in the order of their keys.
     pub fn read_all<T: DeserializeOwned>(&mut self, kind: Document) -> Result<Vec<(String, T)>, StoreError> {
-        let parse = |(key, body): (String, String)| parsed(kind, &key, &body).map(|value| (key, value));
+        let parse = |(key, body): (String, Body)| parsed(kind, &key, &body).map(|value| (key, value));
         self.documents(kind)?.into_iter().map(parse).collect()
     }
 
     /// Inserts or replaces.
     pub fn write<T: Serialize>(&mut self, kind: Document, key: &str, value: &T) -> Result<(), StoreError> {
-        let body = serde_json::to_string(value).map_err(|error| StoreError::Damaged(error.to_string()))?;
-        self.put_document(kind, key, Some(&body))
+        self.put_document(kind, key, Some(&Body::of(value)?))
     }
 }
 
@@ -148,7 +148,7 @@ pub trait Store: Send + 'static {
     fn load(&mut self, show: &mut dyn FnMut(Change)) -> Result<Revision, StoreError>;
 
     /// All documents of the kind with their keys, in the order of the keys.
-    fn documents(&mut self, kind: Document) -> Result<Vec<(String, String)>, StoreError>;
+    fn documents(&mut self, kind: Document) -> Result<Vec<(String, Body)>, StoreError>;
 
     /// Runs the jobs in one transaction and commits it durably; the revision after it.
     fn transact(&mut self, jobs: &mut [&mut dyn Job]) -> Result<Revision, StoreError>;

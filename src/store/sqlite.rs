@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
-use super::aliases;
 use super::records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
+use super::{Body, aliases};
 use crate::account::{Account, AllowFrom, CredentialHash, Grant};
 use crate::zone::{Change, Held, Label, Name, Timestamp, TxtSet, TxtValue};
 
@@ -84,6 +84,9 @@ impl Sqlite {
         self.connection.pragma_update(None, "journal_mode", "WAL")?;
         self.connection.pragma_update(None, "synchronous", "FULL")?;
         self.connection.pragma_update(None, "foreign_keys", "ON")?;
+        // What is deleted may be a private key: its place is overwritten. That costs writing pages that would only have
+        // been given back, of documents longer than a page.
+        self.connection.pragma_update(None, "secure_delete", "ON")?;
         self.connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
         self.connection.set_prepared_statement_cache_capacity(64);
         Ok(())
@@ -151,7 +154,7 @@ impl Store for Sqlite {
         Ok(revision as u64)
     }
 
-    fn documents(&mut self, kind: Document) -> Result<Vec<(String, String)>, StoreError> {
+    fn documents(&mut self, kind: Document) -> Result<Vec<(String, Body)>, StoreError> {
         InTransaction { connection: &self.connection, changed: false, before: 0 }.documents(kind)
     }
 
@@ -302,15 +305,15 @@ impl Records for InTransaction<'_> {
         names.map(|text| name(&text?)).collect()
     }
 
-    fn document(&mut self, kind: Document, key: &str) -> Result<Option<String>, StoreError> {
+    fn document(&mut self, kind: Document, key: &str) -> Result<Option<Body>, StoreError> {
         let mut statement = self.connection.prepare_cached("SELECT body FROM document WHERE kind = ? AND key = ?")?;
-        Ok(statement.query_row([kind_text(kind), key], |row| row.get(0)).optional()?)
+        Ok(statement.query_row([kind_text(kind), key], |row| row.get::<_, String>(0).map(Body::from)).optional()?)
     }
 
-    fn documents(&mut self, kind: Document) -> Result<Vec<(String, String)>, StoreError> {
+    fn documents(&mut self, kind: Document) -> Result<Vec<(String, Body)>, StoreError> {
         let mut statement =
             self.connection.prepare_cached("SELECT key, body FROM document WHERE kind = ? ORDER BY key")?;
-        let rows = statement.query_map([kind_text(kind)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let rows = statement.query_map([kind_text(kind)], |row| Ok((row.get(0)?, row.get::<_, String>(1)?.into())))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 

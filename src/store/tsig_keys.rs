@@ -2,10 +2,9 @@
 //! in the database itself, whose mode is 0600.
 
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use super::records::{Document, Holder, Records, Store, StoreError, parsed};
-use super::{UpdateError, Writer, now};
+use super::{Body, UpdateError, Writer, now};
 use crate::account::{Replace, TsigAlgorithm, TsigGrant, TsigKey, TsigSecret};
 use crate::zone::{ACME_CHALLENGE, Label, Name, Timestamp};
 
@@ -69,9 +68,8 @@ impl Kept {
         }
     }
 
-    fn read(name: &str, body: String) -> Result<(TsigKey, Timestamp), StoreError> {
-        let body = Zeroizing::new(body);
-        let kept: Kept = parsed(Document::TsigKey, name, &body)?;
+    fn read(name: &str, body: &str) -> Result<(TsigKey, Timestamp), StoreError> {
+        let kept: Kept = parsed(Document::TsigKey, name, body)?;
         let damaged = |what: &str| StoreError::Damaged(format!("{:?} {name}: {what}", Document::TsigKey));
         let key = TsigKey {
             name: Name::parse(name).map_err(|_| damaged("its name is none"))?,
@@ -86,7 +84,7 @@ impl Kept {
 
 /// All keys of the store.
 pub(super) fn stored(store: &mut impl Store) -> Result<Vec<TsigKey>, StoreError> {
-    let read = |(name, body): (String, String)| Kept::read(&name, body).map(|(key, _)| key);
+    let read = |(name, body): (String, Body)| Kept::read(&name, &body).map(|(key, _)| key);
     store.documents(Document::TsigKey)?.into_iter().map(read).collect()
 }
 
@@ -100,9 +98,7 @@ impl Writer {
             let grants = writer.grants_of_key(records, &new)?;
             let key = TsigKey { name: new.name, algorithm: new.algorithm, secret, grants, replace: new.replace };
             let (name, created) = (key.name.to_string(), now());
-            let body = serde_json::to_string(&Kept::new(&key, created)).map(Zeroizing::new);
-            let body = body.map_err(|error| StoreError::Damaged(error.to_string()))?;
-            records.put_document(Document::TsigKey, &name, Some(&body))?;
+            records.write(Document::TsigKey, &name, &Kept::new(&key, created))?;
             Ok(TsigKeyEntry { key, origin: Origin::Store { created, hidden: false } })
         };
         self.submit_then(decide, move |made| ring.add([made.key.clone()])).await
@@ -119,7 +115,7 @@ impl Writer {
                 return Err(why(name));
             };
             records.put_document(Document::TsigKey, &text, None)?;
-            writer.entry(&text, body).map_err(UpdateError::from)
+            writer.entry(&text, &body).map_err(UpdateError::from)
         };
         self.submit_then(decide, move |revoked| ring.remove(&revoked.key.name)).await
     }
@@ -133,7 +129,7 @@ impl Writer {
         all.sort_by_cached_key(|entry| entry.key.name.to_string());
         self.submit(move |records, _| {
             for (name, body) in records.documents(Document::TsigKey)? {
-                all.push(writer.entry(&name, body)?);
+                all.push(writer.entry(&name, &body)?);
             }
             Ok(all)
         })
@@ -146,7 +142,7 @@ impl Writer {
         all.into_iter().find(|entry| entry.key.name == name).ok_or(UpdateError::UnknownTsigKey(name))
     }
 
-    fn entry(&self, name: &str, body: String) -> Result<TsigKeyEntry, StoreError> {
+    fn entry(&self, name: &str, body: &str) -> Result<TsigKeyEntry, StoreError> {
         let (key, created) = Kept::read(name, body)?;
         let hidden = self.keys.is_configured(&key.name);
         Ok(TsigKeyEntry { key, origin: Origin::Store { created, hidden } })

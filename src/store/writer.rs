@@ -11,8 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use super::State;
 use super::records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
+use super::{Body, State};
 use crate::account::{Account, Credential, CredentialHash, Grant, KeyRing, MAX_CREDENTIALS, TsigKey};
 use crate::zone::{
     Change, Edit, Label, LabelError, Live, Name, NotAChallengeName, Timestamp, TxtSet, Update, proven_domain,
@@ -297,18 +297,18 @@ impl Writer {
         .await
     }
 
-    pub async fn document(&self, kind: Document, key: &str) -> Result<Option<String>, UpdateError> {
+    pub async fn document(&self, kind: Document, key: &str) -> Result<Option<Body>, UpdateError> {
         let key = key.to_owned();
         self.submit(move |records, _| Ok(records.document(kind, &key)?)).await
     }
 
     /// All documents of the kind with their keys, in the order of the keys.
-    pub async fn documents(&self, kind: Document) -> Result<Vec<(String, String)>, UpdateError> {
+    pub async fn documents(&self, kind: Document) -> Result<Vec<(String, Body)>, UpdateError> {
         self.submit(move |records, _| Ok(records.documents(kind)?)).await
     }
 
     /// Writes all of the documents (`None` deletes one) or none.
-    pub async fn put_documents(&self, documents: Vec<(Document, String, Option<String>)>) -> Result<(), UpdateError> {
+    pub async fn put_documents(&self, documents: Vec<(Document, String, Option<Body>)>) -> Result<(), UpdateError> {
         self.submit(move |records, _| {
             for (kind, key, body) in &documents {
                 records.put_document(*kind, key, body.as_deref())?;

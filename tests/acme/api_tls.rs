@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::BorrowedFd;
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use acmezone::api::{CertificateState, Progress};
 use acmezone::client::Client;
 use acmezone::config::{ApiTls, Config};
 use acmezone::server::Server;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::faulty::{Fault, FaultyCa};
 use crate::house::{Ca, House, PATIENCE, Running};
@@ -114,6 +116,58 @@ async fn the_api_listens_when_its_certificate_is_there_and_shows_each_new_one() 
         assert_eq!(serial_shown(&connect(address).unwrap()), second);
     }
     assert_eq!(waits_for(&server).await, None);
+    server.handle.stop().await;
+}
+
+/// A second socket that listens on an address which the server has bound and does not listen on yet. The system lets
+/// nobody do that; here the server's own socket is made to share.
+fn intrude(address: SocketAddr) -> Socket {
+    for file in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
+        let Some(number) = file.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // SAFETY: it is used at once; should it be closed meanwhile, an error is all that comes of it.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let socket = SockRef::from(&descriptor);
+        if socket.local_addr().is_ok_and(|local| local.as_socket() == Some(address)) {
+            socket.set_reuse_address(true).unwrap();
+        }
+    }
+    let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    other.set_reuse_address(true).unwrap();
+    other.bind(&address.into()).unwrap();
+    other.listen(1).unwrap();
+    other
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_somebody_else_has_when_the_certificate_comes_is_told_and_tried_again() {
+    let house = House::new();
+    let pebble = house.pebble(PebbleVersion::V2_10_1).start();
+    let faulty = FaultyCa::before(&pebble);
+    faulty.fail("/", UNAVAILABLE);
+    let server = serve(&house, &faulty.ca(), &[HOST], [free_port(), free_port()]).await;
+    let (api, dot) = (server.handle.addresses().api[0], server.handle.addresses().dns_tls[0]);
+    let other = intrude(api);
+    server.wait_for(CertificateState::Failed).await;
+    faulty.heal();
+    let serial = done(&server, false).await;
+
+    let problem = poll_async(PATIENCE, "the problem", || async { server.client.status().await.unwrap().api_problem });
+    let problem = problem.await;
+    assert!(problem.contains(&api.to_string()) && problem.contains("in use"), "{problem}");
+    assert_eq!(waits_for(&server).await, None);
+    assert!(cli_status(&house).contains(&problem), "{problem}");
+    // The other address does not wait for this one.
+    let root = pebble.issuance_root_pem();
+    let connect = |address| tls_connect(address, &root, HOST);
+    assert_eq!(serial_shown(&connect(dot).unwrap()), serial);
+
+    drop(other);
+    let stream = poll_async(PATIENCE, "HTTPS", || async { connect(api).ok() }).await;
+    assert_eq!(serial_shown(&stream), serial);
+    poll_async(PATIENCE, "no problem", || async {
+        server.client.status().await.unwrap().api_problem.is_none().then_some(())
+    })
+    .await;
     server.handle.stop().await;
 }
 

@@ -287,17 +287,17 @@ async fn a_program_that_is_configured_later_waits_for_the_next_version_or_for_so
 
 // The webhook
 
-const SECRET: &str = "a word that nobody guesses";
+pub const SECRET: &str = "a word that nobody guesses";
 
 /// What came in, and what is answered.
 #[derive(Clone, Default)]
-struct Receiver {
+pub struct Receiver {
     events: Arc<Mutex<Vec<(HeaderMap, String)>>>,
     refuses: Arc<Mutex<bool>>,
 }
 
 impl Receiver {
-    async fn start() -> (Receiver, String) {
+    pub async fn start() -> (Receiver, String) {
         let receiver = Receiver::default();
         let router = axum::Router::new().route("/hook", axum::routing::post(Receiver::take));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -312,7 +312,7 @@ impl Receiver {
     }
 
     /// So many events, each of which is checked.
-    fn wait_for(&self, count: usize) -> Vec<Value> {
+    pub fn wait_for(&self, count: usize) -> Vec<Value> {
         let enough = || Some(self.events.lock().unwrap().clone()).filter(|events| events.len() >= count);
         let events = poll(PATIENCE, &format!("{count} events"), enough);
         let body = |(headers, body): &(HeaderMap, String)| {
@@ -341,13 +341,13 @@ fn check_signature(headers: &HeaderMap, body: &str) {
     assert_eq!(tag, hmac(SECRET.as_bytes(), format!("{time}.{body}").as_bytes()));
 }
 
-fn secret_file(house: &House) -> PathBuf {
+pub fn secret_file(house: &House) -> PathBuf {
     let file = house.folder.path().join("webhook.secret");
     fs::write(&file, format!("{SECRET}\n")).unwrap();
     file
 }
 
-fn kinds(events: &[Value]) -> Vec<&str> {
+pub fn kinds(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["event"].as_str().unwrap()).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use acmezone::api::{CertificateState, Progress};
+use acmezone::api::{CertificateState, NewRevocation, Progress};
 
 use crate::faulty::{Fault, FaultyCa};
 use crate::house::{Ca, House, PATIENCE, Running, orders};
@@ -223,6 +223,10 @@ async fn the_sixth_certificate_of_a_week_for_the_same_names_is_not_ordered() {
     let wait = status.next_attempt.unwrap().duration_since(first.not_before.unwrap()).as_secs();
     assert!((-60..=60).contains(&(wait - 7 * 24 * 60 * 60)) || status.next_attempt == status.renewal, "{status:#?}");
     assert_eq!(house.pem("fullchain.pem"), before);
+    // As long as it is good, the limit is in nobody's way.
+    assert!(matches!(preview(&server).await.last(), Some(Progress::Done { .. })));
+    let revoked = server.client.revoke("site", &NewRevocation::default()).await.unwrap();
+    is_done(&crate::house::lines(revoked).await);
     assert!(format!("{:?}", preview(&server).await).contains("possible at"));
     server.handle.stop().await;
 

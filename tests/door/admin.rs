@@ -83,8 +83,8 @@ pub async fn serve_admin(folder: &TempDir, writer: Writer) -> (SocketAddr, PathB
     };
     let issuer = issuer(folder, writer.clone());
     let counters = Counters(Arc::new(|| DnsCounters { limited: 17, dropped: 4 }));
-    let api_waits_for = tokio::sync::watch::channel(None).1;
-    let state = AdminState { token, writer, issuer, facts: Arc::new(facts), counters, api_waits_for };
+    let api_closed = tokio::sync::watch::channel(None).1;
+    let state = AdminState { token, writer, issuer, facts: Arc::new(facts), counters, api_closed };
     (serve(admin::router(state)).await, path)
 }
 

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use crate::support::http::Http;
 use crate::support::{Acmezone, Tls, debian, poll, run, serial_shown, tls_connect};
@@ -85,10 +87,10 @@ fn half_a_pair_and_noise_change_nothing_until_the_pair_is_whole() {
     fs::write(&chain, &text[..text.len() / 2]).unwrap();
     let api = server.api;
     // Long enough for a look at them.
-    let end = std::time::Instant::now() + Duration::from_secs(3);
+    let end = Instant::now() + Duration::from_secs(3);
     poll(SOON, "looks at half a pair", || {
         assert!(tls_connect(api, &first_root, "localhost").is_ok());
-        (std::time::Instant::now() > end).then_some(())
+        (Instant::now() > end).then_some(())
     });
     fs::write(&chain, text).unwrap();
     wait_for(api, &second);
@@ -99,6 +101,64 @@ fn half_a_pair_and_noise_change_nothing_until_the_pair_is_whole() {
     copy(&third.key_path(), &key);
     wait_for(api, &third);
     assert!(!server.log().contains("WARN"), "{}", server.log());
+}
+
+/// A root, and the text of certificates below its one intermediate.
+struct Below {
+    root: String,
+    intermediate: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Below {
+    fn new() -> Below {
+        let authority = |name: &str| {
+            let mut params = CertificateParams::default();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.distinguished_name.push(DnType::CommonName, name);
+            (params, KeyPair::generate().unwrap())
+        };
+        let (params, key) = authority("Root");
+        let root = params.self_signed(&key).unwrap().pem();
+        let above = Issuer::new(params, key);
+        let (params, key) = authority("Intermediate");
+        let intermediate = params.signed_by(&key, &above).unwrap().pem();
+        Below { root, intermediate, issuer: Issuer::new(params, key) }
+    }
+
+    /// A certificate for localhost without its chain, and its key.
+    fn leaf(&self) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+}
+
+/// The key and the server's own certificate are there, the certificates above it are not yet: nobody could verify it.
+#[test]
+fn a_chain_that_is_cut_between_two_certificates_is_never_shown() {
+    let (pair, below) = (Tls::new(&[]), Below::new());
+    let (chain, key) = (pair.certificate_path(), pair.key_path());
+    let (leaf, leaf_key) = below.leaf();
+    fs::write(&chain, format!("{leaf}{}", below.intermediate)).unwrap();
+    fs::write(&key, leaf_key).unwrap();
+    let server = served(&pair);
+    let verified = || serial_shown(&tls_connect(server.api, &below.root, "localhost").expect("a chain to the root"));
+    let mut shown = verified();
+    for cut in [0, "-----BEG".len()] {
+        let (leaf, leaf_key) = below.leaf();
+        let whole = format!("{leaf}{}", below.intermediate);
+        fs::write(&key, leaf_key).unwrap();
+        fs::write(&chain, &whole[..leaf.len() + cut]).unwrap();
+        // Shorter than between two looks, long enough that one more likely than not comes in between.
+        let end = Instant::now() + Duration::from_millis(1500);
+        while Instant::now() < end {
+            assert_eq!(verified(), shown);
+        }
+        fs::write(&chain, whole).unwrap();
+        let news = || Some(verified()).filter(|serial| *serial != shown);
+        shown = poll(SOON, "the new certificate", news);
+    }
 }
 
 /// Older versions are refused by the server, not by the client: OpenSSL itself would speak them here.

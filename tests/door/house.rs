@@ -8,7 +8,7 @@ use acmezone::door::acmedns::storage::{self, Storages};
 use acmezone::door::{Front, acmedns};
 use acmezone::listen;
 use acmezone::resolve::Resolver;
-use acmezone::store::{Document, Job, Policy, Revision, Sqlite, Store, StoreError, Writer};
+use acmezone::store::{Body, Document, Job, Policy, Revision, Sqlite, Store, StoreError, Writer};
 use acmezone::zone::{Change, Live, Name, TxtValue, Zone, Zones};
 use axum::Router;
 use tempfile::TempDir;
@@ -89,7 +89,7 @@ impl Store for FullDisk {
         Ok(0)
     }
 
-    fn documents(&mut self, _: Document) -> Result<Vec<(String, String)>, StoreError> {
+    fn documents(&mut self, _: Document) -> Result<Vec<(String, Body)>, StoreError> {
         Ok(Vec::new())
     }
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use acmezone::account::{Grant, Replace, TsigAlgorithm, TsigGrant, TsigSecret};
 use acmezone::store::{
-    Actor, Document, Job, Kept, NewTsigKey, Origin, Policy, Records, Revision, Sqlite, Store, StoreError, UpdateError,
-    Writer,
+    Actor, Body, Document, Job, Kept, NewTsigKey, Origin, Policy, Records, Revision, Sqlite, Store, StoreError,
+    UpdateError, Writer,
 };
 use acmezone::zone::{Change, Live, Zone, Zones};
 
@@ -100,7 +100,7 @@ impl Store for Disk {
         self.store.load(show)
     }
 
-    fn documents(&mut self, kind: Document) -> Result<Vec<(String, String)>, StoreError> {
+    fn documents(&mut self, kind: Document) -> Result<Vec<(String, Body)>, StoreError> {
         self.store.documents(kind)
     }
 

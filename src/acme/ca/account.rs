@@ -3,14 +3,12 @@
 use instant_acme::AccountCredentials;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
-use zeroize::Zeroizing;
 
-use super::error::{SessionError, protocol};
+use super::error::SessionError;
 use super::registration::BeingMade;
 use super::rollover::NextKey;
 use crate::config::Ca;
-use crate::store::{Document, UpdateError, Writer};
+use crate::store::{Body, Document, UpdateError, Writer};
 use crate::zone::Timestamp;
 
 /// What is kept of an account: `Document::CaAccount`. No `Debug`: it holds the account's key.
@@ -23,6 +21,18 @@ pub struct Kept {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_key: Option<NextKey>,
 }
+
+/// The document: an account and those before it, which nobody knows to be gone for ever.
+#[derive(Serialize)]
+struct Whole<'a, S> {
+    #[serde(flatten)]
+    stored: &'a S,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    former: Vec<Kept>,
+}
+
+#[derive(Serialize)]
+struct Nothing {}
 
 /// An account as the store has it.
 pub enum Stored {
@@ -49,7 +59,7 @@ fn key_of(ca: &Ca) -> String {
 
 /// What the store has of the account at the CA.
 pub async fn stored(ca: &Ca, writer: &Writer) -> Result<Option<Stored>, UpdateError> {
-    let text = writer.document(Document::CaAccount, &key_of(ca)).await?.map(Zeroizing::new);
+    let text = writer.document(Document::CaAccount, &key_of(ca)).await?;
     let Some(text) = text else { return Ok(None) };
     match Stored::read(&text) {
         Ok(stored) => Ok(stored),
@@ -74,16 +84,8 @@ pub async fn keep(ca: &Ca, writer: &Writer, kept: &Kept) -> Result<(), SessionEr
 
 /// Keeps this of the account; accounts that were put aside stay.
 pub async fn put(ca: &Ca, writer: &Writer, stored: &impl Serialize) -> Result<(), SessionError> {
-    #[derive(Serialize)]
-    struct Whole<'a, S> {
-        #[serde(flatten)]
-        stored: &'a S,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        former: Option<Value>,
-    }
-    let former = document(ca, writer).await?.and_then(|mut old| old.remove("former"));
-    let text = serde_json::to_string(&Whole { stored, former });
-    let text = text.map_err(|error| protocol(&ca.directory, error.to_string()))?;
+    let former = former(ca, writer).await?;
+    let text = Body::of(&Whole { stored, former }).map_err(UpdateError::from)?;
     Ok(writer.put_documents(vec![(Document::CaAccount, key_of(ca), Some(text))]).await?)
 }
 
@@ -107,21 +109,23 @@ pub async fn standing(ca: &Ca, writer: &Writer) -> Result<Standing, UpdateError>
 }
 
 /// Puts the account aside, in the document that the next one has.
-pub async fn put_aside(ca: &Ca, writer: &Writer) -> Result<(), SessionError> {
-    let Some(mut old) = document(ca, writer).await? else { return Ok(()) };
-    let mut former = match old.remove("former") {
-        Some(Value::Array(former)) => former,
-        _ => Vec::new(),
-    };
-    former.push(Value::Object(old));
-    let text = json!({ "former": former }).to_string();
+pub async fn put_aside(ca: &Ca, writer: &Writer, account: Kept) -> Result<(), SessionError> {
+    let mut former = former(ca, writer).await?;
+    former.push(account);
+    let text = Body::of(&Whole { stored: &Nothing {}, former }).map_err(UpdateError::from)?;
     Ok(writer.put_documents(vec![(Document::CaAccount, key_of(ca), Some(text))]).await?)
 }
 
-/// The account's document as it is, if it can be read.
-async fn document(ca: &Ca, writer: &Writer) -> Result<Option<Map<String, Value>>, UpdateError> {
-    let text = writer.document(Document::CaAccount, &key_of(ca)).await?.map(Zeroizing::new);
-    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+/// The accounts that were put aside.
+async fn former(ca: &Ca, writer: &Writer) -> Result<Vec<Kept>, UpdateError> {
+    #[derive(Default, Deserialize)]
+    struct Aside {
+        #[serde(default)]
+        former: Vec<Kept>,
+    }
+    let text = writer.document(Document::CaAccount, &key_of(ca)).await?;
+    // What cannot be read has been told.
+    Ok(text.and_then(|text| serde_json::from_str::<Aside>(&text).ok()).unwrap_or_default().former)
 }
 
 impl Stored {

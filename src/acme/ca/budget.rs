@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Ca, Limits};
-use crate::store::{Document, StoreError, UpdateError, Writer};
+use crate::store::{Body, Document, UpdateError, Writer};
 use crate::zone::Timestamp;
 
 const HOUR: u64 = 3_600;
@@ -254,7 +254,7 @@ impl Budget {
         after.forget(now);
         let told = change(&mut after);
         if after != before {
-            let text = serde_json::to_string(&after).map_err(|error| StoreError::Failed(error.to_string()))?;
+            let text = Body::of(&after)?;
             if let Err(error) = writer.put_documents(vec![(Document::CaLedger, key, Some(text))]).await {
                 *held = Some(before);
                 return Err(error);

@@ -40,7 +40,7 @@ pub async fn forget(authority: &Authority, writer: &Writer, account: &str) -> Re
         }
         Err(error) => match told(error, &http) {
             error if error.is_unknown_account() => {
-                put_aside(ca, writer).await?;
+                put_aside(ca, writer, kept).await?;
                 writer.forbid(account.to_owned()).await?;
                 tracing::warn!(ca = %ca.name, account, "the CA does not know our account any more; its key is put aside");
                 Ok(true)

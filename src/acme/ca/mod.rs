@@ -22,6 +22,6 @@ pub mod http;
 pub mod jws;
 pub mod lost;
 pub mod problem;
-mod registration;
+pub mod registration;
 pub mod rollover;
 pub mod session;

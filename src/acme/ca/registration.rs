@@ -135,6 +135,11 @@ fn location(headers: &HeaderMap, asked: &str) -> Result<String, CaError> {
     url.map(str::to_owned).ok_or_else(|| protocol(asked, "it has no URL of the account".into()))
 }
 
+/// Whether an account may be made at a CA that says this of itself; asks nothing of it.
+pub fn may_register(ca: &Ca, meta: &Meta) -> Result<(), CaError> {
+    external_account(ca, meta).map(drop)
+}
+
 /// The external account that the new one is bound to, if any. Fails where no account may be made.
 fn external_account<'a>(ca: &'a Ca, meta: &Meta) -> Result<Option<External<'a>>, CaError> {
     if let Some(url) = meta.terms_of_service.clone().filter(|_| !ca.agrees_to_terms) {

@@ -217,7 +217,7 @@ pub async fn existing(
     Ok(Some(holder(ca, &found)?))
 }
 
-/// The account as a signer of requests.
+/// The account as a signer of requests, with the key that it is known to have.
 pub fn holder(ca: &Ca, found: &Kept) -> Result<Holder, SessionError> {
     let credentials = read(ca, &found.credentials)?;
     Ok(Holder { key: key(ca, &credentials.key_pkcs8)?, account: credentials.id })

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::account::{Kept, Stored, keep, stored};
 use super::authority::Authority;
-use super::directory::Directory;
+use super::directory::{Directory, Meta};
 use super::error::{CaError, SessionError, protocol, told};
 use super::http::Http;
 use super::registration::register;
@@ -103,11 +103,7 @@ impl Session {
 
     /// Whether the CA can be asked for this profile.
     pub fn check_profile(&self, wanted: &str) -> Result<(), CaError> {
-        let profiles = &self.directory.meta.profiles;
-        if profiles.contains_key(wanted) {
-            return Ok(());
-        }
-        Err(CaError::NoProfile { wanted: wanted.to_owned(), offered: profiles.keys().cloned().collect() })
+        check_profile(&self.directory.meta, wanted)
     }
 
     /// The names that the CA takes for its own in CAA records (RFC 8555 section 7.1.1).
@@ -177,6 +173,14 @@ impl Session {
     pub fn retry_at(&self) -> Option<Timestamp> {
         self.http.last().retry_at
     }
+}
+
+/// Whether a CA that says this of itself can be asked for this profile.
+pub fn check_profile(meta: &Meta, wanted: &str) -> Result<(), CaError> {
+    if meta.profiles.contains_key(wanted) {
+        return Ok(());
+    }
+    Err(CaError::NoProfile { wanted: wanted.to_owned(), offered: meta.profiles.keys().cloned().collect() })
 }
 
 /// Goes through what is fetched already to the one that may not be.

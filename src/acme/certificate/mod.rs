@@ -11,7 +11,7 @@ use x509_parser::pem::Pem;
 use crate::acme::request::Request;
 use crate::acme::secret::Secret;
 use crate::acme::time;
-use crate::api::RevocationReason;
+use crate::api::{RevocationReason, RevokedBy};
 use crate::config::KeyType;
 use crate::zone::Timestamp;
 use chain::{BadChain, CLOCK_SKEW};
@@ -40,6 +40,9 @@ pub struct Certificate {
     pub issued_at: Timestamp,
     #[serde(default)]
     pub revoked: Option<Revoked>,
+    /// The CA is asked to revoke it, and has not been heard to have decided.
+    #[serde(default)]
+    pub revoking: Option<Revoking>,
     /// Others may know the private key: it is never used again.
     #[serde(default)]
     pub compromised: bool,
@@ -53,6 +56,18 @@ pub struct Revoked {
     /// Whether another certificate is to take its place at once.
     #[serde(default)]
     pub reissue: bool,
+}
+
+/// A revocation that somebody asked for, kept with the certificate before the CA hears of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoking {
+    pub since: Timestamp,
+    pub reason: RevocationReason,
+    pub by: RevokedBy,
+    pub reissue: bool,
+    /// The key counts as compromised for this alone: no more, should the CA refuse.
+    #[serde(default)]
+    pub spends_key: bool,
 }
 
 /// Why what the CA sent is not taken.
@@ -90,6 +105,13 @@ impl BadCertificate {
     /// Whether it is anything but a chain, rather than a wrong one.
     pub fn is_no_certificate(&self) -> bool {
         matches!(self, BadCertificate::Empty | BadCertificate::Unreadable { .. })
+    }
+}
+
+impl Revoking {
+    /// For people and programs.
+    pub fn told(&self) -> crate::api::Revocation {
+        crate::api::Revocation { at: time(self.since), reason: self.reason }
     }
 }
 
@@ -170,6 +192,7 @@ impl Certificate {
             not_after,
             issued_at: now,
             revoked: None,
+            revoking: None,
             compromised: false,
         })
     }
@@ -177,6 +200,11 @@ impl Certificate {
     /// Whether the certificate of its issuer does not come with it.
     pub fn is_alone(&self) -> bool {
         self.leaf_and_rest().1.is_empty()
+    }
+
+    /// Whether the key may serve the next certificate too.
+    pub fn keeps_key(&self) -> bool {
+        !self.compromised && !self.revoked.is_some_and(|revoked| revoked.reissue)
     }
 
     /// The PEM of the certificate itself, and of the ones that lead from it to a root.
@@ -250,6 +278,7 @@ pub mod tests {
             serial: "01".into(),
             issued_at: not_before,
             revoked: None,
+            revoking: None,
             compromised: false,
         }
     }

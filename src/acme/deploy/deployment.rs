@@ -31,6 +31,8 @@ pub struct Deployment {
     pub events: Vec<Waiting>,
     /// When the webhook was last told that attempts fail.
     pub told_failure: Option<Timestamp>,
+    /// When somebody was last told that the files cannot be written; `None` if they are.
+    pub told_unwritten: Option<Timestamp>,
 }
 
 /// Something that failed and is tried again.
@@ -96,6 +98,11 @@ impl Deployment {
     /// certificate runs out.
     pub fn tells_failure(&self, is_first: bool, runs_out: bool, now: Timestamp) -> bool {
         is_first || runs_out && self.told_failure.is_none_or(|told| told + TOLD <= now || now < told)
+    }
+
+    /// Whether somebody is to hear that the files cannot be written: the first time, and once a day.
+    pub fn tells_unwritten(&self, now: Timestamp) -> bool {
+        self.told_unwritten.is_none_or(|told| told + TOLD <= now || now < told)
     }
 
     pub fn announce(&mut self, event: Event) {
@@ -227,6 +234,16 @@ mod tests {
         deployment.told_failure = Some(now);
         assert!(!deployment.tells_failure(false, true, now + 300));
         assert!(deployment.tells_failure(false, true, now + 24 * 60 * 60));
+    }
+
+    #[test]
+    fn files_that_cannot_be_written_are_told_once_and_daily() {
+        let now = 1_800_000_000;
+        let mut deployment = Deployment::default();
+        assert!(deployment.tells_unwritten(now));
+        deployment.told_unwritten = Some(now);
+        assert!(!deployment.tells_unwritten(now + 300));
+        assert!(deployment.tells_unwritten(now + 24 * 60 * 60));
     }
 
     #[test]

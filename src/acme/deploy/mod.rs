@@ -10,16 +10,17 @@ pub mod webhook;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Notify, OwnedMutexGuard, Semaphore, mpsc};
+use tokio::sync::{Mutex, MutexGuard, Notify, OwnedMutexGuard, Semaphore, mpsc};
 
 use crate::acme::certificate::Certificate;
+use crate::acme::export::upkeep::Told;
 use crate::acme::history::{self, What};
 use crate::acme::random;
 use crate::acme::slot::Slot;
 use crate::acme::{Issuer, time};
 use crate::api::{DeploymentStatus, LastError, Progress};
 use crate::config::Proxy;
-use crate::store::{Document, StoreError, UpdateError, now};
+use crate::store::{Body, Document, UpdateError, now};
 use crate::zone::Timestamp;
 use deployment::{DELIVERIES, Deployment, Trouble, Untaken};
 use program::{Ended, Program};
@@ -65,6 +66,19 @@ pub struct Turns {
     program: Arc<Mutex<()>>,
     /// Held while an event is on its way, so that events come in their order.
     webhook: Arc<Mutex<()>>,
+}
+
+/// An event that waits for the commit of what it tells. Nothing else changes meanwhile.
+pub struct Announcement<'s> {
+    state: MutexGuard<'s, Option<Deployment>>,
+    deployment: Deployment,
+}
+
+impl Announcement<'_> {
+    /// What is committed.
+    pub fn document(&self, slot: &Slot) -> Result<(Document, String, Option<Body>), UpdateError> {
+        document(slot, &self.deployment)
+    }
 }
 
 impl Slot {
@@ -205,13 +219,8 @@ impl Issuer {
 
     /// What cannot be kept is remembered until the server ends: nothing is done in a circle.
     async fn keep(&self, slot: &Slot, deployment: &Deployment) {
-        let text = serde_json::to_string(deployment)
-            .map_err(|error| UpdateError::Store(StoreError::Failed(error.to_string())));
-        let kept = match text {
-            Ok(text) => {
-                let document = (Document::Deployment, slot.name().to_owned(), Some(text));
-                self.shared.writer.put_documents(vec![document]).await
-            }
+        let kept = match document(slot, deployment) {
+            Ok(document) => self.shared.writer.put_documents(vec![document]).await,
             Err(error) => Err(error),
         };
         if let Err(error) = kept {
@@ -378,21 +387,28 @@ impl Issuer {
         changed.is_ok()
     }
 
-    /// Tells the webhook, if there is one, that something has happened to the certificate.
-    pub(in crate::acme) async fn announce(
+    /// What the webhook, if there is one, is to be told, for the commit of what has happened to the certificate.
+    pub(in crate::acme) async fn announcement<'s>(
         &self,
-        slot: &Slot,
+        slot: &'s Slot,
         kind: Kind,
-        certificate: Option<&Certificate>,
+        certificate: &Certificate,
         message: Option<String>,
-    ) {
+    ) -> Result<Option<Announcement<'s>>, UpdateError> {
         if slot.certificate.webhook.is_none() {
-            return;
+            return Ok(None);
         }
-        let event = event(slot, kind, certificate, message);
-        if let Err(error) = self.change(slot, |deployment| deployment.announce(event)).await {
-            tracing::error!(certificate = slot.name(), %error, "cannot keep an event for the webhook");
-        }
+        let mut state = slot.deploys.state.lock().await;
+        let mut deployment = self.remembered(slot, &mut state).await?.clone();
+        deployment.announce(event(slot, kind, Some(certificate), message));
+        Ok(Some(Announcement { state, deployment }))
+    }
+
+    /// The commit was made: the event goes on its way.
+    pub(in crate::acme) fn announced(&self, announcement: Announcement<'_>) {
+        let Announcement { mut state, deployment } = announcement;
+        *state = Some(deployment);
+        self.shared.deploys.changed.notify_one();
     }
 
     /// Tells the webhook of an attempt that failed: of the first in a row, and now and then while the certificate runs
@@ -425,6 +441,47 @@ impl Issuer {
         Ok(())
     }
 
+    /// Tells the webhook that the files of the certificate cannot be written, the first time and then daily; whether
+    /// others are to hear it now.
+    pub(in crate::acme) async fn announce_unwritten(
+        &self,
+        slot: &Slot,
+        certificate: &Certificate,
+        message: &str,
+    ) -> Result<Told, UpdateError> {
+        let told = {
+            let mut state = slot.deploys.state.lock().await;
+            let deployment = self.remembered(slot, &mut state).await?;
+            match deployment.told_unwritten {
+                None => Told::First,
+                Some(_) if deployment.tells_unwritten(now()) => Told::Again,
+                Some(_) => return Ok(Told::Before),
+            }
+        };
+        let event = event(slot, Kind::Failed, Some(certificate), Some(message.to_owned()));
+        let tell = |deployment: &mut Deployment| {
+            deployment.told_unwritten = Some(now());
+            if slot.certificate.webhook.is_some() {
+                deployment.announce(event);
+            }
+        };
+        self.change(slot, tell).await?;
+        Ok(told)
+    }
+
+    /// The files are written.
+    pub(in crate::acme) async fn no_more_unwritten(&self, slot: &Slot) {
+        let mut state = slot.deploys.state.lock().await;
+        match self.remembered(slot, &mut state).await {
+            Ok(deployment) => {
+                if deployment.told_unwritten.take().is_some() {
+                    self.keep(slot, deployment).await;
+                }
+            }
+            Err(error) => tracing::error!(certificate = slot.name(), %error, "cannot read what was told of the files"),
+        }
+    }
+
     pub(in crate::acme) async fn deployment_status(
         &self,
         slot: &Slot,
@@ -452,6 +509,10 @@ impl Issuer {
             webhook_error: untaken.map(|trouble| error("webhook", trouble)),
         }))
     }
+}
+
+fn document(slot: &Slot, deployment: &Deployment) -> Result<(Document, String, Option<Body>), UpdateError> {
+    Ok((Document::Deployment, slot.name().to_owned(), Some(Body::of(deployment)?)))
 }
 
 fn stopping() -> String {

@@ -7,6 +7,7 @@
 
 mod access;
 mod pkcs12;
+pub mod upkeep;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};

@@ -13,7 +13,7 @@ use crate::acme::certificate::{self, BadCertificate, Certificate, chain};
 use crate::acme::history::{Event, What};
 use crate::acme::secret::Secret;
 use crate::acme::state::{Issuance, Phase, Step};
-use crate::store::{Document, UpdateError, Writer, now};
+use crate::store::{Body, Document, UpdateError, Writer, now};
 
 /// When a certificate that came alone is fetched again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -188,6 +188,6 @@ async fn surplus(writer: &Writer, name: &str, version: u64, kept: usize) -> Resu
     Ok(keys)
 }
 
-fn json(value: &impl serde::Serialize) -> Result<String, AttemptError> {
-    serde_json::to_string(value).map_err(|error| failed("store", error.to_string()))
+fn json(value: &impl serde::Serialize) -> Result<Body, AttemptError> {
+    Body::of(value).map_err(|error| failed("store", error.to_string()))
 }

@@ -30,7 +30,7 @@ use crate::acme::secret::Secret;
 use crate::acme::state::{Issuance, Phase, Published, Step};
 use crate::config::Challenge;
 use crate::resolve::Resolver;
-use crate::store::{Actor, Document, UpdateError, Writer, now};
+use crate::store::{Actor, Body, Document, UpdateError, Writer, now};
 use crate::zone::{Edit, TxtValue, Update};
 
 /// How long the CA may take to validate, or to issue, before the attempt ends; the order is taken up again later.
@@ -236,7 +236,7 @@ impl Attempt<'_> {
             Some(key) => key.clone(),
             None => {
                 let may_stay = self.reuse_key && !self.new_key && !self.rehearsal && !self.state.key_refused;
-                let reused = self.current.filter(|current| may_stay && !current.compromised);
+                let reused = self.current.filter(|current| may_stay && current.keeps_key());
                 let key = key_for_order(request.key_type, reused).await;
                 key.map_err(|error| failed("key", error.to_string()))?
             }
@@ -394,9 +394,7 @@ pub fn same_names(current: Option<&Certificate>, request: &Request) -> Renews {
 
 /// Keeps the state of a certificate.
 pub async fn save(writer: &Writer, name: &str, state: &Issuance) -> Result<(), UpdateError> {
-    let text = serde_json::to_string(state)
-        .map_err(|error| UpdateError::Store(crate::store::StoreError::Failed(error.to_string())))?;
-    writer.put_documents(vec![(Document::Issuance, name.to_owned(), Some(text))]).await
+    writer.put_documents(vec![(Document::Issuance, name.to_owned(), Some(Body::of(state)?))]).await
 }
 
 /// Takes values out of the DNS. A name that is ours no more has none.

@@ -15,6 +15,7 @@ use super::delegation::base_domain;
 use super::failure::{AttemptError, Failure, failed, failure};
 use crate::acme::ca::problem::Class;
 use crate::acme::ca::session::Session;
+use crate::config::Challenge;
 use crate::resolve::{Answer, Caa, ResolveError, Resolver};
 use crate::zone::Name;
 
@@ -32,8 +33,8 @@ const SHOWN: usize = 5;
 struct Issuer<'a> {
     /// Names of the CA (RFC 8555 section 9.7.6). At least one.
     identities: &'a [String],
-    /// URL of our account.
-    account: &'a str,
+    /// URL of our account; `None` if it is still to be made, so that no record can name it.
+    account: Option<&'a str>,
     method: &'a str,
 }
 
@@ -65,15 +66,15 @@ impl Attempt<'_> {
             return Ok(());
         }
         let method = method(self.request.challenge);
-        let issuer = Issuer { identities, account: session.account.id(), method };
-        let mut refused = self.refusals(issuer).await?;
+        let issuer = Issuer { identities, account: Some(session.account.id()), method };
+        let mut refused = refusals(&self.request.names, self.resolver, issuer).await?;
         // We may have changed them just now, see `permit`.
         let is_ours = |(_, refusal): &(String, Refusal)| {
             refusal.records.iter().any(|(record, _)| self.writer.live().zones().find(record.owner.as_wire()).is_some())
         };
         if refused.iter().any(is_ours) {
             tokio::time::sleep(STALE).await;
-            refused = self.refusals(issuer).await?;
+            refused = refusals(&self.request.names, self.resolver, issuer).await?;
         }
         if refused.is_empty() {
             return Ok(());
@@ -83,26 +84,52 @@ impl Attempt<'_> {
         // Somebody has to change a record, or another CA is allowed.
         Err(AttemptError::Failed(Failure { class: Class::Elsewhere, backs_off: false, ..failure(STEP, message) }))
     }
+}
 
-    /// The names that the CA may not issue for.
-    async fn refusals(&self, issuer: Issuer<'_>) -> Result<Vec<(String, Refusal)>, AttemptError> {
-        let mut domains = Vec::new();
-        for name in &self.request.names {
-            domains.push((name, base_domain(name).map_err(|error| failed(STEP, error.to_string()))?));
-        }
-        let answers = look_up(domains.iter().map(|(_, domain)| domain), self.resolver).await;
-        let mut refused = Vec::new();
-        for (name, domain) in &domains {
-            let records = relevant(domain, &answers).map_err(|error| {
-                let message = format!("{error}; {}", without_answer(&error, name));
-                AttemptError::Failed(Failure { backs_off: false, ..failure(STEP, message) })
-            })?;
-            if let Err(refusal) = permits(records, name.starts_with("*."), issuer) {
-                refused.push(((*name).clone(), refusal));
-            }
-        }
-        Ok(refused)
+/// Why a CA that goes by these identities may not issue for these names, as the DNS says: nothing is changed or ordered.
+/// `account` is `None` as long as there is none.
+pub async fn look(
+    ca: &str,
+    names: &[String],
+    challenge: Challenge,
+    (identities, account): (&[String], Option<&str>),
+    resolver: &Resolver,
+) -> Result<(), String> {
+    if identities.is_empty() {
+        return Ok(());
     }
+    let issuer = Issuer { identities, account, method: method(challenge) };
+    match refusals(names, resolver, issuer).await {
+        Ok(refused) if refused.is_empty() => Ok(()),
+        Ok(refused) => Err(words(ca, &refused, issuer)),
+        Err(AttemptError::Failed(failure)) => Err(failure.message),
+        // No record is looked for that could be missing.
+        Err(AttemptError::Waiting(_) | AttemptError::Held(_)) => Ok(()),
+    }
+}
+
+/// The names that the CA may not issue for.
+async fn refusals(
+    names: &[String],
+    resolver: &Resolver,
+    issuer: Issuer<'_>,
+) -> Result<Vec<(String, Refusal)>, AttemptError> {
+    let mut domains = Vec::new();
+    for name in names {
+        domains.push((name, base_domain(name).map_err(|error| failed(STEP, error.to_string()))?));
+    }
+    let answers = look_up(domains.iter().map(|(_, domain)| domain), resolver).await;
+    let mut refused = Vec::new();
+    for (name, domain) in &domains {
+        let records = relevant(domain, &answers).map_err(|error| {
+            let message = format!("{error}; {}", without_answer(&error, name));
+            AttemptError::Failed(Failure { backs_off: false, ..failure(STEP, message) })
+        })?;
+        if let Err(refusal) = permits(records, name.starts_with("*."), issuer) {
+            refused.push(((*name).clone(), refusal));
+        }
+    }
+    Ok(refused)
 }
 
 /// What it means that there is no answer, and what to do. A CA asks for the names above too, the top-level domain
@@ -192,7 +219,7 @@ fn allows(value: &[u8], issuer: Issuer<'_>) -> Result<(), Obstacle> {
     // More than one of a kind: nobody can comply.
     match accounts.as_slice() {
         [] => {}
-        [account] if *account == issuer.account => {}
+        [account] if Some(*account) == issuer.account => {}
         [_] => return Err(Obstacle::OtherAccount),
         _ => return Err(Obstacle::Malformed),
     }
@@ -267,7 +294,8 @@ fn words(ca: &str, refused: &[(String, Refusal)], issuer: Issuer<'_>) -> String 
         let _ = write!(text, "{separator}{ca} may not issue for {names}: {records}; ");
         let _ = match (refusal.property, refusal.records.first(), issuer.identities.first()) {
             (Some(property), Some((record, _)), Some(identity)) => {
-                let value = format!("{identity}; validationmethods={}; accounturi={}", issuer.method, issuer.account);
+                let account = issuer.account.map_or(String::new(), |account| format!("; accounturi={account}"));
+                let value = format!("{identity}; validationmethods={}{account}", issuer.method);
                 write!(text, "add the record `{}. IN CAA 0 {property} {}`", record.owner, quoted(value.as_bytes()))
             }
             _ => write!(text, "remove what is critical there"),
@@ -329,7 +357,7 @@ mod tests {
     fn judged(records: &[&str], wildcard: bool) -> Result<(), Obstacle> {
         let records: Vec<Caa> = records.iter().map(|text| record(text)).collect();
         let identities = ["ca1.example.net".to_owned()];
-        let issuer = Issuer { identities: &identities, account: ACCOUNT, method: "dns-01" };
+        let issuer = Issuer { identities: &identities, account: Some(ACCOUNT), method: "dns-01" };
         permits(&records, wildcard, issuer).map_err(|refusal| refusal.records[0].1)
     }
 
@@ -448,7 +476,7 @@ mod tests {
     #[test]
     fn the_record_to_make_is_told() {
         let identities = ["ca1.example.net".to_owned()];
-        let issuer = Issuer { identities: &identities, account: ACCOUNT, method: "dns-01" };
+        let issuer = Issuer { identities: &identities, account: Some(ACCOUNT), method: "dns-01" };
         let refused = |names: &[&str], records: &[&str]| -> Vec<(String, Refusal)> {
             let records: Vec<Caa> = records.iter().map(|text| record(text)).collect();
             let refusal = |name: &&str| permits(&records, name.starts_with("*."), issuer).unwrap_err();

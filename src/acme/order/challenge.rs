@@ -6,6 +6,7 @@ use instant_acme::ChallengeType;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use crate::acme::ca::directory::Meta;
 use crate::acme::ca::session::Session;
 use crate::config::Challenge;
 use crate::zone::{ACME_CHALLENGE, Name, NameError, Timestamp, TxtValue, VALIDATION_PERSIST};
@@ -52,12 +53,17 @@ pub struct Holder {
 impl Method {
     pub fn of(challenge: Challenge, session: &Session) -> Method {
         let (account, meta) = (&session.account, &session.directory.meta);
+        Method::with(challenge, account.id(), account.key_thumbprint(), meta)
+    }
+
+    /// The same for an account of this URL, whose key has this thumbprint, at a CA that says this of itself.
+    pub fn with(challenge: Challenge, account: &str, thumbprint: &str, meta: &Meta) -> Method {
         match challenge {
             Challenge::Dns01 => Method::Dns01,
-            Challenge::DnsAccount01 => Method::DnsAccount01(account_label(account.id())),
+            Challenge::DnsAccount01 => Method::DnsAccount01(account_label(account)),
             Challenge::DnsPersist01 => Method::DnsPersist01(Holder {
-                account: account.id().to_owned(),
-                thumbprint: account.key_thumbprint().to_owned(),
+                account: account.to_owned(),
+                thumbprint: thumbprint.to_owned(),
                 hash_prefix: meta.account_hash_prefix.clone(),
                 // Before draft -02 only the challenge tells; CAs are known to go by the same name as in CAA records.
                 issuers: match meta.issuer_domain_names.as_slice() {

@@ -93,10 +93,10 @@ mod tests {
     #[test]
     fn a_failed_self_check_names_the_record_to_fix_and_is_no_failure_of_any_ca() {
         let challenge = Name::parse("_acme-challenge.a.test").unwrap();
-        let (records, seen) = ("_acme-challenge.a.test. CNAME x.auth.test.".to_owned(), "nothing".to_owned());
+        let (records, seen) = ("`_acme-challenge.a.test. IN CNAME x.auth.test.`".to_owned(), "nothing".to_owned());
         let error = CheckError::NotSeen { challenge, records, seen, patience: Duration::from_secs(60) };
         let AttemptError::Failed(failure) = not_seen(&error) else { panic!() };
-        assert!(failure.message.contains("what leads there is _acme-challenge.a.test. CNAME"), "{}", failure.message);
+        assert!(failure.message.contains("`_acme-challenge.a.test. IN CNAME x.auth.test.`"), "{}", failure.message);
         assert_eq!((failure.backs_off, failure.class, failure.outage), (false, Class::Person, false));
     }
 }

@@ -3,7 +3,7 @@
 
 mod arrival;
 pub mod attempt;
-mod caa;
+pub mod caa;
 pub mod challenge;
 pub mod check;
 pub mod delegation;

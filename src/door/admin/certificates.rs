@@ -84,7 +84,7 @@ pub(super) async fn reissue(
     responses(
         (status = 200, description = "A line for each step, as it happens.", body = Progress, content_type = "application/x-ndjson"),
         (status = 404, description = "There is no such certificate.", body = crate::api::ApiError),
-        (status = 409, description = "There is no certificate yet.", body = crate::api::ApiError),
+        (status = 409, description = "There is no certificate yet, or another one is to take the place of one that is not in use.", body = crate::api::ApiError),
     ),
     security(("administrator" = [])),
 )]
@@ -105,7 +105,9 @@ pub(super) async fn revoke(
     match state.issuer.revoke(&name, wanted).await {
         Ok(steps) => Ok(lines(steps)),
         Err(RevokeError::Store(error)) => Err(error.into()),
-        Err(error @ RevokeError::None(_)) => Err(Failure::new(StatusCode::CONFLICT, "conflict", error.to_string())),
+        Err(error @ (RevokeError::None(_) | RevokeError::NotInUse { .. })) => {
+            Err(Failure::new(StatusCode::CONFLICT, "conflict", error.to_string()))
+        }
         Err(error) => Err(Failure::not_found(error.to_string())),
     }
 }

@@ -55,8 +55,17 @@ pub struct AdminState {
     pub issuer: Issuer,
     pub facts: Arc<Facts>,
     pub counters: Counters,
-    /// Name of the certificate without which the API does not listen yet.
-    pub api_waits_for: watch::Receiver<Option<String>>,
+    /// Why the API does not listen yet.
+    pub api_closed: watch::Receiver<Option<Closed>>,
+}
+
+/// Why nobody can connect to the API, nor to DNS over TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// For the certificate of this name.
+    WaitsFor(String),
+    /// It could not be opened, and is tried again.
+    Fails(String),
 }
 
 /// Reads what the DNS listeners count.
@@ -176,8 +185,12 @@ pub(super) fn bearer(authorization: &str) -> Option<&str> {
     security(("administrator" = [])),
 )]
 async fn status(State(state): State<AdminState>) -> Result<Json<Status>, Failure> {
-    let AdminState { writer, issuer, facts, counters, api_waits_for, .. } = state;
-    let api_waits_for = api_waits_for.borrow().clone();
+    let AdminState { writer, issuer, facts, counters, api_closed, .. } = state;
+    let (api_waits_for, api_problem) = match api_closed.borrow().clone() {
+        None => (None, None),
+        Some(Closed::WaitsFor(certificate)) => (Some(certificate), None),
+        Some(Closed::Fails(problem)) => (None, Some(problem)),
+    };
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         config: facts.config.display().to_string(),
@@ -187,6 +200,7 @@ async fn status(State(state): State<AdminState>) -> Result<Json<Status>, Failure
         dns_tls: facts.dns_tls.clone(),
         api: facts.api.clone(),
         api_waits_for,
+        api_problem,
         admin: facts.admin,
         zones: facts.zones.len(),
         labels: writer.live().registered_count(),

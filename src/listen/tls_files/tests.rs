@@ -66,9 +66,37 @@ fn a_pair_that_is_written_one_after_the_other_ends_in_the_new_one_without_a_word
     assert_eq!(files.look_after(4), Look::Unusable);
     assert_eq!(files.watch.pair.serial, before);
     files.write("chain.pem", &chain);
-    assert_eq!(files.look_after(6), Look::Swapped);
-    assert_eq!(files.look_after(8), Look::Same);
+    assert_eq!(files.look_after(6), Look::Arriving);
+    assert_eq!(files.watch.pair.serial, before);
+    assert_eq!(files.look_after(8), Look::Swapped);
+    assert_eq!(files.look_after(10), Look::Same);
     assert_ne!(files.watch.pair.serial, before);
+}
+
+/// What is there of it is a certificate with its key, and nobody could verify it.
+#[test]
+fn a_chain_of_which_the_intermediates_are_still_to_come_is_not_used() {
+    let mut files = Files::new();
+    let (chain, key) = made();
+    let (intermediate, _) = made();
+    let whole = format!("{chain}{intermediate}");
+    files.write("key.pem", &key);
+    for (at, end) in [chain.len(), chain.len() + "-----BEG".len(), whole.len()].into_iter().enumerate() {
+        files.write("chain.pem", &whole[..end]);
+        assert_eq!(files.look_after(2 * at as u64), Look::Arriving, "{end} octets");
+    }
+    assert_eq!(files.look_after(8), Look::Swapped);
+    // As it was before: what arrived in between is not remembered.
+    let (other, other_key) = made();
+    for (at, (chain, key, look)) in
+        [(&other, &other_key, Look::Arriving), (&whole, &key, Look::Same), (&other, &other_key, Look::Arriving)]
+            .into_iter()
+            .enumerate()
+    {
+        files.write("chain.pem", chain);
+        files.write("key.pem", key);
+        assert_eq!(files.look_after(10 + 2 * at as u64), look);
+    }
 }
 
 #[test]
@@ -88,6 +116,7 @@ fn what_stays_unusable_is_told_once_with_the_file_and_the_reason() {
     assert_eq!(files.look_after(86_404), Look::Unusable);
     // A new trouble begins anew.
     files.write("chain.pem", &chain);
+    assert_eq!(files.look_after(86_405), Look::Arriving);
     assert_eq!(files.look_after(86_406), Look::Swapped);
     files.write("key.pem", "noise");
     assert_eq!(files.look_after(86_408), Look::Unusable);
@@ -112,6 +141,7 @@ fn a_link_that_is_switched_is_a_change() {
     assert_eq!(watch.look(Instant::now()), Look::Same);
     symlink("2", folder.path().join("next")).unwrap();
     fs::rename(folder.path().join("next"), &live).unwrap();
+    assert_eq!(watch.look(Instant::now()), Look::Arriving);
     assert_eq!(watch.look(Instant::now()), Look::Swapped);
 }
 
@@ -133,6 +163,7 @@ fn the_last_seven_days_and_what_follows_are_told_once_a_day() {
     let (chain, key) = made();
     files.write("chain.pem", &chain);
     files.write("key.pem", &key);
+    assert_eq!(files.look_after(2 * 86_402), Look::Arriving);
     assert_eq!(files.look_after(2 * 86_402), Look::Swapped);
     assert_eq!(files.watch.expiry(begin + Duration::from_secs(2 * 86_402), NOT_AFTER), Some("has expired"));
 }
