@@ -274,14 +274,16 @@ impl Issuer {
             let event = Event { message: Some(message.clone()), ..Event::new(now(), What::Failed) };
             slot.history.add(&self.shared.writer, slot.name(), event).await;
         }
-        // A CA that asked to be left alone is, whatever becomes of the others.
+        // A CA that asked to be left alone is, whatever becomes of the others; and the next attempt goes on to wait for
+        // one that was asked in vain.
         let asked = heard.iter().any(|one| one.retry_at.is_some());
         let words = told(&heard);
         let cas = all_heard(state.failure.as_ref(), heard);
-        let failure = asked.then(|| match state.failure.clone() {
-            Some(former) => Failed { cas, ..former },
-            None => Failed { message: words, cas, ..nothing_asked() },
-        });
+        let failure = match state.failure.clone() {
+            Some(former) if asked => Some(Failed { cas, ..former }),
+            None if asked => Some(Failed { message: words, cas, ..nothing_asked() }),
+            former => former.filter(|former| former.backed_off > 0),
+        };
         if state.missing != records || state.failure != failure {
             state.missing = records;
             state.failure = failure;

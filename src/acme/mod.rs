@@ -58,6 +58,7 @@ use crate::config::Config;
 use crate::resolve::Resolver;
 use crate::store::{UpdateError, Writer, now};
 use ca::authority::Authority;
+use ca::budget::Budget;
 use renewal::ari::Renewal;
 use renewal::plan;
 use slot::Slot;
@@ -107,7 +108,12 @@ pub enum IssuerError {
 impl Issuer {
     /// Takes what the configuration says. Nothing happens before [`Issuer::run`] or [`Issuer::issue`].
     pub fn new(config: &Config, writer: Writer, resolver: Resolver, own: OwnListeners) -> Result<Issuer, IssuerError> {
-        let authority = |ca: &crate::config::Ca| Arc::new(Authority::new(ca.clone(), config.acme.proxy.clone()));
+        let mut budgets: HashMap<String, Arc<Budget>> = HashMap::new();
+        let authority = |ca: &crate::config::Ca| {
+            let mut authority = Authority::new(ca.clone(), config.acme.proxy.clone());
+            authority.budget = budgets.entry(ca.directory.clone()).or_default().clone();
+            Arc::new(authority)
+        };
         let authorities: Vec<Arc<Authority>> = config.cas.iter().map(authority).collect();
         let known: HashMap<&String, Arc<Authority>> =
             authorities.iter().map(|authority| (&authority.ca.name, authority.clone())).collect();
@@ -211,7 +217,8 @@ impl Issuer {
         let is_current = |heard: &&Renewal| state.current == Some(heard.version) && certificate.is_some();
         let heard = state.renewal.as_ref().filter(is_current);
         let due = plan::due(&state, certificate.as_ref(), &slot.wanted, pause, now());
-        let failure = state.failure.as_ref().map(|failure| LastError {
+        // While records are missing, that is what keeps the certificate away.
+        let failure = state.failure.as_ref().filter(|_| state.missing.is_empty()).map(|failure| LastError {
             at: time(failure.at),
             step: failure.step.clone(),
             message: failure.message.clone(),

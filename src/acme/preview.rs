@@ -7,19 +7,17 @@ use tokio::sync::mpsc;
 use super::asked::Listener;
 use super::ca::account::{self, Standing};
 use super::ca::authority::Authority;
-use super::ca::budget::Renews;
 use super::ca::directory::Meta;
 use super::ca::registration::may_register;
 use super::ca::rollover;
 use super::ca::session::check_profile;
 use super::certificate::Certificate;
 use super::issue::{in_order, is_good, is_rehearsed_first};
-use super::order::attempt::same_names;
 use super::order::caa;
 use super::order::challenge::{self, Method};
 use super::order::delegation::{Found, Wanted, base_domain, domains, locate};
 use super::renewal::plan;
-use super::renewal::replaced;
+use super::renewal::{allowed_at, renews};
 use super::request::Request;
 use super::slot::Slot;
 use super::state::Issuance;
@@ -122,7 +120,7 @@ impl Issuer {
         let (Some(kept), Ok(directory)) = (kept, cas::directory(authority).await) else { return Ok(None) };
         let holder = rollover::holder(&authority.ca, &kept).map_err(|error| error.to_string())?;
         let thumbprint = holder.key.jwk().thumbprint();
-        Ok(match Method::with(challenge, &holder.account, &thumbprint, &directory.meta) {
+        Ok(match Method::with(challenge, &holder.account, (&thumbprint, &kept.former_keys), &directory.meta) {
             Method::DnsPersist01(holder) if holder.issuers.is_empty() => None,
             method => Some(method),
         })
@@ -182,13 +180,12 @@ impl Issuer {
         if let Err(reason) = self.would_take(&authority.ca, &directory.meta, &request, &standing).await {
             return Ok(Err(format!("{name}: {reason}")));
         }
-        let renews = match replaced(current, state, &request, &directory) {
-            Some(_) => Renews::Replaces,
-            None => same_names(current, &request),
-        };
-        let exceeded = authority.budget.exceeded(&authority.ca, writer, &request.names, renews, now()).await;
+        let renews = renews(current, state, &request, &directory, now());
+        let budget = &authority.budget;
+        let exceeded = budget.exceeded(&authority.ca, writer, slot.name(), &request.names, renews, now()).await;
         if let Some(exceeded) = exceeded.map_err(store)? {
-            return Ok(Err(format!("{name}: {exceeded}; possible at {}", time(exceeded.until))));
+            let at = allowed_at(exceeded.until, current, state, now());
+            return Ok(Err(format!("{name}: {exceeded}; possible at {}", time(at))));
         }
         let account = match standing {
             Standing::Account(url) => format!("with the account {url}"),

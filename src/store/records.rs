@@ -54,7 +54,7 @@ pub enum Document {
     Certificate,
     /// Key: name of the certificate. Which program still has to run and who has to be told.
     Deployment,
-    /// Key: as of the CA's account. What counts against the CA's rate limits.
+    /// Key: URL of the CA's directory. What counts against the CA's rate limits.
     CaLedger,
     /// Key: name of the certificate. What has happened to it.
     History,

@@ -13,7 +13,7 @@ const DOWN: Fault =
     Fault::Answer { status: 503, content_type: "text/html", retry_after: "600", body: "<h1>Maintenance</h1>" };
 
 /// A table for one more CA.
-fn table(name: &str, ca: &Ca) -> String {
+pub fn table(name: &str, ca: &Ca) -> String {
     let Ca { directory, root, more } = ca;
     format!("[[ca]]\nname = \"{name}\"\ndirectory = \"{directory}\"\nroot = {root:?}\n{more}\n")
 }
@@ -46,12 +46,12 @@ impl Two {
 }
 
 #[track_caller]
-fn is_done(lines: &[Progress]) {
+pub fn is_done(lines: &[Progress]) {
     assert!(matches!(lines.last(), Some(Progress::Done { .. })), "{lines:#?}");
 }
 
 #[track_caller]
-fn failed(lines: &[Progress]) -> &str {
+pub fn failed(lines: &[Progress]) -> &str {
     match lines.last() {
         Some(Progress::Failed { message }) => message,
         other => panic!("{other:?}"),
@@ -196,11 +196,11 @@ async fn a_rehearsal_that_fails_keeps_the_order_from_the_ca_and_one_that_cannot_
     server.handle.stop().await;
 }
 
-fn limited(pebble: &Pebble) -> Ca {
+pub fn limited(pebble: &Pebble) -> Ca {
     Ca { more: "limits = \"letsencrypt\"", ..Ca::of(pebble) }
 }
 
-async fn renewed(server: &Running, times: usize) {
+pub async fn renewed(server: &Running, times: usize) {
     for _ in 0..times {
         is_done(&server.issue(true).await);
     }
@@ -244,18 +244,4 @@ async fn the_sixth_certificate_of_a_week_for_the_same_names_is_not_ordered() {
 
 async fn preview(server: &Running) -> Vec<Progress> {
     crate::house::lines(server.client.preview("site").await.unwrap()).await
-}
-
-/// Let's Encrypt exempts renewals that name what they replace from all limits.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_order_that_names_what_it_replaces_meets_no_limit_rfc9773_5() {
-    let house = House::new();
-    let pebble = house.pebble(PebbleVersion::V2_10_1).start();
-    let server = house.serve(&limited(&pebble), &NAMES).await;
-    server.wait_for(CertificateState::Valid).await;
-    renewed(&server, 6).await;
-    assert!(matches!(preview(&server).await.last(), Some(Progress::Done { .. })));
-    assert_eq!(orders(&pebble), 7);
-    assert_eq!(pebble.log().matches("is a replacement of").count(), 6);
-    server.handle.stop().await;
 }

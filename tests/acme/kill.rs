@@ -1,13 +1,14 @@
 //! kill -9 at every state of the machine: before and after each request that the CA gets, and before the files are
-//! written. It always ends with one account, one certificate, its key, and no value in the DNS.
+//! written; in a renewal, and when the account gets another key. It always ends with one account, one certificate (one
+//! more after a renewal), its key, and no value in the DNS.
 
-use acmezone::api::CertificateState;
-use acmezone::client::Client;
+use acmezone::api::{CertificateState, Progress};
+use acmezone::client::{Client, Steps};
 use acmezone::config::Config;
 
-use crate::faulty::{FaultyCa, When};
-use crate::house::{House, PATIENCE, orders, start_binary};
-use crate::support::{Pebble, PebbleVersion, poll_async, verify_chain};
+use crate::faulty::{Fault, FaultyCa, When};
+use crate::house::{House, PATIENCE, lines, orders, start_binary};
+use crate::support::{Pebble, PebbleVersion, Subprocess, poll_async, verify_chain};
 
 const NAMES: [&str; 2] = ["*.delegated.test", "delegated.test"];
 
@@ -118,4 +119,86 @@ async fn a_kill_before_the_files_are_written_ends_with_the_files_of_the_same_cer
     is_valid(&config).await;
     is_whole(&house, &config, &pebble).await;
     assert_eq!((orders(&pebble), issued(&pebble)), (1, 1), "{}", server.log());
+}
+
+/// The CA is asked for something there, and before or after it has acted the server is killed.
+async fn killed_when_asked(ca: &FaultyCa, path: &'static str, when: When, server: Subprocess) {
+    let done = ca.done();
+    let seen = || async { (if when == When::After { ca.done() - done } else { ca.hits() } > 0).then_some(()) };
+    poll_async(PATIENCE, path, seen).await;
+    server.signal(libc::SIGKILL);
+    drop(server);
+}
+
+fn silence(when: When) -> Fault {
+    if when == When::After { Fault::SilenceAfterwards } else { Fault::Silence }
+}
+
+/// Somebody has the certificate renewed.
+async fn renew(config: &Config) -> Steps {
+    Client::new(config).unwrap().issue("site", true).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_in_a_renewal_ends_with_one_more_certificate_and_the_old_files_until_then() {
+    let house = House::new();
+    let pebble = house.pebble(PebbleVersion::V2_10_1).nonce_reject(0).start();
+    let ca = FaultyCa::before(&pebble);
+    let file = house.configure(&ca.ca(), &NAMES);
+    let config = Config::read(&file).unwrap();
+    let mut server = start_binary(&file);
+    is_valid(&config).await;
+    is_whole(&house, &config, &pebble).await;
+    for path in ["/order-plz", "/chalZ/", "/finalize-order/", "/certZ/"] {
+        for when in [When::Before, When::After] {
+            let (orders_before, issued_before) = (orders(&pebble), issued(&pebble));
+            let old = house.pem("fullchain.pem");
+            ca.fail(path, silence(when));
+            let steps = renew(&config).await;
+            killed_when_asked(&ca, path, when, server).await;
+            drop(steps);
+            assert_eq!(house.pem("fullchain.pem"), old, "{path}");
+            ca.heal();
+
+            server = start_binary(&file);
+            is_valid(&config).await;
+            // Nobody knows any more that somebody has asked.
+            if path == "/order-plz" {
+                lines(renew(&config).await).await;
+            }
+            let switched = || async { (house.pem("fullchain.pem") != old).then_some(()) };
+            poll_async(PATIENCE, "the new files", switched).await;
+            is_valid(&config).await;
+            is_whole(&house, &config, &pebble).await;
+            assert_eq!(issued(&pebble) - issued_before, 1, "{path} {when:?}: {}", server.log());
+            let lost = when == When::After && path == "/order-plz";
+            assert_eq!(orders(&pebble) - orders_before, if lost { 2 } else { 1 }, "{path}: {}", server.log());
+        }
+    }
+    assert_eq!(accounts(&pebble), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_when_the_account_gets_another_key_keeps_the_account_rfc8555_7_3_5() {
+    let house = House::new();
+    let pebble = house.pebble(PebbleVersion::V2_10_1).nonce_reject(0).start();
+    let ca = FaultyCa::before(&pebble);
+    let file = house.configure(&ca.ca(), &NAMES);
+    let config = Config::read(&file).unwrap();
+    let mut server = start_binary(&file);
+    is_valid(&config).await;
+    for when in [When::Before, When::After] {
+        let path = "/rollover-account-key";
+        ca.fail(path, silence(when));
+        let steps = Client::new(&config).unwrap().roll_over("pebble").await.unwrap();
+        killed_when_asked(&ca, path, when, server).await;
+        drop(steps);
+        ca.heal();
+
+        server = start_binary(&file);
+        is_valid(&config).await;
+        let lines = lines(renew(&config).await).await;
+        assert!(matches!(lines.last(), Some(Progress::Done { .. })), "{when:?}: {lines:#?}");
+    }
+    assert_eq!((accounts(&pebble), issued(&pebble)), (1, 3), "{}", pebble.log());
 }

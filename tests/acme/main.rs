@@ -9,6 +9,7 @@ mod host;
 
 mod api_tls;
 mod arrival;
+mod back_off;
 mod bad_days;
 mod bad_weather;
 mod ca;
@@ -26,6 +27,7 @@ mod house;
 mod intention;
 mod issuance;
 mod kill;
+mod limits;
 mod many;
 mod matrix;
 mod names;

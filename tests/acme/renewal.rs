@@ -13,7 +13,7 @@ const NAMES: [&str; 1] = ["delegated.test"];
 const ARI: &str = "/draft-ietf-acme-ari-03/renewalInfo/";
 
 /// Waits until the server has heard from the CA, or could not.
-async fn asked(server: &Running) -> CertificateStatus {
+pub async fn asked(server: &Running) -> CertificateStatus {
     poll_async(PATIENCE, "the server to ask", || async {
         let status = server.show().await;
         (status.renewal_window.is_some() || status.renewal_problem.is_some()).then_some(status)
@@ -22,13 +22,13 @@ async fn asked(server: &Running) -> CertificateStatus {
 }
 
 /// What Pebble answers from now on to whoever asks about the certificate in use.
-fn set_renewal_info(house: &House, pebble: &Pebble, answer: &str) {
+pub fn set_renewal_info(house: &House, pebble: &Pebble, answer: &str) {
     let body = json!({ "Certificate": house.pem("cert.pem"), "ARIResponse": answer }).to_string();
     pebble.fetch(&pebble.management_url("/set-renewal-info/"), &["--data", &body]).expect_success();
 }
 
 /// A window from so many seconds after now to so many.
-fn window(start: i64, end: i64) -> String {
+pub fn window(start: i64, end: i64) -> String {
     let at = |seconds: i64| jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + seconds).unwrap();
     let window = json!({ "start": at(start), "end": at(end) });
     json!({ "suggestedWindow": window, "explanationURL": "https://ca.test/incident" }).to_string()
@@ -42,7 +42,7 @@ fn change_state(house: &House, change: &str) {
 }
 
 /// As if the hours had gone by after which the CA wants to be asked again.
-fn forget_renewal(house: &House) {
+pub fn forget_renewal(house: &House) {
     change_state(house, "json_remove(body, '$.renewal')");
 }
 
@@ -175,16 +175,19 @@ async fn a_ca_without_renewal_information_gets_an_order_like_any_other_rfc9773_5
 
 /// A CA may fail because of what is replaced, and not say so.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_that_fails_twice_is_made_without_saying_what_it_replaces_rfc9773_5() {
+async fn an_order_that_is_refused_twice_is_made_without_saying_what_it_replaces_rfc9773_5() {
     let house = House::new();
     let pebble = house.pebble(PebbleVersion::V2_10_1).start();
     let front = FaultyCa::before(&pebble);
     let server = house.serve(&front.ca(), &NAMES).await;
     server.wait_for(CertificateState::Valid).await;
     let (content_type, retry_after, body) = ("application/problem+json", "", "{\"detail\":\"no such order\"}");
-    // Said once more after one failure, and no more after two.
-    for (times, said) in [(1, 1), (2, 1)] {
-        front.fail("/order-plz", Fault::Answer { status: 500, content_type, retry_after, body });
+    let refusal = || Fault::Answer { status: 500, content_type, retry_after, body };
+    // Said once more after one refusal, and no more after two. Who was not asked has refused nothing.
+    for (times, path, fault, said) in
+        [(1, "/order-plz", refusal(), 1), (2, "/nonce-plz", Fault::Cut, 2), (2, "/order-plz", refusal(), 2)]
+    {
+        front.fail(path, fault);
         for _ in 0..times {
             let lines = server.issue(true).await;
             assert!(matches!(lines.last(), Some(Progress::Failed { .. })), "{lines:#?}");

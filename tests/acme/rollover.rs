@@ -23,6 +23,13 @@ fn stored(house: &House) -> (String, String, bool) {
     (text("id"), text("key_pkcs8"), kept.get("next_key").is_some())
 }
 
+/// Thumbprints of the keys that the account had before.
+fn former_keys(house: &House) -> Vec<String> {
+    let store = rusqlite::Connection::open(house.folder.path().join("data/acmezone.db")).unwrap();
+    let query = "SELECT json_extract(body, '$.former_keys') FROM document WHERE kind = 'ca-account'";
+    serde_json::from_str(&store.query_row(query, [], |row| row.get::<_, String>(0)).unwrap()).unwrap()
+}
+
 async fn renews(server: &Running) {
     let lines = server.issue(true).await;
     assert!(matches!(lines.last(), Some(Progress::Done { .. })), "{lines:#?}");
@@ -41,13 +48,11 @@ async fn a_new_key_then_a_renewal(version: PebbleVersion) {
     let server = house.serve(&Ca::of(&pebble), &NAMES).await;
     server.wait_for(CertificateState::Valid).await;
     let before = stored(&house);
-    match rolled_over(&server).await {
-        Progress::Done { message, path } => {
-            assert!(message.contains(&before.0) && message.contains("nothing else has changed"), "{message}");
-            assert_eq!(path, "");
-        }
+    let message = match rolled_over(&server).await {
+        Progress::Done { message, path } if path.is_empty() => message,
         other => panic!("{other:?}"),
-    }
+    };
+    assert!(message.contains(&before.0) && message.contains("nothing else has changed"), "{message}");
     let after = stored(&house);
     assert_eq!((&after.0, after.2), (&before.0, false));
     assert_ne!(after.1, before.1);
@@ -55,6 +60,10 @@ async fn a_new_key_then_a_renewal(version: PebbleVersion) {
     server.handle.stop().await;
     let server = house.serve(&Ca::of(&pebble), &NAMES).await;
     renews(&server).await;
+    // dns-persist-01 records may be of any of them.
+    assert!(matches!(rolled_over(&server).await, Progress::Done { .. }));
+    let former = former_keys(&house);
+    assert!(former.len() == 2 && message.contains(&former[1]), "{former:?}: {message}");
     server.handle.stop().await;
     has_one_account(&pebble);
 }
@@ -168,6 +177,40 @@ async fn a_server_that_ends_before_the_ca_has_acted_keeps_the_account() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_ends_after_the_ca_has_acted_keeps_the_account() {
     stopped_in_between(Fault::SilenceAfterwards, true).await;
+}
+
+/// A CA that finds no account by its key alone.
+async fn stopped_at_a_ca_that_does_not_say(fault: Fault, acted: bool) {
+    let (house, pebble, ca, server) = with_fault(fault).await;
+    let before = stored(&house);
+    let steps = server.client.roll_over("pebble").await.unwrap();
+    let seen = || async { (if acted { ca.done() } else { ca.hits() } == 1).then_some(()) };
+    poll_async(PATIENCE, "the CA to be asked for another key", seen).await;
+    tokio::join!(server.handle.stop(), lines(steps));
+    for (status, body) in [
+        (403, r#"{"type":"urn:ietf:params:acme:error:externalAccountRequired","status":403}"#),
+        (401, r#"{"type":"urn:ietf:params:acme:error:unauthorized","status":401}"#),
+        (400, r#"{"type":"urn:ietf:params:acme:error:malformed","status":400}"#),
+    ] {
+        let content_type = "application/problem+json";
+        ca.fail("/sign-me-up", Fault::Answer { status, content_type, retry_after: "", body });
+        let server = house.serve(&ca.ca(), &NAMES).await;
+        renews(&server).await;
+        server.handle.stop().await;
+        let after = stored(&house);
+        assert_eq!((after.0, after.1 != before.1, after.2), (before.0.clone(), acted, !acted), "{body}");
+    }
+    has_one_account(&pebble);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_that_finds_no_account_by_its_key_and_has_not_acted_is_spoken_with_by_the_old_key() {
+    stopped_at_a_ca_that_does_not_say(Fault::Silence, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_that_finds_no_account_by_its_key_and_has_acted_is_spoken_with_by_the_new_key() {
+    stopped_at_a_ca_that_does_not_say(Fault::SilenceAfterwards, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

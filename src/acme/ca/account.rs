@@ -20,6 +20,9 @@ pub struct Kept {
     /// The key that is to take the place of the account's, and may have done so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_key: Option<NextKey>,
+    /// Thumbprints of the keys that the account had before (RFC 7638): records may still be of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_keys: Vec<String>,
 }
 
 /// The document: an account and those before it, which nobody knows to be gone for ever.

@@ -27,7 +27,8 @@ pub struct Authority {
     /// Read by whoever signs requests with the account's key, and written to give it another: nobody signs meanwhile.
     pub signing: tokio::sync::RwLock<()>,
     pub breaker: Arc<Breaker>,
-    pub budget: Budget,
+    /// One for all CAs of the same directory.
+    pub budget: Arc<Budget>,
     /// Made when it is needed, because that reads the system's roots. What fails is tried again.
     pool: Mutex<Option<Pool>>,
     /// Held while the directory is fetched.
@@ -62,7 +63,7 @@ impl Authority {
             turn: tokio::sync::Mutex::default(),
             signing: tokio::sync::RwLock::default(),
             breaker: Arc::default(),
-            budget: Budget::default(),
+            budget: Arc::default(),
             pool: Mutex::default(),
             directory: tokio::sync::Mutex::default(),
             refused: Mutex::default(),

@@ -1,7 +1,9 @@
 //! What a CA's own rate limits leave us, as far as we know: asked before each order, so that we never run into them.
 //!
 //! The figures are Let's Encrypt's, each counted in a window that slides: a little stricter than its token buckets. What
-//! counts is kept in the store (`Document::CaLedger`), so that a restart forgets nothing. Pure but for [`Budget`].
+//! counts is kept in the store (`Document::CaLedger`), so that a restart forgets nothing. One count for each directory,
+//! whatever its `[[ca]]` are called and however many there are: most limits hold for all accounts together, and the
+//! others are kept to a little more strictly. Pure but for [`Budget`].
 
 use std::fmt;
 
@@ -34,7 +36,8 @@ pub enum Renews {
     Nothing,
     /// The same names: no limit of orders, none per domain.
     SameNames,
-    /// Names the certificate that it replaces (RFC 9773 section 5): no limit at all.
+    /// Names the certificate that it replaces, in the window that the CA suggests for that (RFC 9773 section 5): no
+    /// limit at all.
     Replaces,
 }
 
@@ -72,6 +75,9 @@ struct Issued {
     /// Registered domains; none for a renewal, which they do not count.
     domains: Vec<String>,
     under_way: bool,
+    /// Name of the configured certificate: it has one order under way at most.
+    #[serde(default)]
+    certificate: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,8 +88,15 @@ struct FailedAuthorization {
 }
 
 impl Ledger {
-    /// The limit that keeps an order for these names away longest.
-    fn exceeded(&self, names: &[String], renews: Renews, now: Timestamp) -> Option<Exceeded> {
+    fn add(&mut self, other: Ledger) {
+        self.orders.extend(other.orders);
+        self.issued.extend(other.issued);
+        self.failures.extend(other.failures);
+    }
+
+    /// The limit that keeps an order for these names away longest. One that is under way for the same certificate, or
+    /// was about to be made when the server was stopped, becomes none any more.
+    fn exceeded(&self, certificate: &str, names: &[String], renews: Renews, now: Timestamp) -> Option<Exceeded> {
         let mut found: Vec<Exceeded> = Vec::new();
         let mut hold = |limit: &Limit, subject: String, times: &mut dyn Iterator<Item = Timestamp>| {
             found.extend(limit.exceeded(times, now).map(|until| Exceeded {
@@ -96,14 +109,15 @@ impl Ledger {
         if renews == Renews::Replaces {
             return None;
         }
+        let issued = || self.issued.iter().filter(|issued| !issued.is_under_way(certificate));
         if renews == Renews::Nothing {
             hold(&ORDERS, String::new(), &mut self.orders.iter().copied());
             for domain in domains(names) {
-                let of_domain = self.issued.iter().filter(|issued| issued.domains.contains(&domain));
+                let of_domain = issued().filter(|issued| issued.domains.contains(&domain));
                 hold(&PER_DOMAIN, domain.clone(), &mut of_domain.map(|issued| issued.at));
             }
         }
-        let same = self.issued.iter().filter(|issued| issued.names == names);
+        let same = issued().filter(|issued| issued.names == names);
         hold(&PER_SET, names.join(", "), &mut same.map(|issued| issued.at));
         for name in bases(names) {
             let failed = self.failures.iter().filter(|failed| failed.name == name);
@@ -112,23 +126,27 @@ impl Ledger {
         found.into_iter().max_by_key(|exceeded| exceeded.until)
     }
 
-    fn order(&mut self, names: &[String], renews: Renews, now: Timestamp) {
+    fn order(&mut self, certificate: &str, names: &[String], renews: Renews, now: Timestamp) {
+        self.issued.retain(|issued| !issued.is_under_way(certificate));
         if renews == Renews::Replaces {
             return;
         }
-        self.orders.push(now);
-        let domains = if renews == Renews::Nothing { domains(names) } else { Vec::new() };
-        self.issued.push(Issued { at: now, names: names.to_vec(), domains, under_way: true });
+        let mut new_domains = Vec::new();
+        if renews == Renews::Nothing {
+            self.orders.push(now);
+            new_domains = domains(names);
+        }
+        let certificate = certificate.to_owned();
+        self.issued.push(Issued { at: now, names: names.to_vec(), domains: new_domains, under_way: true, certificate });
     }
 
-    /// The order for these names came to its end.
-    fn settle(&mut self, names: &[String], issued: bool, failed: &[String], now: Timestamp) {
-        let order = self.issued.iter().position(|entry| entry.under_way && entry.names == names);
-        match (order, issued) {
-            (Some(order), true) => self.issued[order].under_way = false,
-            (Some(order), false) => drop(self.issued.remove(order)),
-            (None, _) => {}
+    /// The order for this certificate came to its end.
+    fn settle(&mut self, certificate: &str, issued: bool, failed: &[String], now: Timestamp) {
+        if issued {
+            let under_way = self.issued.iter_mut().filter(|issued| issued.is_under_way(certificate));
+            under_way.for_each(|order| order.under_way = false);
         }
+        self.issued.retain(|issued| !issued.is_under_way(certificate));
         let failures = bases(failed).into_iter();
         self.failures.extend(failures.map(|name| FailedAuthorization { at: now, name: name.to_owned() }));
     }
@@ -139,6 +157,12 @@ impl Ledger {
         self.orders.retain(|at| counts(*at, &ORDERS));
         self.issued.retain(|issued| counts(issued.at, &PER_SET));
         self.failures.retain(|failed| counts(failed.at, &FAILURES));
+    }
+}
+
+impl Issued {
+    fn is_under_way(&self, certificate: &str) -> bool {
+        self.under_way && self.certificate == certificate
     }
 }
 
@@ -174,19 +198,27 @@ fn domains(names: &[String]) -> Vec<String> {
     domains
 }
 
-/// The budget at one CA.
+/// The budget at the CA of one directory.
 #[derive(Debug, Default)]
 pub struct Budget {
     /// As in the store, once it was read.
-    ledger: tokio::sync::Mutex<Option<Ledger>>,
+    kept: tokio::sync::Mutex<Option<Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    ledger: Ledger,
+    /// Keys of what was added to it, from when each `[[ca]]` had a ledger of its own.
+    outdated: Vec<String>,
 }
 
 impl Budget {
-    /// Notes an order before it is made, unless a limit would be exceeded.
+    /// Notes an order for this certificate before it is made, unless a limit would be exceeded.
     pub async fn order(
         &self,
         ca: &Ca,
         writer: &Writer,
+        certificate: &str,
         names: &[String],
         renews: Renews,
         now: Timestamp,
@@ -194,10 +226,10 @@ impl Budget {
         if ca.limits == Limits::None {
             return Ok(Ok(()));
         }
-        let exceeded = |ledger: &mut Ledger| match ledger.exceeded(names, renews, now) {
+        let exceeded = |ledger: &mut Ledger| match ledger.exceeded(certificate, names, renews, now) {
             Some(exceeded) => Err(exceeded),
             None => {
-                ledger.order(names, renews, now);
+                ledger.order(certificate, names, renews, now);
                 Ok(())
             }
         };
@@ -209,13 +241,15 @@ impl Budget {
         &self,
         ca: &Ca,
         writer: &Writer,
+        certificate: &str,
         names: &[String],
         renews: Renews,
         now: Timestamp,
     ) -> Result<Option<Exceeded>, UpdateError> {
+        let exceeded = |ledger: &mut Ledger| ledger.exceeded(certificate, names, renews, now);
         match ca.limits {
             Limits::None => Ok(None),
-            Limits::LetsEncrypt => self.change(ca, writer, now, |ledger| ledger.exceeded(names, renews, now)).await,
+            Limits::LetsEncrypt => self.change(ca, writer, now, exceeded).await,
         }
     }
 
@@ -224,7 +258,7 @@ impl Budget {
         &self,
         ca: &Ca,
         writer: &Writer,
-        names: &[String],
+        certificate: &str,
         issued: bool,
         failed: &[String],
         now: Timestamp,
@@ -232,7 +266,7 @@ impl Budget {
         match ca.limits {
             Limits::None => Ok(()),
             Limits::LetsEncrypt => {
-                self.change(ca, writer, now, |ledger| ledger.settle(names, issued, failed, now)).await
+                self.change(ca, writer, now, |ledger| ledger.settle(certificate, issued, failed, now)).await
             }
         }
     }
@@ -244,34 +278,49 @@ impl Budget {
         now: Timestamp,
         change: impl FnOnce(&mut Ledger) -> T,
     ) -> Result<T, UpdateError> {
-        let key = format!("{} {}", ca.name, ca.directory);
-        let mut held = self.ledger.lock().await;
-        let before = match held.take() {
-            Some(ledger) => ledger,
-            None => read(writer, &key).await?,
+        let mut held = self.kept.lock().await;
+        let mut kept = match held.take() {
+            Some(kept) => kept,
+            None => read(writer, &ca.directory).await?,
         };
-        let mut after = before.clone();
+        let mut after = kept.ledger.clone();
         after.forget(now);
         let told = change(&mut after);
-        if after != before {
-            let text = Body::of(&after)?;
-            if let Err(error) = writer.put_documents(vec![(Document::CaLedger, key, Some(text))]).await {
-                *held = Some(before);
+        if after != kept.ledger || !kept.outdated.is_empty() {
+            let body = Body::of(&after)?;
+            let mut documents = vec![(Document::CaLedger, ca.directory.clone(), Some(body))];
+            documents.extend(kept.outdated.iter().map(|key| (Document::CaLedger, key.clone(), None)));
+            if let Err(error) = writer.put_documents(documents).await {
+                *held = Some(kept);
                 return Err(error);
             }
+            kept = Kept { ledger: after, outdated: Vec::new() };
         }
-        *held = Some(after);
+        *held = Some(kept);
         Ok(told)
     }
 }
 
 /// A ledger that cannot be read does not stop certificates: the CA itself counts as well.
-async fn read(writer: &Writer, key: &str) -> Result<Ledger, UpdateError> {
-    let Some(text) = writer.document(Document::CaLedger, key).await? else { return Ok(Ledger::default()) };
-    Ok(serde_json::from_str(&text).unwrap_or_else(|error| {
-        tracing::warn!(ca = key, %error, "the count of orders at the CA cannot be read and begins anew");
-        Ledger::default()
-    }))
+async fn read(writer: &Writer, directory: &str) -> Result<Kept, UpdateError> {
+    let mut kept = Kept { ledger: Ledger::default(), outdated: Vec::new() };
+    for (key, text) in writer.documents(Document::CaLedger).await? {
+        // Before, the name of a `[[ca]]` and a space came first.
+        let is_outdated = key.strip_suffix(directory).is_some_and(|before| before.ends_with(' '));
+        if key != directory && !is_outdated {
+            continue;
+        }
+        match serde_json::from_str(&text) {
+            Ok(ledger) => kept.ledger.add(ledger),
+            Err(error) => {
+                tracing::warn!(directory, %error, "a count of orders at the CA cannot be read and begins anew");
+            }
+        }
+        if is_outdated {
+            kept.outdated.push(key);
+        }
+    }
+    Ok(kept)
 }
 
 #[cfg(test)]
@@ -292,75 +341,100 @@ mod tests {
 
     /// `most` events pass, one more waits until the first is out of the window.
     fn holds(ledger: &Ledger, names: &[String], within: u64, words: &str) {
-        let exceeded = ledger.exceeded(names, Renews::Nothing, NOW + 100).unwrap();
+        let exceeded = ledger.exceeded("c", names, Renews::Nothing, NOW + 100).unwrap();
         assert_eq!(exceeded.until, NOW + within);
         assert!(exceeded.to_string().contains(words), "{exceeded}");
-        assert_eq!(ledger.exceeded(names, Renews::Nothing, NOW + within), None);
-        assert_eq!(ledger.exceeded(names, Renews::Replaces, NOW + 100), None);
+        assert_eq!(ledger.exceeded("c", names, Renews::Nothing, NOW + within), None);
+        assert_eq!(ledger.exceeded("c", names, Renews::Replaces, NOW + 100), None);
     }
 
     #[test]
     fn an_exact_set_gets_five_certificates_in_a_week() {
         let (set, other) = (names(&["*.a.test", "a.test"]), names(&["a.test"]));
         let issue = |ledger: &mut Ledger, turn: usize| {
-            ledger.order(&set, Renews::SameNames, NOW + turn as u64);
-            ledger.settle(&set, true, &[], NOW + turn as u64);
+            ledger.order("c", &set, Renews::SameNames, NOW + turn as u64);
+            ledger.settle("c", true, &[], NOW + turn as u64);
         };
-        assert_eq!(used(4, issue).exceeded(&set, Renews::SameNames, NOW + 100), None);
+        assert_eq!(used(4, issue).exceeded("c", &set, Renews::SameNames, NOW + 100), None);
         let ledger = used(5, issue);
         holds(&ledger, &set, WEEK, "5 certificates in 7 days for exactly the names *.a.test, a.test");
-        assert_eq!(ledger.exceeded(&other, Renews::Nothing, NOW + 100), None);
+        assert_eq!(ledger.exceeded("c", &other, Renews::Nothing, NOW + 100), None);
     }
 
     #[test]
     fn a_registered_domain_gets_fifty_new_certificates_in_a_week() {
         let issue = |ledger: &mut Ledger, turn: usize| {
-            ledger.order(&names(&[&format!("h{turn}.shop.co.uk")]), Renews::Nothing, NOW);
+            ledger.order(&format!("c{turn}"), &names(&[&format!("h{turn}.shop.co.uk")]), Renews::Nothing, NOW);
         };
         let wanted = names(&["more.shop.co.uk"]);
-        assert_eq!(used(49, issue).exceeded(&wanted, Renews::Nothing, NOW + 100), None);
+        assert_eq!(used(49, issue).exceeded("c", &wanted, Renews::Nothing, NOW + 100), None);
         let ledger = used(50, issue);
         holds(&ledger, &wanted, WEEK, "50 certificates in 7 days for the registered domain shop.co.uk");
         // A public suffix is no registered domain, and renewals are exempt.
-        assert_eq!(ledger.exceeded(&names(&["other.co.uk"]), Renews::Nothing, NOW), None);
-        assert_eq!(ledger.exceeded(&wanted, Renews::SameNames, NOW), None);
+        assert_eq!(ledger.exceeded("c", &names(&["other.co.uk"]), Renews::Nothing, NOW), None);
+        assert_eq!(ledger.exceeded("c", &wanted, Renews::SameNames, NOW), None);
     }
 
     #[test]
     fn an_account_makes_300_orders_in_three_hours() {
         let order = |ledger: &mut Ledger, turn: usize| {
-            ledger.order(&names(&[&format!("d{turn}.test")]), Renews::Nothing, NOW);
+            ledger.order(&format!("c{turn}"), &names(&[&format!("d{turn}.test")]), Renews::Nothing, NOW);
         };
         let wanted = names(&["one-more.test"]);
-        assert_eq!(used(299, order).exceeded(&wanted, Renews::Nothing, NOW + 100), None);
+        // Renewals are exempt, and do not count.
+        let renew = |ledger: &mut Ledger, turn: usize| {
+            ledger.order(&format!("c{turn}"), &names(&[&format!("d{turn}.test")]), Renews::SameNames, NOW);
+        };
+        assert_eq!(used(300, renew).exceeded("c", &wanted, Renews::Nothing, NOW + 100), None);
+        assert_eq!(used(299, order).exceeded("c", &wanted, Renews::Nothing, NOW + 100), None);
         holds(&used(300, order), &wanted, 3 * HOUR, "300 orders of our account in 3 hours");
     }
 
     #[test]
     fn a_name_fails_five_times_in_an_hour_then_waits_whatever_the_certificate() {
-        let fail = |ledger: &mut Ledger, _: usize| ledger.settle(&[], false, &names(&["*.a.test", "a.test"]), NOW);
+        let fail = |ledger: &mut Ledger, _: usize| ledger.settle("c", false, &names(&["*.a.test", "a.test"]), NOW);
         let wanted = names(&["a.test", "b.test"]);
-        assert_eq!(used(4, fail).exceeded(&wanted, Renews::SameNames, NOW + 100), None);
+        assert_eq!(used(4, fail).exceeded("c", &wanted, Renews::SameNames, NOW + 100), None);
         let ledger = used(5, fail);
         holds(&ledger, &wanted, HOUR, "5 failed authorizations in an hour for a.test");
-        assert!(ledger.exceeded(&wanted, Renews::SameNames, NOW + 100).is_some());
-        assert_eq!(ledger.exceeded(&names(&["b.test"]), Renews::Nothing, NOW + 100), None);
+        assert!(ledger.exceeded("c", &wanted, Renews::SameNames, NOW + 100).is_some());
+        assert_eq!(ledger.exceeded("c", &names(&["b.test"]), Renews::Nothing, NOW + 100), None);
     }
 
     #[test]
     fn orders_that_failed_do_not_count_as_certificates() {
         let set = names(&["a.test"]);
         let fail = |ledger: &mut Ledger, _: usize| {
-            ledger.order(&set, Renews::Nothing, NOW);
-            ledger.settle(&set, false, &[], NOW);
+            ledger.order("c", &set, Renews::Nothing, NOW);
+            ledger.settle("c", false, &[], NOW);
         };
-        assert_eq!(used(20, fail).exceeded(&set, Renews::Nothing, NOW), None);
+        assert_eq!(used(20, fail).exceeded("c", &set, Renews::Nothing, NOW), None);
+    }
+
+    /// A server that was stopped between the note and the order has not settled it.
+    #[test]
+    fn a_certificate_has_one_order_under_way_and_settles_no_other_ones() {
+        let set = names(&["a.test"]);
+        let mut ledger = used(9, |ledger, _| ledger.order("c", &set, Renews::Nothing, NOW));
+        assert_eq!(ledger.exceeded("c", &set, Renews::Nothing, NOW), None);
+        (0..4).for_each(|turn| ledger.order(&format!("c{turn}"), &set, Renews::Nothing, NOW));
+        assert_eq!(ledger.exceeded("c", &set, Renews::Nothing, NOW), None);
+        assert!(ledger.exceeded("other", &set, Renews::Nothing, NOW).is_some());
+        // An order that meets no limit is none of those that were noted.
+        ledger.order("c", &set, Renews::Replaces, NOW);
+        ledger.settle("c", true, &[], NOW);
+        assert_eq!(ledger.issued.iter().filter(|issued| issued.under_way).count(), 4);
+        ledger.settle("c0", true, &[], NOW);
+        ledger.settle("c1", false, &[], NOW);
+        assert_eq!(ledger.issued.iter().filter(|issued| issued.under_way).count(), 2);
+        assert_eq!(ledger.issued.len(), 3);
     }
 
     #[test]
     fn nothing_is_kept_for_ever_and_a_wrong_clock_locks_nobody_out() {
-        let mut ledger = used(10, |ledger, _| ledger.order(&names(&["a.test"]), Renews::Nothing, NOW));
-        assert_eq!(ledger.exceeded(&names(&["a.test"]), Renews::Nothing, NOW - 2 * HOUR), None);
+        let mut ledger =
+            used(10, |ledger, turn| ledger.order(&format!("c{turn}"), &names(&["a.test"]), Renews::Nothing, NOW));
+        assert_eq!(ledger.exceeded("c", &names(&["a.test"]), Renews::Nothing, NOW - 2 * HOUR), None);
         ledger.forget(NOW + WEEK);
         assert_eq!(ledger, Ledger::default());
     }

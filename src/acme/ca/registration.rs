@@ -125,7 +125,7 @@ async fn made(
 ) -> Result<Kept, SessionError> {
     let key_pkcs8 = being_made.key_pkcs8.clone();
     let credentials = written(ca, &Credentials { id: url, key_pkcs8, directory: Some(ca.directory.clone()) })?;
-    let kept = Kept { contact, credentials, created: now(), next_key: None };
+    let kept = Kept { contact, credentials, created: now(), next_key: None, former_keys: Vec::new() };
     keep(ca, writer, &kept).await?;
     Ok(kept)
 }

@@ -23,7 +23,7 @@ use super::jws::{BadKey, Key, Signer, base64url, post};
 use crate::acme::Issuer;
 use crate::acme::secret::Secret;
 use crate::api::Progress;
-use crate::config::Ca;
+use crate::config::{Ca, Challenge};
 use crate::store::{StoreError, UpdateError, Writer, now};
 use crate::zone::Timestamp;
 
@@ -86,11 +86,13 @@ impl Issuer {
                 listener.step("waiting until no order is under way at the CA".into());
             }
             match roll_over(&authority, &issuer.shared.writer).await {
-                Ok((account, key)) => {
+                Ok(Changed { account, key, hashed }) => {
                     tracing::info!(ca = %authority.ca.name, account, "the account has a new key");
                     let thumbprint = key.jwk().thumbprint();
+                    let certificates = if hashed { issuer.proven_by_records(&authority.ca) } else { Vec::new() };
                     let message = format!(
-                        "the account {account} has a new key, with the thumbprint {thumbprint}; nothing else has changed"
+                        "the account {account} has a new key, with the thumbprint {thumbprint}; nothing else has changed{}",
+                        of_former_key(&certificates)
                     );
                     Progress::Done { message, path: String::new() }
                 }
@@ -101,10 +103,33 @@ impl Issuer {
             }
         }))
     }
+
+    /// The certificates from this CA whose names may be proven by records that stand for good.
+    fn proven_by_records(&self, ca: &Ca) -> Vec<&str> {
+        let slots = self.shared.slots.iter().filter(|slot| slot.certificate.challenge == Challenge::DnsPersist01);
+        slots.filter(|slot| slot.certificate.cas.contains(&ca.name)).map(|slot| slot.name()).collect()
+    }
 }
 
-/// The account's URL and its new key.
-async fn roll_over(authority: &Authority, writer: &Writer) -> Result<(String, Key), RolloverError> {
+/// An account with a new key.
+struct Changed {
+    /// Its URL.
+    account: String,
+    key: Key,
+    /// dns-persist-01 records are of the account's key, from draft -02 on.
+    hashed: bool,
+}
+
+/// What to say about certificates with records of the account's key.
+fn of_former_key(certificates: &[&str]) -> String {
+    if certificates.is_empty() {
+        return String::new();
+    }
+    let names = certificates.join(", ");
+    format!(", and the CA has to take records of the former key still, which were made by hand for {names}")
+}
+
+async fn roll_over(authority: &Authority, writer: &Writer) -> Result<Changed, RolloverError> {
     let _alone = authority.signing.write().await;
     let _turn = authority.turn.lock().await;
     let ca = &authority.ca;
@@ -112,6 +137,7 @@ async fn roll_over(authority: &Authority, writer: &Writer) -> Result<(String, Ke
     let directory = authority.directory(&http).await.map_err(|error| SessionError::Ca(error.into()))?;
     let found = kept(ca, writer).await.map_err(SessionError::from)?;
     let found = found.ok_or_else(|| RolloverError::NoAccount(ca.name.clone()))?;
+    let hashed = directory.meta.account_hash_prefix.is_some();
     let url = directory.key_change.as_ref().ok_or_else(|| RolloverError::NotOffered(ca.name.clone()))?;
     let mut found = settle(ca, &http, &directory, writer, found).await?;
 
@@ -136,7 +162,7 @@ async fn roll_over(authority: &Authority, writer: &Writer) -> Result<(String, Ke
     let error = match told {
         Ok(_) => {
             promote(ca, writer, found, None).await?;
-            return Ok((old.account, new));
+            return Ok(Changed { account: old.account, key: new, hashed });
         }
         Err(error) => self::told(error, &http),
     };
@@ -145,7 +171,7 @@ async fn roll_over(authority: &Authority, writer: &Writer) -> Result<(String, Ke
         return Err(RolloverError::Unknown(error));
     };
     if found.next_key.is_none() {
-        return Ok((old.account, new));
+        return Ok(Changed { account: old.account, key: new, hashed });
     }
     if !error.is_final() {
         return Err(RolloverError::Unknown(error));
@@ -165,40 +191,79 @@ pub async fn settle(
     mut found: Kept,
 ) -> Result<Kept, SessionError> {
     let Some(next) = &found.next_key else { return Ok(found) };
-    let key = key(ca, &next.key_pkcs8)?;
-    // Nobody but us has this key: if there is an account with it, it is ours (RFC 8555 section 7.3.1).
-    let asked = json!({ "onlyReturnExisting": true });
-    let signer = (&key, Signer::Key);
-    match post(http, &directory.new_nonce, &directory.new_account, signer, Some(&asked)).await {
-        Ok(headers) => {
-            let url = headers.get(LOCATION).and_then(|url| url.to_str().ok());
-            let settled = promote(ca, writer, found, url).await?;
+    match which(ca, http, directory, &found, next).await? {
+        Which::New(url) => {
+            let settled = promote(ca, writer, found, url.as_deref()).await?;
             tracing::info!(ca = %ca.name, "the CA has the new key of the account");
             Ok(settled)
         }
-        Err(error) => match told(error, http) {
-            error if error.is_unknown_account() => {
-                if next.told_at.saturating_add(IN_FLIGHT) < now() {
-                    found.next_key = None;
-                    keep(ca, writer, &found).await?;
-                    tracing::warn!(ca = %ca.name, "the CA has not taken the new key of the account: it keeps its old one");
-                }
-                Ok(found)
+        Which::Old => {
+            if next.told_at.saturating_add(IN_FLIGHT) < now() {
+                found.next_key = None;
+                keep(ca, writer, &found).await?;
+                tracing::warn!(ca = %ca.name, "the CA has not taken the new key of the account: it keeps its old one");
             }
-            error => Err(error.into()),
-        },
+            Ok(found)
+        }
     }
+}
+
+/// The key that an account has at its CA.
+enum Which {
+    Old,
+    /// With the URL of the account, if the CA named it.
+    New(Option<String>),
+}
+
+/// Asks the CA which of two keys the account has.
+async fn which(
+    ca: &Ca,
+    http: &Http,
+    directory: &Directory,
+    found: &Kept,
+    next: &NextKey,
+) -> Result<Which, SessionError> {
+    let (old, new) = (holder(ca, found)?, key(ca, &next.key_pkcs8)?);
+    // Nobody but us has this key: if there is an account with it, it is ours (RFC 8555 section 7.3.1).
+    let asked = json!({ "onlyReturnExisting": true });
+    let signer = (&new, Signer::Key);
+    let refusal = match post(http, &directory.new_nonce, &directory.new_account, signer, Some(&asked)).await {
+        Ok(headers) => {
+            let url = headers.get(LOCATION).and_then(|url| url.to_str().ok());
+            return Ok(Which::New(url.map(str::to_owned)));
+        }
+        Err(error) => match told(error, http) {
+            error if error.is_unknown_account() => return Ok(Which::Old),
+            error if error.is_final() => error,
+            error => return Err(error.into()),
+        },
+    };
+    // It says nothing to who has no external account, or has no answer to this question. Nobody reads an account but
+    // with its key (sections 6.2 and 7.3).
+    for (key, which) in [(&old.key, Which::Old), (&new, Which::New(None))] {
+        let signer = (key, Signer::Account(&old.account));
+        match post(http, &directory.new_nonce, &old.account, signer, None::<&()>).await {
+            Ok(_) => return Ok(which),
+            Err(error) => match told(error, http) {
+                error if error.is_final() => {}
+                error => return Err(error.into()),
+            },
+        }
+    }
+    Err(refusal.into())
 }
 
 /// Puts the new key in the place of the old one, which is forgotten; and this URL of the account, if the CA named it.
 async fn promote(ca: &Ca, writer: &Writer, found: Kept, account: Option<&str>) -> Result<Kept, SessionError> {
     let Some(next) = found.next_key else { return Ok(found) };
     let mut credentials = read(ca, &found.credentials)?;
+    let mut former_keys = found.former_keys;
+    former_keys.push(key(ca, &credentials.key_pkcs8)?.jwk().thumbprint());
     credentials.key_pkcs8 = next.key_pkcs8;
     if let Some(account) = account {
         account.clone_into(&mut credentials.id);
     }
-    let promoted = Kept { credentials: written(ca, &credentials)?, next_key: None, ..found };
+    let promoted = Kept { credentials: written(ca, &credentials)?, next_key: None, former_keys, ..found };
     keep(ca, writer, &promoted).await?;
     Ok(promoted)
 }
@@ -240,4 +305,15 @@ pub fn written(ca: &Ca, credentials: &Credentials) -> Result<AccountCredentials,
 
 pub fn damaged(ca: &Ca, error: &dyn Display) -> SessionError {
     SessionError::Store(UpdateError::Store(StoreError::Damaged(format!("the account at {}: {error}", ca.name))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_records_of_the_former_key_is_told() {
+        assert_eq!(of_former_key(&[]), "");
+        assert!(of_former_key(&["a", "b"]).ends_with("by hand for a, b"));
+    }
 }

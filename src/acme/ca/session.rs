@@ -40,6 +40,8 @@ pub(in crate::acme) use ask;
 /// A conversation with a CA as the holder of an account.
 pub struct Session {
     pub account: Account,
+    /// Thumbprints of the keys that the account had before.
+    pub former_keys: Vec<String>,
     pub directory: Arc<Directory>,
     http: Http,
 }
@@ -74,14 +76,14 @@ impl Session {
             Some(Stored::BeingMade(begun)) => register(ca, &http, &directory, writer, Some(begun)).await?,
             None => register(ca, &http, &directory, writer, None).await?,
         };
-        let Kept { contact: known, credentials, created, next_key } = kept;
+        let Kept { contact: known, credentials, created, next_key, former_keys } = kept;
         let again = copy(&credentials).map_err(|reason| protocol(&ca.directory, reason))?;
         let builder = Account::builder_with_http(Box::new(http.clone()));
         let account = builder.from_credentials(credentials).await.map_err(|error| told(error, &http))?;
-        let session = Session { account, directory, http };
+        let session = Session { account, former_keys: former_keys.clone(), directory, http };
         let contact = ca.contact.clone();
         if known != contact && authority.hears_contact(now()) && session.tell_contact(authority).await {
-            keep(ca, writer, &Kept { contact, credentials: again, created, next_key }).await?;
+            keep(ca, writer, &Kept { contact, credentials: again, created, next_key, former_keys }).await?;
         }
         Ok(session)
     }

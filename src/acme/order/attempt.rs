@@ -25,6 +25,7 @@ use crate::acme::ca::session::{Session, ask};
 use crate::acme::certificate::Certificate;
 use crate::acme::certificate::key::{key_for_order, signing_request};
 use crate::acme::history::History;
+use crate::acme::renewal::{allowed_at, renews};
 use crate::acme::request::Request;
 use crate::acme::secret::Secret;
 use crate::acme::state::{Issuance, Phase, Published, Step};
@@ -231,7 +232,8 @@ impl Attempt<'_> {
         if let Some(profile) = &request.profile {
             session.check_profile(profile).map_err(|error| ca_failed("order", &error))?;
         }
-        self.keep_to_limits(session).await?;
+        let renews = renews(self.current, &self.state, &request, &session.directory, now());
+        self.keep_to_limits(renews).await?;
         let key = match self.state.step.key_for(&request) {
             Some(key) => key.clone(),
             None => {
@@ -267,16 +269,12 @@ impl Attempt<'_> {
     }
 
     /// Counts the order that is about to be made, unless one of the CA's limits would be exceeded.
-    pub async fn keep_to_limits(&self, session: &Session) -> Result<(), AttemptError> {
-        let renews = match self.replaced(session) {
-            Some(_) => Renews::Replaces,
-            None => same_names(self.current, self.request),
-        };
+    pub async fn keep_to_limits(&self, renews: Renews) -> Result<(), AttemptError> {
         let Authority { ca, budget, .. } = self.authority;
-        match budget.order(ca, self.writer, &self.request.names, renews, now()).await {
+        match budget.order(ca, self.writer, self.name, &self.request.names, renews, now()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(exceeded)) => Err(AttemptError::Failed(Failure {
-                retry_at: Some(exceeded.until),
+                retry_at: Some(allowed_at(exceeded.until, self.current, &self.state, now())),
                 backs_off: false,
                 class: Class::Elsewhere,
                 ..failure("limits", exceeded.to_string())
@@ -291,7 +289,7 @@ impl Attempt<'_> {
         let has_it = |authority: &&Authority| authority.ca.directory == request.directory;
         let mut all = std::iter::once(self.authority).chain(self.authorities.iter().map(Arc::as_ref));
         let Some(Authority { ca, budget, .. }) = all.find(has_it) else { return Ok(()) };
-        let settled = budget.settle(ca, self.writer, &request.names, issued, failed, now()).await;
+        let settled = budget.settle(ca, self.writer, self.name, issued, failed, now()).await;
         settled.map_err(|error| store_failed(&error))
     }
 
@@ -381,14 +379,6 @@ impl Attempt<'_> {
 
     pub fn say(&self, line: String) {
         (self.tell)(line);
-    }
-}
-
-/// How an order for this request relates to the certificate in use.
-pub fn same_names(current: Option<&Certificate>, request: &Request) -> Renews {
-    match current {
-        Some(current) if current.names == request.names => Renews::SameNames,
-        _ => Renews::Nothing,
     }
 }
 

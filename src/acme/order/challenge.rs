@@ -44,6 +44,8 @@ pub struct Holder {
     pub account: String,
     /// Of the account's key (RFC 7638), in base64url.
     pub thumbprint: String,
+    /// The same of the keys that it had before: the CA takes records of them as well.
+    pub former: Vec<String>,
     /// From draft -02 on: the account's URL is in no record, but this and a hash.
     pub hash_prefix: Option<String>,
     /// The names by which the CA goes in such records; none if it has not told them yet.
@@ -53,17 +55,18 @@ pub struct Holder {
 impl Method {
     pub fn of(challenge: Challenge, session: &Session) -> Method {
         let (account, meta) = (&session.account, &session.directory.meta);
-        Method::with(challenge, account.id(), account.key_thumbprint(), meta)
+        Method::with(challenge, account.id(), (account.key_thumbprint(), &session.former_keys), meta)
     }
 
-    /// The same for an account of this URL, whose key has this thumbprint, at a CA that says this of itself.
-    pub fn with(challenge: Challenge, account: &str, thumbprint: &str, meta: &Meta) -> Method {
+    /// The same for an account of this URL, whose keys, now and before, have these thumbprints, at a CA that says this of itself.
+    pub fn with(challenge: Challenge, account: &str, (thumbprint, former): (&str, &[String]), meta: &Meta) -> Method {
         match challenge {
             Challenge::Dns01 => Method::Dns01,
             Challenge::DnsAccount01 => Method::DnsAccount01(account_label(account)),
             Challenge::DnsPersist01 => Method::DnsPersist01(Holder {
                 account: account.to_owned(),
                 thumbprint: thumbprint.to_owned(),
+                former: former.to_vec(),
                 hash_prefix: meta.account_hash_prefix.clone(),
                 // Before draft -02 only the challenge tells; CAs are known to go by the same name as in CAA records.
                 issuers: match meta.issuer_domain_names.as_slice() {
@@ -92,9 +95,13 @@ impl Method {
         }
         let accounts = match &holder.hash_prefix {
             None => vec![holder.account.clone()],
-            Some(prefix) => [domain.to_string().as_str(), "*"]
-                .map(|domain| format!("{prefix}{}", account_hash(domain, &holder.thumbprint, &holder.account)))
-                .into(),
+            Some(prefix) => {
+                let domain = domain.to_string();
+                let hash =
+                    |domain, thumbprint| format!("{prefix}{}", account_hash(domain, thumbprint, &holder.account));
+                let thumbprints = std::iter::once(&holder.thumbprint).chain(&holder.former);
+                thumbprints.flat_map(|thumbprint| [hash(&domain, thumbprint), hash("*", thumbprint)]).collect()
+            }
         };
         Some(Standing { issuers: holder.issuers.clone(), accounts, wildcard })
     }
@@ -244,6 +251,7 @@ mod tests {
         Method::DnsPersist01(Holder {
             account: ACCOUNT.into(),
             thumbprint: THUMBPRINT.into(),
+            former: Vec::new(),
             hash_prefix: hash_prefix.map(str::to_owned),
             issuers: issuers.iter().map(|&issuer| issuer.to_owned()).collect(),
         })
@@ -282,6 +290,26 @@ mod tests {
         // The account itself is told nobody any more.
         let plain = persist(None, &["ca.example"]).standing(&name("example.com"), true).unwrap().value(None);
         assert!(!standing.is_met_by(plain.as_bytes(), 0));
+    }
+
+    #[test]
+    fn records_of_former_keys_stay_good_and_new_ones_are_of_the_key_in_use_dns_persist_02() {
+        let method = |thumbprint: &str, former: &[&str]| {
+            Method::DnsPersist01(Holder {
+                account: ACCOUNT.into(),
+                thumbprint: thumbprint.into(),
+                former: former.iter().map(|&former| former.to_owned()).collect(),
+                hash_prefix: Some("https://ca.example/hash/".into()),
+                issuers: vec!["ca.example".into()],
+            })
+        };
+        let standing = |method: Method| method.standing(&name("example.com"), false).unwrap();
+        let (before, other) =
+            (standing(method(THUMBPRINT, &[])).value(None), standing(method("other", &[])).value(None));
+        let now = standing(method("another", &["older", THUMBPRINT]));
+        assert!(now.is_met_by(before.as_bytes(), 0) && now.is_met_by(now.value(None).as_bytes(), 0));
+        assert!(!now.is_met_by(other.as_bytes(), 0));
+        assert_eq!(now.value(None), standing(method("another", &[])).value(None));
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub struct Renewal {
     pub hurried: bool,
     /// The CA does not take this certificate for one that an order can replace.
     pub irreplaceable: bool,
+    /// How many orders that name this certificate the CA has refused without a word about that.
+    pub refusals: u32,
 }
 
 /// `suggestedWindow` (RFC 9773 section 4.2). The end is after the start.
@@ -216,6 +218,11 @@ impl Renewal {
         (window.start >= certificate.not_before).then_some(moment.max(earliest))
     }
 
+    /// Whether the CA suggests to renew the certificate now.
+    pub fn suggests(&self, now: Timestamp, certificate: &Certificate) -> bool {
+        self.version == certificate.version && self.window.is_some_and(|window| window.start <= now && now < window.end)
+    }
+
     /// When to ask the CA about this certificate; 0: at once.
     pub fn ask_at(renewal: Option<&Renewal>, certificate: &Certificate) -> Timestamp {
         match renewal {
@@ -308,6 +315,18 @@ mod tests {
         assert_eq!(renewal.moment_for(&certificate), Some(NOW + 60 * DAY - 1));
         let other = Certificate { version: 2, ..certificate };
         assert_eq!(renewal.moment_for(&other), None);
+    }
+
+    #[test]
+    fn a_moment_is_suggested_from_the_start_of_the_window_to_its_end_and_for_one_version_alone_rfc9773_4_2() {
+        let certificate = issued(NOW, NOW + 90 * DAY);
+        let mut renewal = Renewal::of(&certificate);
+        assert!(!renewal.suggests(NOW, &certificate));
+        let (start, end) = (NOW + 59 * DAY, NOW + 61 * DAY);
+        renewal.hear(Ok(window(start, end)), None, NOW, HALF);
+        let suggested = [start - 1, start, end - 1, end].map(|now| renewal.suggests(now, &certificate));
+        assert_eq!(suggested, [false, true, true, false]);
+        assert!(!renewal.suggests(start, &Certificate { version: 2, ..certificate }));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use instant_acme::{CertificateIdentifier, Identifier, NewOrder, Order};
 
 use crate::acme::ca::authority::Authority;
 use crate::acme::ca::breaker::Pass;
+use crate::acme::ca::budget::Renews;
 use crate::acme::ca::directory::Directory;
 use crate::acme::ca::error::CaError;
 use crate::acme::ca::http::HttpError;
@@ -25,7 +26,7 @@ use crate::store::{UpdateError, now};
 use crate::zone::Timestamp;
 use ari::{Answer, News, Renewal};
 
-/// After so many failures in a row, the last of them of the order itself, it does not say what it replaces.
+/// After so many orders that the CA refused, the next one does not say what it replaces: that may have been the reason.
 const IN_VAIN: u32 = 2;
 
 /// Why the CA did not say when, and when it wants to be asked again.
@@ -133,18 +134,18 @@ impl Attempt<'_> {
             }
             let refused = is_about_replacement(&error);
             if !refused && !matches!(&error, CaError::Refused(refusal) if refusal.is("serverInternal")) {
+                if may_be_about_replacement(&error) {
+                    self.note(certificate, |renewal| renewal.refusals = renewal.refusals.saturating_add(1)).await?;
+                }
                 return Ok(Err(error));
             }
             self.say(format!("the CA takes no order in place of {identifier}: {error}; ordering without that"));
             // An internal error may have had nothing to do with it.
             if refused {
-                let known = self.state.renewal.take().filter(|known| known.version == certificate.version);
-                let renewal = known.unwrap_or_else(|| Renewal::of(certificate));
-                self.state.renewal = Some(Renewal { irreplaceable: true, ..renewal });
-                self.save().await?;
+                self.note(certificate, |renewal| renewal.irreplaceable = true).await?;
             }
             // Now it is an order that the CA's limits count.
-            self.keep_to_limits(session).await?;
+            self.keep_to_limits(renews_names(self.current, request)).await?;
         }
         Ok(match (ask!(session, session.account.new_order(&wanted()).await), session.created()) {
             // What cannot be read of the answer is read of the order.
@@ -152,34 +153,76 @@ impl Attempt<'_> {
             (outcome, _) => outcome,
         })
     }
+
+    /// Keeps what an order has shown of the certificate that it was to replace.
+    async fn note(
+        &mut self,
+        certificate: &Certificate,
+        note: impl FnOnce(&mut Renewal) + Send,
+    ) -> Result<(), AttemptError> {
+        let known = self.state.renewal.take().filter(|known| known.version == certificate.version);
+        note(self.state.renewal.insert(known.unwrap_or_else(|| Renewal::of(certificate))));
+        self.save().await
+    }
 }
 
 impl<'a> Attempt<'a> {
     /// The certificate that the order takes the place of, if this CA issued it and wants to know.
-    pub fn replaced(&self, session: &Session) -> Option<(&'a Certificate, CertificateIdentifier<'static>)> {
+    fn replaced(&self, session: &Session) -> Option<(&'a Certificate, CertificateIdentifier<'static>)> {
         replaced(self.current, &self.state, self.request, &session.directory)
     }
 }
 
 /// The certificate that an order for this request takes the place of, if the CA of this directory issued it and wants to
 /// know.
-pub fn replaced<'c>(
+fn replaced<'c>(
     current: Option<&'c Certificate>,
     state: &Issuance,
     request: &Request,
     directory: &Directory,
 ) -> Option<(&'c Certificate, CertificateIdentifier<'static>)> {
     let current = current.filter(|_| directory.renewal_info.is_some())?;
-    let known = state.renewal.as_ref();
-    let refused = known.is_some_and(|known| known.version == current.version && known.irreplaceable);
+    let known = state.renewal.as_ref().filter(|known| known.version == current.version);
+    // Better an order like any other than none.
+    let in_vain = known.is_some_and(|known| known.irreplaceable || known.refusals >= IN_VAIN);
     let shares = current.names.iter().any(|name| request.names.contains(name));
-    // What the CA cannot do without saying so: better an order like any other than none.
-    let in_vain = state.failure.as_ref().is_some_and(|failure| failure.step == "order" && failure.failures >= IN_VAIN);
-    if refused || in_vain || !shares || current.directory != request.directory {
+    if in_vain || !shares || current.directory != request.directory {
         return None;
     }
     // What cannot be read is not named: the order matters more.
     Some((current, ari::identifier(&current.chain).ok()?))
+}
+
+/// What an order for this request is to the limits of the CA of this directory. One that names what it replaces meets
+/// none, but only while the CA suggests it.
+pub fn renews(
+    current: Option<&Certificate>,
+    state: &Issuance,
+    request: &Request,
+    directory: &Directory,
+    now: Timestamp,
+) -> Renews {
+    let suggests = |certificate| state.renewal.as_ref().is_some_and(|known| known.suggests(now, certificate));
+    match replaced(current, state, request, directory) {
+        Some((certificate, _)) if suggests(certificate) => Renews::Replaces,
+        _ => renews_names(current, request),
+    }
+}
+
+/// When an order may be made after one that a limit forbids until then: it ends no renewal that the CA suggests earlier,
+/// which meets none.
+pub fn allowed_at(until: Timestamp, current: Option<&Certificate>, state: &Issuance, now: Timestamp) -> Timestamp {
+    let known = state.renewal.as_ref().zip(current);
+    let suggested = known.and_then(|(known, certificate)| known.moment_for(certificate));
+    suggested.filter(|suggested| now < *suggested).map_or(until, |suggested| until.min(suggested))
+}
+
+/// The same as [`renews`] for an order that does not name what it replaces.
+fn renews_names(current: Option<&Certificate>, request: &Request) -> Renews {
+    match current {
+        Some(current) if current.names == request.names && current.directory == request.directory => Renews::SameNames,
+        _ => Renews::Nothing,
+    }
 }
 
 /// Whether an order may be taken that is the same but for `replaces`: the certificate was replaced already, came to
@@ -192,6 +235,13 @@ fn is_about_replacement(error: &CaError) -> bool {
         || is(":malformed")
         || is(":unauthorized")
         || (error.is_final() && words.to_ascii_lowercase().contains("replac"))
+}
+
+/// Whether the CA has looked at the order and refused it, for a reason that may be the replacement.
+fn may_be_about_replacement(error: &CaError) -> bool {
+    let CaError::Refused(refusal) = error else { return false };
+    let is_busy = refusal.is("rateLimited") || matches!(refusal.status, Some(429 | 503));
+    !is_busy && !error.is_unknown_account()
 }
 
 #[cfg(test)]

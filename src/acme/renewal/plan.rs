@@ -94,8 +94,7 @@ impl Plan {
     /// `pause` is what the process remembers; a failure's is stored.
     pub fn new(state: &Issuance, certificate: Option<&Certificate>, wanted: &Wanted, pause: Option<Pause>) -> Plan {
         let heard = state.renewal.as_ref();
-        let stored = state.failure.as_ref().filter(|_| state.missing.is_empty());
-        let stored = stored.map(|failure| Pause { from: failure.at, until: failure.next_attempt });
+        let stored = state.failure.as_ref().map(|failure| Pause { from: failure.at, until: failure.next_attempt });
         Plan {
             renewal: match certificate {
                 Some(certificate) if serves(certificate, wanted) && !state.is_ordered() => renewal(certificate, heard),
@@ -236,6 +235,9 @@ mod tests {
         assert_eq!(due(&state, None, &wanted(), None, 400), 500);
         state.missing = vec!["record".into()];
         assert_eq!(due(&state, None, &wanted(), Some(Pause { from: 400, until: 700 }), 400), 700);
+        // A look at the records does not end what a failure at a CA has begun.
+        assert_eq!(due(&state, None, &wanted(), None, 400), 500);
+        state.failure = None;
         assert_eq!(due(&state, None, &wanted(), None, 400), 0);
     }
 
