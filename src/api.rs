@@ -453,6 +453,9 @@ pub struct LastError {
 pub struct DeploymentStatus {
     /// When the deploy program ended well for it.
     pub deployed_at: Option<jiff::Timestamp>,
+    /// The program has been running since then.
+    #[serde(default)]
+    pub running_since: Option<jiff::Timestamp>,
     /// The last run of the program, if it failed.
     pub last_error: Option<LastError>,
     /// When the running server will run the program by itself.
@@ -461,6 +464,20 @@ pub struct DeploymentStatus {
     pub undelivered: usize,
     /// Why not.
     pub webhook_error: Option<LastError>,
+    /// The last event that the webhook was never told of.
+    #[serde(default)]
+    pub dropped_event: Option<DroppedEvent>,
+}
+
+/// An event that was given up.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct DroppedEvent {
+    /// As in the message itself: `issued`, `failed`, …
+    pub event: String,
+    /// When it happened.
+    pub at: jiff::Timestamp,
+    /// Why the webhook was not told.
+    pub reason: String,
 }
 
 /// A CA in the configuration; `GET /v1/cas`, `GET /v1/cas/{name}`. What the CA says of itself is empty if it does not

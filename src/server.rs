@@ -156,6 +156,9 @@ impl Server {
         serve_http(sockets.admin, admin_router, None, Entrance::of_admin(), &tasks, &stop);
         tasks.spawn(sweep(writer, front, stop.clone()));
         tasks.spawn(issuer.run(stop.clone()));
+        for warning in config.warnings() {
+            tracing::warn!("{warning}");
+        }
         tracing::info!(
             dns = ?addresses.dns, dns_tls = ?addresses.dns_tls, api = ?addresses.api, admin = %addresses.admin, zones = config.zones.len(),
             certificates = config.certificates.len(), "ready"

@@ -287,9 +287,13 @@ fn deployment_facts(deployment: &DeploymentStatus, now: Timestamp) -> Vec<(&'sta
     };
     let mut facts = Vec::new();
     facts.extend(deployment.deployed_at.map(|at| ("deployed", date(at))));
+    facts.extend(deployment.running_since.map(|at| ("deploy running", format!("since {}", date(at)))));
     facts.extend(deployment.last_error.as_ref().map(|error| ("deploy", failed(error))));
     facts.extend(deployment.next_attempt.map(|at| ("next deploy", date(at))));
     facts.extend(deployment.webhook_error.as_ref().map(|error| ("webhook", failed(error))));
+    let dropped = deployment.dropped_event.as_ref();
+    let dropped = dropped.map(|event| format!("{} of {}: {}", event.event, date(event.at), event.reason));
+    facts.extend(dropped.map(|words| ("webhook not told", words)));
     facts
 }
 

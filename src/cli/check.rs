@@ -41,6 +41,9 @@ pub(super) fn run(path: &Path, out: &mut Output) -> Result<(), Failure> {
         return Ok(out.pretty_json(&summary)?);
     }
     out.line(summary.sentence())?;
+    for warning in config.warnings() {
+        output::note(format_args!("warning: {warning}"));
+    }
     for unknown in unknowns(&config) {
         output::note(format_args!("not judged: {unknown}"));
     }

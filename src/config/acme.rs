@@ -1,6 +1,7 @@
 //! What the embedded ACME client is configured to do: `[acme]`, `[[ca]]`, `[[certificate]]`, resolved and typed.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,8 @@ pub struct Proxy {
     pub url: String,
     /// User name and password.
     pub credentials: Option<(String, Zeroizing<String>)>,
+    /// `no_proxy`: host names in lower case, and IP addresses.
+    pub except: Vec<String>,
 }
 
 /// `[[ca]]`
@@ -197,6 +200,16 @@ impl Certificate {
             deploy_timeout: Certificate::DEPLOY_TIMEOUT,
             webhook: None,
         }
+    }
+}
+
+impl Proxy {
+    /// Whether this host of a URL is reached without the proxy: one that is excepted, or a name below it.
+    pub fn spares(&self, host: &str) -> bool {
+        let host = host.trim_start_matches('[').trim_end_matches([']', '.']).to_ascii_lowercase();
+        let below = |except: &String| host.strip_suffix(except.as_str()).is_some_and(|rest| rest.ends_with('.'));
+        let is_name = host.parse::<IpAddr>().is_err();
+        self.except.iter().any(|except| host == *except || is_name && below(except))
     }
 }
 

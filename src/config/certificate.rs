@@ -6,7 +6,7 @@ use std::path::Path;
 use super::issuance::{known_ca, word};
 use super::names::{certified_name, certified_names};
 use super::read::{At, Complaint, List, Reader, Span, Table, listed, values};
-use super::secret::{secret_source, text_in};
+use super::secret::{Need, secret_source, text_in};
 use super::value::{account_name, duration, folder_name, is_loopback, plain_name, relative, unreadable};
 use super::{ApiTls, Ca, Certificate, Challenge, Files, KeyType, Webhook};
 use crate::zone::Name;
@@ -181,7 +181,7 @@ fn webhook(table: &mut Table, base: &Path, reader: &mut Reader) -> Option<Webhoo
     table.conceal("webhook", |url| url.contains('@'), reader);
     let url = table.string("webhook", reader, webhook_url);
     if table.has("webhook") {
-        let example = ("[[certificate]] with a `webhook`", "webhook.secret");
+        let example = ("[[certificate]] with a `webhook`", "webhook.secret", Need::Always);
         let secret = secret_source(table, SECRET, example, |_| Ok(()), base, reader);
         return Some(Webhook { url: url?.value, secret: secret? });
     }

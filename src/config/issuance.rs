@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::proxy::proxy;
+use super::proxy::{exception, proxy};
 use super::read::{At, Complaint, Reader, Span, Table, listed, nearest, values};
-use super::secret::secret_source;
+use super::secret::{Need, secret_source};
 use super::value::{contact_url, directory_url, holds_certificate, plain_name, relative};
 use super::{Acme, Ca, Eab, Limits};
 
@@ -16,6 +16,11 @@ pub(super) fn acme(top: &mut Table, base: &Path, reader: &mut Reader) -> Acme {
     acme.certs = table.string("certs", reader, |text| relative(base, text)).map(|at| at.value);
     table.conceal("proxy", |url| url.contains('@'), reader);
     acme.proxy = table.string("proxy", reader, proxy).map(|at| at.value);
+    let except = table.strings("no_proxy", reader, exception).map(|list| list.items).unwrap_or_default();
+    reader.distinct(&except, |host| format!("the host {host}"));
+    if let Some(proxy) = &mut acme.proxy {
+        proxy.except = values(&except);
+    }
     table.finish(reader);
     acme
 }
@@ -106,7 +111,7 @@ fn eab(ca: &mut Table, base: &Path, reader: &mut Reader) -> Option<Eab> {
         Eab::decode(text).map(drop).map_err(|why| Complaint::new(why).help(help))
     };
     let keys = ["hmac_key_file", "hmac_key_env"];
-    let hmac_key = secret_source(&mut table, keys, ("`eab`", "eab.key"), check, base, reader);
+    let hmac_key = secret_source(&mut table, keys, ("`eab`", "eab.key", Need::Once), check, base, reader);
     table.finish(reader);
     Some(Eab { key_id: key_id?.value, hmac_key: hmac_key? })
 }

@@ -17,6 +17,7 @@ mod secret;
 mod tests;
 mod tsig;
 mod value;
+mod warnings;
 mod zones;
 
 use std::fmt;

@@ -65,7 +65,20 @@ pub(super) fn certified_name(text: &str) -> Result<String, Complaint> {
     if name(&ascii, "", "a name for a certificate")?.labels().nth(1).is_none() {
         return Err(refuse("it needs two labels at least"));
     }
+    if ascii.len() < whole.len() && is_public_suffix(&ascii) {
+        let why =
+            format!("everybody can register names below {}, so no CA issues for all of them", ascii.to_lowercase());
+        return Err(refuse(&why).help("write the domain below it that is yours, such as \"*.example.co.uk\""));
+    }
     Ok(whole.to_ascii_lowercase())
+}
+
+/// Whether it is a name such as co.uk, below which a registry lets everybody register: one of ICANN's in the list of
+/// public suffixes. That list has more, of companies for their customers, who may well certify their own name.
+pub(super) fn is_public_suffix(ascii: &str) -> bool {
+    let ascii = ascii.to_ascii_lowercase();
+    psl::suffix(ascii.as_bytes())
+        .is_some_and(|suffix| suffix.typ() == Some(psl::Type::Icann) && suffix.as_bytes() == ascii.as_bytes())
 }
 
 /// The name with its labels as they are in the DNS (RFC 5890 section 2.3.2.1); what is wrong with it if it has none.

@@ -1,10 +1,13 @@
 //! The proxy of `[acme]`, as a URL.
 
+use std::net::IpAddr;
+
 use http::uri::Authority;
 use zeroize::Zeroizing;
 
 use super::Proxy;
 use super::read::Complaint;
+use super::value::host_name;
 
 const EXAMPLE: &str = "\"http://proxy.example.org:3128\", or \"http://user:password@proxy.example.org:3128\"";
 
@@ -46,7 +49,18 @@ pub(super) fn proxy(text: &str) -> Result<Proxy, Complaint> {
         }
     });
     let credentials = credentials.transpose().map_err(refuse)?;
-    Ok(Proxy { url: format!("http://{}:{port}", authority.host()), credentials })
+    Ok(Proxy { url: format!("http://{}:{port}", authority.host()), credentials, except: Vec::new() })
+}
+
+/// A host that is reached without the proxy: a name, or an IP address.
+pub(super) fn exception(text: &str) -> Result<String, Complaint> {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Ok(address.to_string()),
+        Err(_) => host_name(text).map(|name| name.to_string().to_ascii_lowercase()).map_err(|complaint| {
+            complaint
+                .help("write host names, which stand for all names below them too, and IP addresses without a port")
+        }),
+    }
 }
 
 /// Percent-encoded UTF-8 (RFC 3986 section 2.1).

@@ -32,6 +32,14 @@ impl Eab {
     }
 }
 
+/// Whether the server cannot do without a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    Always,
+    /// It is used once, and may be taken away after that.
+    Once,
+}
+
 /// The text of a file with a secret in it; if it cannot be read, why.
 pub(super) fn text_in(file: &Path) -> Result<Zeroizing<String>, String> {
     let text = String::from_utf8(octets_of(file)?).map(Zeroizing::new);
@@ -41,19 +49,22 @@ pub(super) fn text_in(file: &Path) -> Result<Zeroizing<String>, String> {
     })
 }
 
-/// What is written as `file_key` or `env_key` of a table; `check` looks at what is in the file, `example` shows how the
-/// file's key is written.
+/// What is written as `file_key` or `env_key` of a table; `check` looks at what is in the file, if there has to be one;
+/// `example` shows how the file's key is written.
 pub(super) fn secret_source(
     table: &mut Table,
     [file_key, env_key]: [&'static str; 2],
-    (whose, example): (&str, &str),
+    (whose, example, need): (&str, &str, Need),
     check: impl FnOnce(&str) -> Result<(), Complaint>,
     base: &Path,
     reader: &mut Reader,
 ) -> Option<SecretSource> {
     let file = table.string(file_key, reader, |text| {
         let file = relative(base, text)?;
-        let text = text_in(&file).map_err(|why| unreadable(&file, &why))?;
+        let text = match text_in(&file) {
+            Err(_) if need == Need::Once && !file.is_dir() => return Ok(file),
+            text => text.map_err(|why| unreadable(&file, &why))?,
+        };
         let of_file = |complaint: Complaint| Complaint {
             message: format!("`{}` {}", file.display(), complaint.message),
             ..complaint

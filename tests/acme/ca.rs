@@ -1,7 +1,7 @@
 //! Accounts, chains, profiles and proxies: what CAs differ in.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use acmezone::api::{CertificateState, LastError, Progress};
@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use x509_parser::pem::parse_x509_pem;
 
 use crate::faulty::{Fault, FaultyCa};
-use crate::house::{Ca, House, orders};
+use crate::house::{Ca, House, lines, orders};
 use crate::support::{Pebble, PebbleVersion, free_port, verify_chain};
 
 const NAMES: [&str; 2] = ["*.delegated.test", "delegated.test"];
@@ -155,31 +155,40 @@ async fn the_profile_is_the_one_that_is_configured_or_any() {
 }
 
 /// An HTTP proxy that lets in who knows the password.
-struct Proxy {
+pub struct Proxy {
     port: u16,
-    tunnels: Arc<AtomicUsize>,
+    pub tunnels: Arc<AtomicUsize>,
+    /// Where they led, in their order.
+    to: Arc<Mutex<Vec<String>>>,
 }
 
 impl Proxy {
-    async fn start(credentials: &str) -> Proxy {
+    pub async fn start(credentials: &str) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let tunnels = Arc::new(AtomicUsize::new(0));
-        let (counter, wanted) = (tunnels.clone(), format!("basic {}", BASE64_STANDARD.encode(credentials)));
+        let to: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (counter, led, wanted) =
+            (tunnels.clone(), to.clone(), format!("basic {}", BASE64_STANDARD.encode(credentials)));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(tunnel(stream, wanted.clone(), counter.clone()));
+                tokio::spawn(tunnel(stream, wanted.clone(), counter.clone(), led.clone()));
             }
         });
-        Proxy { port, tunnels }
+        Proxy { port, tunnels, to }
     }
 
-    fn tables(&self, credentials: &str) -> String {
+    pub fn tables(&self, credentials: &str) -> String {
         format!("[acme]\nproxy = \"http://{credentials}@127.0.0.1:{}\"\n", self.port)
     }
 }
 
-async fn tunnel(stream: TcpStream, wanted: String, counter: Arc<AtomicUsize>) -> std::io::Result<()> {
+async fn tunnel(
+    stream: TcpStream,
+    wanted: String,
+    counter: Arc<AtomicUsize>,
+    led: Arc<Mutex<Vec<String>>>,
+) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let (mut head, mut line) = (Vec::new(), String::new());
     while stream.read_line(&mut line).await? > 2 {
@@ -193,6 +202,7 @@ async fn tunnel(stream: TcpStream, wanted: String, counter: Arc<AtomicUsize>) ->
         return stream.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
     }
     let to = head[0].strip_prefix("CONNECT ").unwrap().strip_suffix(" HTTP/1.1").unwrap();
+    led.lock().unwrap().push(to.to_owned());
     let mut to = TcpStream::connect(to.replace("localhost", "127.0.0.1")).await?;
     counter.fetch_add(1, Ordering::SeqCst);
     stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
@@ -215,6 +225,31 @@ async fn cas_are_reached_through_the_proxy_rfc9110_9_3_6() {
     issued(&house, &Ca::of(&pebble)).await;
     // One connection, or few, for all requests.
     assert!((1..=3).contains(&proxy.tunnels.load(Ordering::SeqCst)), "{}", proxy.tunnels.load(Ordering::SeqCst));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_that_is_excepted_is_reached_without_the_proxy() {
+    let mut house = House::new();
+    let pebble = house.pebble(PebbleVersion::V2_10_1).start();
+    let proxy = Proxy::start("me:s3cret").await;
+    let near = pebble.directory_url();
+    let far = Ca { directory: near.replace("localhost", "127.0.0.1"), ..Ca::of(&pebble) };
+    assert_ne!(near, far.directory);
+    house.tables = format!(
+        "{}no_proxy = [\"localhost\"]\n[[ca]]\nname = \"near\"\ndirectory = {near:?}\nroot = {:?}\n\
+         [[certificate]]\nname = \"near\"\nnames = {NAMES:?}\nca = \"near\"\n",
+        proxy.tables("me:s3cret"),
+        far.root,
+    );
+    house.certificate = "ca = \"pebble\"".into();
+    let server = house.serve(&far, &NAMES).await;
+    for name in ["near", "site"] {
+        let lines = lines(server.client.issue(name, true).await.unwrap()).await;
+        assert!(matches!(lines.last(), Some(Progress::Done { .. })), "{lines:#?}");
+    }
+    server.handle.stop().await;
+    let to = proxy.to.lock().unwrap().clone();
+    assert!(!to.is_empty() && to.iter().all(|to| to.starts_with("127.0.0.1:")), "{to:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

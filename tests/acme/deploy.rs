@@ -18,7 +18,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::house::{Ca, House, PATIENCE, Running};
-use crate::support::{Pebble, PebbleVersion, Subprocess, poll, poll_async};
+use crate::support::{Pebble, PebbleVersion, Subprocess, poll, poll_async, run};
 
 const NAMES: [&str; 1] = ["delegated.test"];
 
@@ -256,6 +256,48 @@ async fn a_program_that_a_kill_came_before_is_run_after_the_next_start() {
     assert!(server.log().contains("deployed"), "{}", server.log());
 }
 
+/// Four hang: the fifth says what it waits for, to a person too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_waits_for_others_says_so_and_those_that_run_say_since_when() {
+    let (mut house, pebble) = house("echo run >> $OUT/runs; while [ ! -e $OUT/ok ]; do sleep 0.05; done");
+    for name in ["b", "c", "d", "e"] {
+        let deploy = &house.certificate;
+        house.tables += &format!("[[certificate]]\nname = {name:?}\nnames = {NAMES:?}\n{deploy}");
+    }
+    let server = house.serve(&Ca::of(&pebble), &NAMES).await;
+    let all = || async { server.client.certificates().await.unwrap() };
+    let is_running = |status: &CertificateStatus| {
+        status.deployment.as_ref().is_some_and(|deployment| deployment.running_since.is_some())
+    };
+    let waiting = poll_async(PATIENCE, "four that run", || async {
+        let all = all().await;
+        let (running, mut others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_running);
+        let issued = others.iter().all(|other| other.path.is_some());
+        (running.len() == 4 && issued).then(|| others.pop()).flatten()
+    })
+    .await;
+    // It takes its turn by itself as soon as its files are there.
+    let mut steps = server.client.deploy(&waiting.name).await.unwrap();
+    let Some(Ok(Progress::Step { message })) = steps.next().await else { panic!("no step") };
+    assert!(message.contains("waiting for a place: 4 programs of other certificates"), "{message}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_acmezone"));
+    command.args(["cert", "list", "--json", "--config"]).arg(house.folder.path().join("acmezone.toml"));
+    let listed = run("acmezone", command, Duration::from_secs(20)).expect_success().stdout;
+    assert_eq!(listed.matches("\"running_since\": \"20").count(), 4, "{listed}");
+    assert_eq!(written(&house.folder.path().join("runs")).lines().count(), 4);
+
+    fs::write(house.folder.path().join("ok"), "").unwrap();
+    let told = crate::house::lines(steps).await;
+    assert!(matches!(told.last(), Some(Progress::Done { .. })), "{told:?}");
+    poll_async(PATIENCE, "none that runs", || async {
+        let all = all().await;
+        let deployed = |one: &CertificateStatus| one.deployment.as_ref().is_some_and(|one| one.deployed_at.is_some());
+        (!all.iter().any(is_running) && all.iter().all(deployed)).then_some(())
+    })
+    .await;
+    server.handle.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_is_configured_later_waits_for_the_next_version_or_for_somebody_who_asks() {
     let (mut house, pebble) = house("echo run >> $OUT/runs");
@@ -271,14 +313,12 @@ async fn a_program_that_is_configured_later_waits_for_the_next_version_or_for_so
     house.certificate = configured;
     let runs = || fs::read_to_string(house.folder.path().join("runs")).unwrap_or_default().lines().count();
     let server = house.serve(&ca, &NAMES).await;
-    let deployment = server.deployment().await;
-    assert!(deployment.next_attempt.is_none() && deployment.deployed_at.is_none(), "{deployment:?}");
-    poll_async(PATIENCE, "the files", || async {
-        let lines = server.deploy().await;
-        matches!(lines.last(), Some(Progress::Done { .. })).then_some(())
-    })
-    .await;
+    // At once, whether or not the server has looked at the files since its start.
+    let lines = server.deploy().await;
+    assert!(matches!(lines.last(), Some(Progress::Done { .. })), "{lines:?}");
     assert_eq!(runs(), 1);
+    let deployment = server.deployment().await;
+    assert!(deployment.next_attempt.is_none(), "{deployment:?}");
     assert!(server.deployment().await.deployed_at.is_some());
     server.issue(true).await;
     poll(PATIENCE, "the run for the next version", || (runs() == 2).then_some(()));

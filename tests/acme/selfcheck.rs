@@ -87,8 +87,8 @@ fn outdated(address: &str) -> Nsd {
 }
 
 #[test]
-fn a_name_server_with_an_old_value_stops_the_attempt_before_the_ca_looks() {
-    if is_of_its_own(a_name_server_with_an_old_value_stops_the_attempt_before_the_ca_looks) {
+fn a_name_server_with_an_old_value_stops_the_attempt_and_one_that_is_silent_does_not() {
+    if is_of_its_own(a_name_server_with_an_old_value_stops_the_attempt_and_one_that_is_silent_does_not) {
         run(async {
             let other = outdated("127.0.0.4");
             let mut stand = Stand::new(&format!("{SOUND}ns1 A 127.0.0.4\n"));
@@ -104,6 +104,12 @@ fn a_name_server_with_an_old_value_stops_the_attempt_before_the_ca_looks() {
             let said = notes(&server).await;
             assert!(matches!(&said[..], [one] if one.contains("127.0.0.4:53 does not answer")), "{said:?}");
             assert_eq!((orders(&stand.pebble), asked_to_validate(&stand.pebble)), (1, true));
+            // One behind a firewall that knows UDP alone.
+            let _half = stubborn("127.0.0.6:53", ([127, 0, 0, 2], 53).into(), Arc::default());
+            stand.replace(&format!("{SOUND}ns1 A 127.0.0.6\n"));
+            until_forgotten().await;
+            let said = notes(&server).await;
+            assert!(matches!(&said[..], [one] if one.contains("127.0.0.6:53 does not answer over TCP")), "{said:?}");
             stand.replace(SOUND);
             until_forgotten().await;
             assert_eq!(notes(&server).await, [""; 0]);
@@ -252,10 +258,10 @@ async fn two_certificates_are_proven_at_one_name_at_the_same_time_rfc8555_8_4() 
     server.handle.stop().await;
 }
 
-/// Unbound with somebody in front, over UDP, who answers NOTIMP for this type of record.
-fn stubborn(unbound: SocketAddr, refused: Arc<AtomicU16>) -> SocketAddr {
+/// A server with somebody in front, over UDP alone, who answers NOTIMP for this type of record.
+fn stubborn(listen: &str, server: SocketAddr, refused: Arc<AtomicU16>) -> SocketAddr {
     const NOTIMP: u8 = 4;
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = UdpSocket::bind(listen).unwrap();
     let address = socket.local_addr().unwrap();
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
@@ -273,7 +279,7 @@ fn stubborn(unbound: SocketAddr, refused: Arc<AtomicU16>) -> SocketAddr {
             std::thread::spawn(move || {
                 let asker = UdpSocket::bind("127.0.0.1:0").unwrap();
                 asker.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-                asker.send_to(&question, unbound).unwrap();
+                asker.send_to(&question, server).unwrap();
                 let mut reply = [0; 4096];
                 if let Ok(len) = asker.recv(&mut reply) {
                     let _ = socket.send_to(&reply[..len], from);
@@ -291,7 +297,7 @@ async fn a_resolver_that_does_not_know_ds_or_caa_is_told_from_servers_that_fail(
     let mut house = House::new();
     let pebble = house.pebble(PebbleVersion::V2_10_1).start();
     let refused = Arc::new(AtomicU16::new(CAA));
-    house.resolver = Some(stubborn(house.unbound.addr(), refused.clone()));
+    house.resolver = Some(stubborn("127.0.0.1:0", house.unbound.addr(), refused.clone()));
     let server = house.serve(&Ca::of(&pebble), OURS).await;
     let error = server.wait_for(CertificateState::Failed).await.last_error.unwrap();
     assert_eq!((error.step.as_str(), orders(&pebble)), ("CAA", 0));

@@ -167,9 +167,9 @@ pub fn tls(roots: Vec<CertificateDer<'static>>) -> Result<rustls::ClientConfig, 
 
 /// Makes TCP connections, directly or through a proxy.
 #[derive(Clone, Debug)]
-pub enum Connector {
-    Direct(HttpConnector),
-    Tunnel(Tunnel<HttpConnector>),
+pub struct Connector {
+    direct: HttpConnector,
+    tunnel: Option<(Tunnel<HttpConnector>, Proxy)>,
 }
 
 impl Connector {
@@ -177,19 +177,20 @@ impl Connector {
         let mut direct = HttpConnector::new();
         direct.enforce_http(false);
         direct.set_connect_timeout(Some(CONNECT_DEADLINE));
-        let Some(Proxy { url, credentials }) = proxy else { return Ok(Connector::Direct(direct)) };
+        let Some(proxy) = proxy else { return Ok(Connector { direct, tunnel: None }) };
+        let Proxy { url, credentials, .. } = proxy;
         let bad = |reason: String| NoClient::Proxy { url: url.clone(), reason };
         let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| bad(error.to_string()))?;
         if uri.scheme_str() != Some("http") || uri.host().is_none() {
             return Err(bad("it must be http://host:port".into()));
         }
-        let mut tunnel = Tunnel::new(uri, direct);
+        let mut tunnel = Tunnel::new(uri, direct.clone());
         if let Some((user, password)) = credentials {
             let both = Zeroizing::new(format!("{user}:{}", password.as_str()));
             let basic = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(both.as_bytes())));
             tunnel = tunnel.with_auth(HeaderValue::from_str(&basic).map_err(|error| bad(error.to_string()))?);
         }
-        Ok(Connector::Tunnel(tunnel))
+        Ok(Connector { direct, tunnel: Some((tunnel, proxy.clone())) })
     }
 }
 
@@ -199,20 +200,21 @@ impl Service<Uri> for Connector {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        match self {
-            Connector::Direct(direct) => direct.poll_ready(context).map_err(Into::into),
-            Connector::Tunnel(tunnel) => tunnel.poll_ready(context).map_err(Into::into),
+        // Both take as many as come: neither has anything to get ready.
+        match &mut self.tunnel {
+            None => self.direct.poll_ready(context).map_err(Into::into),
+            Some((tunnel, _)) => tunnel.poll_ready(context).map_err(Into::into),
         }
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        match self {
-            Connector::Direct(direct) => {
-                let connecting = direct.call(to);
+        match &mut self.tunnel {
+            Some((tunnel, proxy)) if !to.host().is_some_and(|host| proxy.spares(host)) => {
+                let connecting = tunnel.call(to);
                 Box::pin(async { Ok(connecting.await?) })
             }
-            Connector::Tunnel(tunnel) => {
-                let connecting = tunnel.call(to);
+            _ => {
+                let connecting = self.direct.call(to);
                 Box::pin(async { Ok(connecting.await?) })
             }
         }
@@ -489,11 +491,11 @@ mod tests {
     #[test]
     fn a_proxy_is_spoken_to_in_plain_http() {
         for url in ["https://proxy.test:3128", "proxy.test:3128", "", "http://"] {
-            let proxy = Proxy { url: url.into(), credentials: None };
+            let proxy = Proxy { url: url.into(), credentials: None, except: Vec::new() };
             assert!(matches!(Pool::new(None, Some(&proxy)), Err(NoClient::Proxy { .. })), "{url}");
         }
         let credentials = Some(("me".into(), Zeroizing::new("secret".to_owned())));
-        let proxy = Proxy { url: "http://proxy.test:3128".into(), credentials };
+        let proxy = Proxy { url: "http://proxy.test:3128".into(), credentials, except: Vec::new() };
         let pool = Pool::new(None, Some(&proxy)).unwrap();
         let encoded = BASE64_STANDARD.encode("me:secret");
         let shown = format!("{pool:?}");

@@ -221,7 +221,7 @@ pub fn explanation_of(error: &HttpError) -> String {
         HttpError::Unreachable { .. } => (
             "the CA or the way to it is down, or its certificate is not trusted here.",
             "it is tried again by itself; if it lasts, ask for the URL with curl from this machine. A proxy is set by \
-             `proxy` in [acme], the root of a private CA by `root` in its [[ca]].",
+             `proxy` in [acme] and avoided by `no_proxy`, the root of a private CA by `root` in its [[ca]].",
         ),
         HttpError::TooSlow { .. } => ("the CA or the way to it has too much to do.", WAIT),
         HttpError::Body { .. } => ("the answer broke off, or is far too long for a CA's.", WAIT),

@@ -33,6 +33,15 @@ pub struct Deployment {
     pub told_failure: Option<Timestamp>,
     /// When somebody was last told that the files cannot be written; `None` if they are.
     pub told_unwritten: Option<Timestamp>,
+    /// The last event that the webhook was never told of.
+    pub dropped: Option<Dropped>,
+}
+
+/// An event that was given up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dropped {
+    pub event: Event,
+    pub reason: String,
 }
 
 /// Something that failed and is tried again.
@@ -107,7 +116,9 @@ impl Deployment {
 
     pub fn announce(&mut self, event: Event) {
         if self.events.len() >= EVENTS {
-            self.events.remove(0);
+            let Waiting { event, trouble } = self.events.remove(0);
+            let trouble = trouble.map_or_else(String::new, |trouble| format!("; {}", trouble.message));
+            self.dropped = Some(Dropped { event, reason: format!("{EVENTS} later ones were waiting{trouble}") });
         }
         self.events.push(Waiting { event, trouble: None });
     }
@@ -130,6 +141,8 @@ impl Deployment {
         };
         let trouble = Trouble::after(waiting.trouble.as_ref(), message, now, random);
         if trouble.failures >= DELIVERIES {
+            let reason = format!("given up after {DELIVERIES} times: {}", trouble.message);
+            self.dropped = Some(Dropped { event: waiting.event.clone(), reason });
             self.taken(id);
             return Untaken::Dropped;
         }
@@ -206,6 +219,8 @@ mod tests {
         }
         assert_eq!(minutes, [1, 10, 100, 1440, 1440]);
         assert_eq!(deployment.next_event(now), None);
+        let reason = "given up after 6 times: no".to_owned();
+        assert_eq!(deployment.dropped, Some(Dropped { event: event("a"), reason }));
     }
 
     #[test]
@@ -215,6 +230,8 @@ mod tests {
             deployment.announce(event(&id.to_string()));
         }
         assert_eq!(deployment.events.len(), EVENTS);
+        let reason = "16 later ones were waiting".to_owned();
+        assert_eq!(deployment.dropped, Some(Dropped { event: event("2"), reason }));
         assert_eq!(deployment.next_event(100).unwrap().1.id, "3");
         deployment.untaken("3", "no".into(), 100, 0);
         assert_eq!(deployment.next_event(100).unwrap().1.id, "4");

@@ -3,22 +3,22 @@
 //! Nothing here delays or fails a renewal. What is left to do is kept in the store (`deployment`), so that a server that
 //! was killed does it after its next start: at least once, never not at all.
 
+mod announcement;
 pub mod deployment;
 mod program;
 pub mod webhook;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard, Notify, OwnedMutexGuard, Semaphore, mpsc};
 
 use crate::acme::certificate::Certificate;
-use crate::acme::export::upkeep::Told;
 use crate::acme::history::{self, What};
 use crate::acme::random;
 use crate::acme::slot::Slot;
 use crate::acme::{Issuer, time};
-use crate::api::{DeploymentStatus, LastError, Progress};
+use crate::api::{DeploymentStatus, DroppedEvent, LastError, Progress};
 use crate::config::Proxy;
 use crate::store::{Body, Document, UpdateError, now};
 use crate::zone::Timestamp;
@@ -62,8 +62,10 @@ impl Deploys {
 pub struct Turns {
     /// As the store has it, once it was read.
     state: Mutex<Option<Deployment>>,
-    /// Held while the program runs.
+    /// Held while the program runs, or waits for a place.
     program: Arc<Mutex<()>>,
+    /// Since when it runs.
+    running: std::sync::Mutex<Option<Timestamp>>,
     /// Held while an event is on its way, so that events come in their order.
     webhook: Arc<Mutex<()>>,
 }
@@ -251,7 +253,11 @@ impl Issuer {
             let turn = match slot.deploys.program.clone().try_lock_owned() {
                 Ok(turn) => turn,
                 Err(_) => {
-                    step(format!("the deploy program of {} is running already; after it, it runs again", slot.name()));
+                    let doing = match slot.deploys.running_since() {
+                        Some(since) => format!("has been running since {}", time(since)),
+                        None => waiting(),
+                    };
+                    step(format!("the deploy program of {} {doing}; after that, it runs again", slot.name()));
                     let turn = issuer.shared.stopping.run_until_cancelled(slot.deploys.program.clone().lock_owned());
                     match turn.await {
                         Some(turn) => turn,
@@ -278,18 +284,24 @@ impl Issuer {
         if !slot.runs_program() {
             return Err(format!("the certificate {} has no `deploy` program in the configuration", slot.name()));
         }
+        let tell = |line: String| {
+            tracing::info!(certificate = slot.name(), "deploy: {line}");
+            heard(line);
+        };
+        if self.shared.deploys.programs.available_permits() == 0 {
+            tell(format!("the program {}", waiting()));
+        }
         let permit = self.shared.deploys.programs.acquire();
         // Nobody closes the semaphore.
         let Some(_permit) = self.shared.stopping.run_until_cancelled(permit).await else { return Err(stopping()) };
         let (_, certificate) = self.load(slot).await.map_err(|error| error.to_string())?;
         let certificate = certificate.ok_or_else(|| format!("there is no certificate {} yet", slot.name()))?;
-        if slot.memory().exported != Some(certificate.version) {
-            return Err(format!("the files of the certificate {} are not up to date", slot.name()));
+        // After a start, it may be a while until its files are compared with the store.
+        let exported = slot.memory().exported == Some(certificate.version);
+        if !exported && let Some(error) = self.export(slot, &certificate).await {
+            return Err(format!("the files of the certificate {} are not up to date: {error}", slot.name()));
         }
-        let tell = |line: String| {
-            tracing::info!(certificate = slot.name(), "deploy: {line}");
-            heard(line);
-        };
+        let _running = RunsNow::note(&slot.deploys.running);
         let folder = self.shared.certs.join(slot.name());
         let program = Program {
             command: &slot.certificate.deploy,
@@ -387,101 +399,6 @@ impl Issuer {
         changed.is_ok()
     }
 
-    /// What the webhook, if there is one, is to be told, for the commit of what has happened to the certificate.
-    pub(in crate::acme) async fn announcement<'s>(
-        &self,
-        slot: &'s Slot,
-        kind: Kind,
-        certificate: &Certificate,
-        message: Option<String>,
-    ) -> Result<Option<Announcement<'s>>, UpdateError> {
-        if slot.certificate.webhook.is_none() {
-            return Ok(None);
-        }
-        let mut state = slot.deploys.state.lock().await;
-        let mut deployment = self.remembered(slot, &mut state).await?.clone();
-        deployment.announce(event(slot, kind, Some(certificate), message));
-        Ok(Some(Announcement { state, deployment }))
-    }
-
-    /// The commit was made: the event goes on its way.
-    pub(in crate::acme) fn announced(&self, announcement: Announcement<'_>) {
-        let Announcement { mut state, deployment } = announcement;
-        *state = Some(deployment);
-        self.shared.deploys.changed.notify_one();
-    }
-
-    /// Tells the webhook of an attempt that failed: of the first in a row, and now and then while the certificate runs
-    /// out.
-    pub(in crate::acme) async fn announce_failure(&self, slot: &Slot, is_first: bool, message: &str) {
-        if slot.certificate.webhook.is_none() {
-            return;
-        }
-        if let Err(error) = self.tell_failure(slot, is_first, message).await {
-            tracing::error!(certificate = slot.name(), %error, "cannot tell the webhook");
-        }
-    }
-
-    async fn tell_failure(&self, slot: &Slot, is_first: bool, message: &str) -> Result<(), UpdateError> {
-        let (_, certificate) = self.load(slot).await?;
-        let now = now();
-        let runs_out = certificate.as_ref().is_some_and(|certificate| runs_out(certificate, now));
-        let tells = {
-            let mut state = slot.deploys.state.lock().await;
-            self.remembered(slot, &mut state).await?.tells_failure(is_first, runs_out, now)
-        };
-        if tells {
-            let event = event(slot, Kind::Failed, certificate.as_ref(), Some(message.to_owned()));
-            let tell = |deployment: &mut Deployment| {
-                deployment.told_failure = Some(now);
-                deployment.announce(event);
-            };
-            self.change(slot, tell).await?;
-        }
-        Ok(())
-    }
-
-    /// Tells the webhook that the files of the certificate cannot be written, the first time and then daily; whether
-    /// others are to hear it now.
-    pub(in crate::acme) async fn announce_unwritten(
-        &self,
-        slot: &Slot,
-        certificate: &Certificate,
-        message: &str,
-    ) -> Result<Told, UpdateError> {
-        let told = {
-            let mut state = slot.deploys.state.lock().await;
-            let deployment = self.remembered(slot, &mut state).await?;
-            match deployment.told_unwritten {
-                None => Told::First,
-                Some(_) if deployment.tells_unwritten(now()) => Told::Again,
-                Some(_) => return Ok(Told::Before),
-            }
-        };
-        let event = event(slot, Kind::Failed, Some(certificate), Some(message.to_owned()));
-        let tell = |deployment: &mut Deployment| {
-            deployment.told_unwritten = Some(now());
-            if slot.certificate.webhook.is_some() {
-                deployment.announce(event);
-            }
-        };
-        self.change(slot, tell).await?;
-        Ok(told)
-    }
-
-    /// The files are written.
-    pub(in crate::acme) async fn no_more_unwritten(&self, slot: &Slot) {
-        let mut state = slot.deploys.state.lock().await;
-        match self.remembered(slot, &mut state).await {
-            Ok(deployment) => {
-                if deployment.told_unwritten.take().is_some() {
-                    self.keep(slot, deployment).await;
-                }
-            }
-            Err(error) => tracing::error!(certificate = slot.name(), %error, "cannot read what was told of the files"),
-        }
-    }
-
     pub(in crate::acme) async fn deployment_status(
         &self,
         slot: &Slot,
@@ -503,12 +420,44 @@ impl Issuer {
         let untaken = deployment.events.iter().find_map(|waiting| waiting.trouble.as_ref());
         Ok(Some(DeploymentStatus {
             deployed_at: deployment.deployed.map(time),
+            running_since: slot.deploys.running_since().map(time),
             last_error: deployment.trouble.as_ref().map(|trouble| error("deploy", trouble)),
             next_attempt,
             undelivered: deployment.events.len(),
             webhook_error: untaken.map(|trouble| error("webhook", trouble)),
+            dropped_event: deployment.dropped.as_ref().map(|dropped| DroppedEvent {
+                event: dropped.event.event.word().to_owned(),
+                at: dropped.event.at,
+                reason: dropped.reason.clone(),
+            }),
         }))
     }
+}
+
+impl Turns {
+    fn running_since(&self) -> Option<Timestamp> {
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// While this is held, it is known that the program runs.
+struct RunsNow<'a>(&'a std::sync::Mutex<Option<Timestamp>>);
+
+impl RunsNow<'_> {
+    fn note(running: &std::sync::Mutex<Option<Timestamp>>) -> RunsNow<'_> {
+        *running.lock().unwrap_or_else(PoisonError::into_inner) = Some(now());
+        RunsNow(running)
+    }
+}
+
+impl Drop for RunsNow<'_> {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+fn waiting() -> String {
+    format!("is waiting for a place: {PROGRAMS} programs of other certificates are running")
 }
 
 fn document(slot: &Slot, deployment: &Deployment) -> Result<(Document, String, Option<Body>), UpdateError> {

@@ -60,6 +60,19 @@ pub enum Kind {
     Revoked,
 }
 
+impl Kind {
+    /// As it stands in the message.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Issued => "issued",
+            Kind::Failed => "failed",
+            Kind::Deployed => "deployed",
+            Kind::DeployFailed => "deploy-failed",
+            Kind::Revoked => "revoked",
+        }
+    }
+}
+
 /// Why an event was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Undelivered {

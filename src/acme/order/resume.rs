@@ -82,8 +82,11 @@ impl Attempt<'_> {
         let mut authorizations = order.authorizations();
         while let Some(Ok(authorization)) = authorizations.next().await {
             let name = authorization.identifier().to_string();
-            if authorization.status == AuthorizationStatus::Invalid {
-                failed.push(name.clone());
+            match authorization.status {
+                AuthorizationStatus::Invalid => failed.push(name.clone()),
+                // What failed on the way to it is not the reason.
+                AuthorizationStatus::Valid => continue,
+                _ => {}
             }
             let errors = authorization.challenges.iter().filter_map(|challenge| challenge.error.as_ref());
             refusals.extend(errors.map(|error| Refusal::new(error, About::Validation).of(&name)));

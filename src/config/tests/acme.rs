@@ -80,6 +80,24 @@ fn a_proxy_with_its_credentials() {
 }
 
 #[test]
+fn what_is_reached_without_the_proxy_is_a_host_with_what_is_below_it_or_an_address() {
+    let hosts = "no_proxy = [\"Example.ORG.\", \"192.0.2.1\", \"2001:db8:0::1\"]";
+    let text = after_a_zone(&format!("[acme]\nproxy = \"http://proxy.test:3128\"\n{hosts}\n"));
+    let proxy = read(&text).unwrap().acme.proxy.unwrap();
+    for host in ["example.org", "EXAMPLE.org.", "a.b.example.org", "192.0.2.1", "[2001:db8::1]"] {
+        assert!(proxy.spares(host), "{host}");
+    }
+    for host in ["badexample.org", "org", "example.org.test", "192.0.2.10", "[2001:db8::2]", ""] {
+        assert!(!proxy.spares(host), "{host}");
+    }
+    let shown = complaints(&after_a_zone("[acme]\nno_proxy = [\"a.test:80\", \"b.test\", \"b.test\"]\n"));
+    assert_eq!(
+        shown,
+        ["7: `a.test:80` is not a host name: `:` cannot be part of it", "7: the host b.test is listed twice"]
+    );
+}
+
+#[test]
 fn what_is_wrong_with_a_proxy_is_told_without_its_password() {
     let example =
         "write \"http://proxy.example.org:3128\", or \"http://user:password@proxy.example.org:3128\"".to_owned();
@@ -222,8 +240,23 @@ fn an_external_account_has_a_key_id_and_a_key() {
     fs::write(folder.path().join("eab.key"), " \n").unwrap();
     assert_eq!(refused("{ key_id = \"k\", hmac_key_file = \"eab.key\" }"), ["`eab.key` is empty"]);
     let help = "help: a path is relative to the folder of this configuration file";
-    let missing = "`no.key` cannot be read: No such file or directory";
-    assert_eq!(refused("{ key_id = \"k\", hmac_key_file = \"no.key\" }"), [missing, help]);
+    let folder_of_keys = "`keys` cannot be read: Is a directory";
+    assert_eq!(refused("{ key_id = \"k\", hmac_key_file = \"keys\" }"), [folder_of_keys, help]);
+}
+
+/// Who has an account needs it no more.
+#[test]
+fn an_hmac_key_that_is_gone_is_worth_a_warning() {
+    let folder = folder();
+    let text = after_a_zone(&format!("{CA}eab = {{ key_id = \"k\", hmac_key_file = \"eab.key\" }}\n"));
+    let config = read_in(folder.path(), &text).unwrap();
+    let warnings = config.warnings();
+    assert!(
+        matches!(warnings.as_slice(), [only] if only.contains("`one`") && only.contains("eab.key")),
+        "{warnings:?}"
+    );
+    fs::write(folder.path().join("eab.key"), "c2VjcmV0").unwrap();
+    assert_eq!(config.warnings(), [""; 0]);
 }
 
 /// RFC 4648 section 5; some CAs pad their keys.

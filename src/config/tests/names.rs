@@ -88,3 +88,18 @@ fn a_name_that_a_wildcard_covers_is_redundant() {
     let good = ["*.b.test", "b.test", "d.a.b.test", "*.c.b.test", "ab.test"];
     assert_eq!(read(&with(&good)).unwrap().certificates[0].names, good);
 }
+
+/// A registry lets everybody register below them. Names that are in no list, and those that companies have in it, are
+/// taken.
+#[test]
+fn a_wildcard_below_a_public_suffix_is_refused_and_the_suffix_itself_is_worth_a_warning() {
+    for (name, shown) in [("*.co.uk", "co.uk"), ("*.COM.AU", "com.au"), ("*.公司.cn", "xn--55qx5d.cn")] {
+        let complaints = complaints(&with(&[name]));
+        let words = format!("everybody can register names below {shown}");
+        assert!(matches!(complaints.as_slice(), [only] if only.contains(&words)), "{complaints:?}");
+    }
+    let taken = ["*.example.co.uk", "*.corp.internal", "*.intranet.corp", "*.github.io", "example.com"];
+    assert_eq!(read(&with(&taken)).unwrap().warnings(), [""; 0]);
+    let warnings = read(&with(&["gov.uk", "www.gov.uk"])).unwrap().warnings();
+    assert!(matches!(warnings.as_slice(), [only] if only.contains("is for gov.uk,")), "{warnings:?}");
+}
