@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::Issuer;
+use super::ca::account::{self, Standing};
 use super::ca::authority::Authority;
 use super::ca::directory::Directory;
-use super::ca::session::{self, Standing};
 use super::order::challenge::method;
 use super::slot::Slot;
 use crate::api::{CaStatus, Profile};
@@ -37,7 +37,7 @@ impl Issuer {
 
     async fn ca_status(&self, authority: &Arc<Authority>) -> Result<CaStatus, UpdateError> {
         let ca = &authority.ca;
-        let standing = session::standing(ca, &self.shared.writer).await?;
+        let standing = account::standing(ca, &self.shared.writer).await?;
         let account_being_made = standing == Standing::BeingMade;
         let account = if let Standing::Account(url) = standing { Some(url) } else { None };
         let (meta, error) = match directory(authority).await {

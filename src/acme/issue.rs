@@ -3,22 +3,24 @@
 use std::sync::Arc;
 
 use super::ca::authority::Authority;
+use super::ca::breaker::Held;
 use super::ca::problem::Class;
 use super::certificate::Certificate;
 use super::history::{Event, What};
 use super::order::attempt::{Attempt, LONG, save};
 use super::order::delegation::Missing;
 use super::order::failure::{AttemptError, Failure, failure};
-use super::pause::{Pause, SHORTEST_WAIT, back_off_within};
+use super::pause::{Pause, SHORTEST_WAIT, back_off_within, share_of};
 use super::renewal::plan;
 use super::request::Request;
 use super::schedule::Reason;
 use super::slot::Slot;
-use super::state::{Failed, Issuance};
+use super::state::{AtCa, Failed, Issuance};
 use super::{Issuer, random, time};
 use crate::api::Progress;
 use crate::config::Challenge;
 use crate::store::now;
+use crate::zone::Timestamp;
 
 /// After so many failures in a row another CA is tried although there is an order at this one.
 const PATIENCE: u32 = 2;
@@ -53,7 +55,7 @@ impl Issuer {
         // The panic itself went to stderr.
         let message = "an internal error, please report it: the log has the panic".to_owned();
         match self.load(slot).await {
-            Ok((state, _)) => self.failed(slot, state, "", failure("attempt", message)).await,
+            Ok((state, _)) => self.failed(slot, state, "", failure("attempt", message), Vec::new()).await,
             Err(_) => {
                 slot.pause_for(SHORTEST_WAIT);
                 Progress::Failed { message }
@@ -70,23 +72,53 @@ impl Issuer {
     ) -> Progress {
         let _place = self.place(reason).await;
         let mut cas = in_order(slot, &state).into_iter().peekable();
+        let mut heard: Vec<AtCa> = Vec::new();
+        let mut last = None;
+        // The only one is asked when the pause after its answer is over.
+        let is_one_of_many = slot.authorities.len() > 1;
         while let Some((authority, rehearsal)) = cas.next() {
-            let outcome = self.attempt_at(slot, authority, rehearsal, &mut state, current, reason).await;
-            let failure = match outcome {
-                Ok(certificate) => return self.succeeded(slot, &certificate).await,
-                Err(AttemptError::Waiting(missing)) => return self.waiting(slot, state, missing).await,
-                Err(AttemptError::Failed(failure)) => failure,
-            };
             let ca = &authority.ca.name;
+            let before = state.failure.clone();
+            let held = match reason {
+                Reason::Due => {
+                    let asked = before.as_ref().filter(|_| is_one_of_many).and_then(|before| before.asked(ca));
+                    authority.breaker.held(now()).or(asked)
+                }
+                _ => None,
+            };
+            let outcome = match held.filter(|held| !lapses(current, held.until)) {
+                Some(held) => Err(AttemptError::Held(held)),
+                None => self.attempt_at(slot, authority, rehearsal, &mut state, current, reason).await,
+            };
             let under_way = state.step.order_for(&slot.request(&authority.ca)).is_some();
-            let (failures, backed_off) =
-                state.failure.as_ref().map_or((0, 0), |failure| (failure.failures, failure.backed_off));
-            // What may succeed later has been tried for a day.
-            let elsewhere = failure.class == Class::Elsewhere || failure.class == Class::Later && backed_off >= LONG;
+            let (message, words, elsewhere, patient, retry_at) = match outcome {
+                Ok(certificate) => return self.succeeded(slot, &certificate).await,
+                Err(AttemptError::Waiting(missing)) => return self.waiting(slot, state, missing, heard).await,
+                Err(AttemptError::Held(held)) => {
+                    let said = before.as_ref().and_then(|before| before.at(ca));
+                    let message = said.map_or_else(|| held.words(ca), |said| said.message.clone());
+                    let since = before.as_ref().map_or_else(now, |before| before.at);
+                    let patient = now() < since + back_off_within(left(slot), LONG, 0);
+                    // A moment is waited for, if that is all that the CA asks for.
+                    let elsewhere = !held.asked || held.until > now() + SHORTEST_WAIT;
+                    (message, held.words(ca), elsewhere, patient, Some(held.until))
+                }
+                Err(AttemptError::Failed(failure)) => {
+                    let (failures, backed_off) =
+                        before.as_ref().map_or((0, 0), |before| (before.failures, before.backed_off));
+                    // What may succeed later has been tried for a day.
+                    let elsewhere =
+                        failure.class == Class::Elsewhere || failure.class == Class::Later && backed_off >= LONG;
+                    let (message, retry_at) = (failure.message.clone(), failure.retry_at);
+                    let words = format!("{ca}: {}: {message}", failure.step);
+                    last = Some((ca, failure));
+                    (message, words, elsewhere, failures < PATIENCE, retry_at)
+                }
+            };
+            heard.push(AtCa { ca: ca.clone(), at: now(), message, retry_at });
             match cas.peek() {
                 // An order that was begun is worth some patience: there may be a certificate already.
-                Some((next, _)) if elsewhere && !(under_way && failures < PATIENCE) => {
-                    let words = format!("{}: {}", failure.step, failure.message);
+                Some((next, _)) if elsewhere && !(under_way && patient) => {
                     tracing::warn!(
                         certificate = slot.name(),
                         ca,
@@ -94,13 +126,15 @@ impl Issuer {
                         next = next.ca.name,
                         "trying another CA"
                     );
-                    slot.hear(format!("{ca}: {words}; going on to {}", next.ca.name));
+                    slot.hear(format!("{words}; going on to {}", next.ca.name));
                 }
-                _ => return self.failed(slot, state, ca, failure).await,
+                _ => break,
             }
         }
-        // There is one at least.
-        Progress::Failed { message: "no CA is configured for this certificate".into() }
+        match last {
+            Some((ca, failure)) => self.failed(slot, state, ca, failure, heard).await,
+            None => self.held(slot, state, heard).await,
+        }
     }
 
     /// An attempt at one CA, with a rehearsal of its first order elsewhere if there is to be one.
@@ -135,6 +169,9 @@ impl Issuer {
                 Err(AttemptError::Waiting(_)) if slot.certificate.challenge != Challenge::Dns01 => {
                     slot.tell(format!("{} would need records of its own; going on without", rehearsal.ca.name));
                 }
+                Err(AttemptError::Held(held)) => {
+                    slot.tell(format!("{}; going on without", held.words(&rehearsal.ca.name)));
+                }
                 Err(waiting) => return Err(waiting),
             }
             state.rehearsed = Some(request);
@@ -157,15 +194,6 @@ impl Issuer {
         current: Option<&Certificate>,
         reason: Reason,
     ) -> Result<Certificate, AttemptError> {
-        let ca = &authority.ca.name;
-        if let Err(until) = authority.breaker.pass(now())
-            && reason == Reason::Due
-        {
-            let message = format!("{ca} has failed again and again and is left alone for a while");
-            let failure = failure("account", message);
-            let (retry_at, class) = (Some(until), Class::Elsewhere);
-            return Err(AttemptError::Failed(Failure { retry_at, backs_off: false, class, ..failure }));
-        }
         let spent =
             current.is_some_and(|current| !current.keeps_key() && state.step.key() == Some(&current.private_key));
         let mut attempt = Attempt {
@@ -185,20 +213,25 @@ impl Issuer {
             reuse_key: slot.certificate.reuse_key,
             versions: self.shared.versions,
             rehearsal,
+            due: reason == Reason::Due,
+            pass: None,
             heard: false,
             state: std::mem::take(state),
         };
         let outcome = attempt.run().await;
         *state = attempt.state;
+        let Some(pass) = attempt.pass else { return outcome };
         match &outcome {
             Err(AttemptError::Failed(failure)) if failure.outage => {
-                authority.breaker.failed(now(), random());
+                pass.failed(now(), random());
                 authority.doubt_directory().await;
             }
-            // Nothing was asked of the CA.
-            Err(AttemptError::Waiting(_)) => {}
-            Err(AttemptError::Failed(failure)) if !failure.backs_off => {}
-            _ => authority.breaker.succeeded(),
+            Ok(_) => authority.breaker.succeeded(),
+            Err(AttemptError::Failed(failure)) if failure.backs_off && pass.is_inside() => {
+                authority.breaker.succeeded();
+            }
+            // The CA has said nothing of itself.
+            Err(_) => {}
         }
         outcome
     }
@@ -217,7 +250,8 @@ impl Issuer {
         }
     }
 
-    async fn waiting(&self, slot: &Slot, mut state: Issuance, missing: Vec<Missing>) -> Progress {
+    /// `heard`: of the CAs that were asked before this one.
+    async fn waiting(&self, slot: &Slot, mut state: Issuance, missing: Vec<Missing>, heard: Vec<AtCa>) -> Progress {
         let records: Vec<String> = missing.iter().flat_map(|one| one.records.iter().cloned()).collect();
         let seen: Vec<&str> = missing.iter().map(|one| one.seen.as_str()).collect();
         let seen = seen.join("; ");
@@ -240,10 +274,19 @@ impl Issuer {
             let event = Event { message: Some(message.clone()), ..Event::new(now(), What::Failed) };
             slot.history.add(&self.shared.writer, slot.name(), event).await;
         }
-        // The next attempt goes on to wait for a CA that was asked in vain.
-        let failure = state.failure.take_if(|failure| failure.backed_off == 0);
-        if state.missing != records || failure.is_some() {
+        // A CA that asked to be left alone is, whatever becomes of the others; and the next attempt goes on to wait for
+        // one that was asked in vain.
+        let asked = heard.iter().any(|one| one.retry_at.is_some());
+        let words = told(&heard);
+        let cas = all_heard(state.failure.as_ref(), heard);
+        let failure = match state.failure.clone() {
+            Some(former) if asked => Some(Failed { cas, ..former }),
+            None if asked => Some(Failed { message: words, cas, ..nothing_asked() }),
+            former => former.filter(|former| former.backed_off > 0),
+        };
+        if state.missing != records || state.failure != failure {
             state.missing = records;
+            state.failure = failure;
             if let Err(error) = save(&self.shared.writer, slot.name(), &state).await {
                 tracing::error!(certificate = slot.name(), %error, "cannot keep the missing records");
             }
@@ -252,22 +295,48 @@ impl Issuer {
         Progress::Failed { message }
     }
 
-    async fn failed(&self, slot: &Slot, mut state: Issuance, ca: &str, failure: Failure) -> Progress {
+    /// Nothing was asked of any CA: nothing counts as failed, and what they have said before is still what is known.
+    async fn held(&self, slot: &Slot, mut state: Issuance, heard: Vec<AtCa>) -> Progress {
+        let now = now();
+        let until = heard.iter().filter_map(|one| one.retry_at).min().unwrap_or(now);
+        let jitter = share_of(until.saturating_sub(now) / 10, u64::from(random()) << 32);
+        let until = until.saturating_add(jitter);
+        let pause = Pause::after_failure(now, SHORTEST_WAIT, Some(until), slot.memory().not_after);
+        slot.memory().pause = Some(pause);
+        let message = told(&heard);
+        let cas = all_heard(state.failure.as_ref(), heard);
+        let failed = match state.failure.take() {
+            Some(former) => Failed { next_attempt: pause.until, cas, ..former },
+            None => Failed { message: message.clone(), next_attempt: pause.until, cas, ..nothing_asked() },
+        };
+        tracing::info!(certificate = slot.name(), reason = message, next = %time(pause.until), "not attempted now");
+        state.missing.clear();
+        state.failure = Some(failed);
+        if let Err(error) = save(&self.shared.writer, slot.name(), &state).await {
+            tracing::error!(certificate = slot.name(), %error, "cannot keep when to attempt again");
+        }
+        Progress::Failed { message }
+    }
+
+    /// `heard`: of all CAs that were tried.
+    async fn failed(&self, slot: &Slot, mut state: Issuance, ca: &str, failure: Failure, heard: Vec<AtCa>) -> Progress {
         let (failures, backed_off) = state.failure.as_ref().map_or((0, 0), |last| (last.failures, last.backed_off));
         let backed_off = backed_off.saturating_add(failure.backs_off.into());
         let not_after = slot.memory().not_after;
-        let left = not_after.map(|not_after| not_after.saturating_sub(now()));
-        let wait = if failure.backs_off { back_off_within(left, backed_off, random()) } else { plan::RECHECK };
-        let pause = Pause::after_failure(now(), wait, failure.retry_at, not_after);
+        let wait = if failure.backs_off { back_off_within(left(slot), backed_off, random()) } else { plan::RECHECK };
+        // One that does not say when is tried as if it were the only one.
+        let retry_at = heard.iter().map(|one| one.retry_at).min().unwrap_or(failure.retry_at);
+        let pause = Pause::after_failure(now(), wait, retry_at, not_after);
         slot.memory().pause = Some(pause);
         let failed = Failed {
             at: pause.from,
             step: failure.step.to_owned(),
-            message: failure.message,
+            message: if heard.len() > 1 { told(&heard) } else { failure.message },
             explanation: failure.explanation,
             failures: failures.saturating_add(1),
             backed_off,
             next_attempt: pause.until,
+            cas: all_heard(state.failure.as_ref(), heard),
         };
         let message = format!("{}: {}", failed.step, failed.message);
         let next = time(failed.next_attempt);
@@ -315,6 +384,53 @@ pub(super) fn in_order<'s>(slot: &'s Slot, state: &Issuance) -> Vec<(&'s Authori
     cas
 }
 
+impl Failed {
+    /// What this CA has said.
+    fn at(&self, ca: &str) -> Option<&AtCa> {
+        self.cas.iter().find(|one| one.ca == ca)
+    }
+
+    /// Until when this CA is to be left alone with this certificate, after what it said.
+    fn asked(&self, ca: &str) -> Option<Held> {
+        let said = self.at(ca)?;
+        let until = Pause::after_failure(said.at, 0, said.retry_at, None).end(now());
+        (now() < until).then_some(Held { until, asked: true })
+    }
+}
+
+/// What was heard now, and what CAs that were not tried have said before and still holds.
+fn all_heard(before: Option<&Failed>, mut heard: Vec<AtCa>) -> Vec<AtCa> {
+    for one in before.map_or(&[][..], |before| &before.cas) {
+        if one.retry_at.is_some_and(|at| now() < at) && heard.iter().all(|now| now.ca != one.ca) {
+            heard.push(one.clone());
+        }
+    }
+    heard
+}
+
+/// Whether the certificate in use ends before then.
+fn lapses(current: Option<&Certificate>, until: Timestamp) -> bool {
+    current.is_some_and(|current| now() < current.not_after && current.not_after <= until)
+}
+
+/// How much life the certificate in use has left, seconds.
+fn left(slot: &Slot) -> Option<u64> {
+    slot.memory().not_after.map(|not_after| not_after.saturating_sub(now()))
+}
+
+/// A failure that is none: no CA was asked.
+fn nothing_asked() -> Failed {
+    Failed { at: now(), step: "account".into(), ..Failed::default() }
+}
+
+/// What one CA said; or what each of several did.
+fn told(heard: &[AtCa]) -> String {
+    match heard {
+        [one] => one.message.clone(),
+        all => all.iter().map(|one| format!("at {}: {}", one.ca, one.message)).collect::<Vec<_>>().join("; "),
+    }
+}
+
 /// Whether an order for this request is tried at the CA for rehearsals first, if there is one.
 pub(super) fn is_rehearsed_first(request: &Request, state: &Issuance, current: Option<&Certificate>) -> bool {
     let known = current.is_some_and(|current| current.names == request.names && current.directory == request.directory);
@@ -339,18 +455,5 @@ pub(super) fn is_good(slot: &Slot, state: &Issuance, certificate: &Certificate) 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::acme::certificate::tests::{issued, request};
-
-    #[test]
-    fn what_was_rehearsed_or_issued_before_is_not_rehearsed_again() {
-        let (request, other) = (request(&["a.test"]), request(&["b.test"]));
-        let nothing = Issuance::default();
-        assert!(is_rehearsed_first(&request, &nothing, None));
-        assert!(!is_rehearsed_first(&request, &nothing, Some(&issued(0, 9))));
-        assert!(is_rehearsed_first(&other, &nothing, Some(&issued(0, 9))));
-        let rehearsed = Issuance { rehearsed: Some(request.clone()), ..nothing };
-        assert!(!is_rehearsed_first(&request, &rehearsed, None) && is_rehearsed_first(&other, &rehearsed, None));
-    }
-}
+#[path = "issue_tests.rs"]
+mod tests;

@@ -4,7 +4,7 @@ use crate::zone::Timestamp;
 
 pub const DAY: u64 = 24 * 60 * 60;
 /// However long a CA asks us to stay away, we look again after this long.
-const LONGEST_PAUSE: u64 = 7 * DAY;
+pub const LONGEST_PAUSE: u64 = 7 * DAY;
 /// Shortest time between two attempts for one certificate, seconds.
 pub const SHORTEST_WAIT: u64 = 60;
 /// A clock that is set back by more than this ends a pause, seconds.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::asked::Listener;
+use super::ca::account::{self, Standing};
 use super::ca::authority::Authority;
 use super::ca::directory::Meta;
 use super::ca::registration::may_register;
 use super::ca::rollover;
-use super::ca::session::{self, Standing};
+use super::ca::session::check_profile;
 use super::certificate::Certificate;
 use super::issue::{in_order, is_good, is_rehearsed_first};
 use super::order::caa;
@@ -114,7 +115,7 @@ impl Issuer {
             return Ok(Some(Method::Dns01));
         }
         let Some(authority) = authority else { return Ok(None) };
-        let kept = session::kept(&authority.ca, &self.shared.writer).await.map_err(|error| error.to_string())?;
+        let kept = account::kept(&authority.ca, &self.shared.writer).await.map_err(|error| error.to_string())?;
         // That there is no directory has been told.
         let (Some(kept), Ok(directory)) = (kept, cas::directory(authority).await) else { return Ok(None) };
         let holder = rollover::holder(&authority.ca, &kept).map_err(|error| error.to_string())?;
@@ -175,7 +176,7 @@ impl Issuer {
             Ok(directory) => directory,
             Err(error) => return Ok(Err(format!("{name}: {error}"))),
         };
-        let standing = session::standing(&authority.ca, writer).await.map_err(store)?;
+        let standing = account::standing(&authority.ca, writer).await.map_err(store)?;
         if let Err(reason) = self.would_take(&authority.ca, &directory.meta, &request, &standing).await {
             return Ok(Err(format!("{name}: {reason}")));
         }
@@ -201,7 +202,7 @@ impl Issuer {
     /// Whether the CA would take an order, as far as that can be seen without making an account or an order there.
     async fn would_take(&self, ca: &Ca, meta: &Meta, request: &Request, standing: &Standing) -> Result<(), String> {
         if let Some(profile) = &request.profile {
-            session::check_profile(meta, profile).map_err(|error| error.to_string())?;
+            check_profile(meta, profile).map_err(|error| error.to_string())?;
         }
         let account = match standing {
             Standing::Account(url) => Some(url.as_str()),

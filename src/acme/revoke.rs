@@ -14,9 +14,9 @@ use x509_parser::pem::Pem;
 
 use super::asked::Listener;
 use super::ca::authority::Authority;
+use super::ca::error::{CaError, SessionError, told};
 use super::ca::jws::{BadKey, Key, Signer, base64url, post};
 use super::ca::rollover::existing;
-use super::ca::session::{CaError, SessionError, told};
 use super::certificate::{Certificate, Revoked, Revoking};
 use super::deploy::webhook::Kind;
 use super::history::{Event, What};

@@ -293,6 +293,7 @@ impl Schedule {
     fn start_what_is_due(&mut self, now: Timestamp) -> Timestamp {
         let mut next = Timestamp::MAX;
         let mut due = Vec::new();
+        let spread = SPREAD.min(self.entries.len() as u64);
         for (index, entry) in self.entries.iter_mut().enumerate() {
             let Some(plan) = &entry.plan else {
                 next = next.min(entry.read_again);
@@ -304,6 +305,12 @@ impl Schedule {
                 next = next.min(at);
             } else if !slot.is_running() && slot.ended() == entry.ended {
                 due.push((plan.urgency(now), index));
+            }
+            // A CA that is left alone is not asked this either.
+            if entry.ask(now).is_some_and(|at| at <= now)
+                && let Some(held) = entry.authority.as_ref().and_then(|authority| authority.breaker.held(now))
+            {
+                entry.silent_until = held.until + share_of(spread, getrandom::u64().unwrap_or(0));
             }
             match entry.ask(now) {
                 Some(at) if at > now => next = next.min(at),

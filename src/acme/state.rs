@@ -82,7 +82,7 @@ pub(super) struct Published {
 }
 
 /// A failed attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Failed {
     pub(super) at: Timestamp,
     pub(super) step: String,
@@ -97,6 +97,21 @@ pub(super) struct Failed {
     pub(super) backed_off: u32,
     /// Not before then, unless somebody asks for it.
     pub(super) next_attempt: Timestamp,
+    /// What became of it at each CA, in the order in which they were tried.
+    #[serde(default)]
+    pub(super) cas: Vec<AtCa>,
+}
+
+/// Why there is no certificate from one of several CAs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct AtCa {
+    /// Its name.
+    pub(super) ca: String,
+    pub(super) at: Timestamp,
+    pub(super) message: String,
+    /// It is not to be asked for this certificate before then.
+    #[serde(default)]
+    pub(super) retry_at: Option<Timestamp>,
 }
 
 /// What the store has. Damaged, or of a newer version that says it in other words, it is no reason to let a certificate
@@ -194,6 +209,7 @@ mod tests {
                 failures: 2,
                 backed_off: 1,
                 next_attempt: 9,
+                cas: vec![AtCa { ca: "c".into(), at: 1, message: "no".into(), retry_at: Some(9) }],
             }),
             renewal: Some(Renewal { version: 3, moment: Some(7), ..Renewal::default() }),
         };

@@ -114,7 +114,8 @@ async fn a_ca_that_is_down_is_asked_by_three_certificates_of_ten() {
         let table = format!("[[certificate]]\nname = \"more-{number}\"\nnames = [\"delegated.test\"]\n");
         house.tables.push_str(&table);
     }
-    front.fail("/", DOWN);
+    // Without a word of when it is back.
+    front.fail("/", Fault::Answer { status: 503, content_type: "text/html", retry_after: "", body: "<html>" });
     let server = house.serve(&front.ca(), &NAMES).await;
     let until_all = || async {
         let all = server.client.certificates().await.unwrap();

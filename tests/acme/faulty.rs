@@ -52,15 +52,17 @@ pub enum Fault {
     CutInside,
     /// Does what it is asked, with this nonce in the answer, or none.
     Nonce(Option<&'static str>),
+    /// Does what it is asked, with this `Retry-After` in the answer.
+    RetryAfter(&'static str),
     /// Does what it is asked, and makes this of the path and the answer's body.
     Rewrite(fn(&str, String) -> String),
 }
 
 impl Fault {
-    /// Whether the CA has done what it was asked although its answer is lost.
+    /// Whether the CA has done what it was asked although its answer is lost, its head included.
     fn loses_the_answer(&self) -> bool {
         use Fault::*;
-        matches!(self, AnswerAfterwards { .. } | SilenceAfterwards | CutAfterwards | CutInside)
+        matches!(self, AnswerAfterwards { .. } | SilenceAfterwards | CutAfterwards)
     }
 }
 
@@ -96,6 +98,8 @@ struct Front {
     pebble: String,
     client: Client<Connector, Full<Bytes>>,
     fault: Arc<Mutex<Option<(&'static str, Fault)>>>,
+    /// So many requests meet the fault.
+    times: Arc<AtomicUsize>,
     hits: Arc<Mutex<usize>>,
     /// Requests that were done although they met the fault.
     done: Arc<Mutex<usize>>,
@@ -141,6 +145,7 @@ impl FaultyCa {
             pebble: pebble.directory_url().trim_end_matches("/dir").to_owned(),
             client: Client::builder(TokioExecutor::new()).build(connector),
             fault: Arc::default(),
+            times: Arc::default(),
             hits: Arc::default(),
             done: Arc::default(),
             trap: Arc::default(),
@@ -169,6 +174,12 @@ impl FaultyCa {
 
     /// From now on, requests whose path begins with `path` meet the fault.
     pub fn fail(&self, path: &'static str, fault: Fault) {
+        self.fail_times(usize::MAX, path, fault);
+    }
+
+    /// The same for so many requests; then the CA is well again.
+    pub fn fail_times(&self, times: usize, path: &'static str, fault: Fault) {
+        self.front.times.store(times, Ordering::SeqCst);
         *self.front.hits.lock().unwrap() = 0;
         *self.front.fault.lock().unwrap() = Some((path, fault));
     }
@@ -233,6 +244,8 @@ async fn answer(State(front): State<Front>, request: Request<Body>) -> Response 
     let path = request.uri().path();
     let fault = front.fault.lock().unwrap().clone();
     let fault = fault.filter(|(start, _)| path.starts_with(start)).map(|(_, fault)| fault);
+    let one_less = |left: usize| left.checked_sub(1);
+    let fault = fault.filter(|_| front.times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok());
     let fault = fault.or_else(|| front.weather.lock().unwrap().as_mut().and_then(Weather::next));
     if let Some(fault) = &fault {
         *front.hits.lock().unwrap() += 1;
@@ -288,6 +301,11 @@ async fn answer(State(front): State<Front>, request: Request<Body>) -> Response 
                 std::future::pending().await
             });
             Response::from_parts(parts, Body::from_stream(half.chain(end)))
+        }
+        Some(Fault::RetryAfter(retry_after)) => {
+            let mut answer = front.pass_on(request).await;
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(retry_after));
+            answer
         }
         Some(Fault::Rewrite(rewrite)) => {
             let path = path.to_owned();

@@ -33,6 +33,7 @@ mod many;
 mod matrix;
 mod names;
 mod orders;
+mod patience;
 mod readers;
 mod registration;
 mod renewal;

@@ -3,6 +3,8 @@
 use std::process::Command;
 
 use acmezone::api::{CertificateState, Progress};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::faulty::{Fault, FaultyCa};
@@ -128,9 +130,12 @@ async fn an_account_that_the_ca_does_not_know_any_more_is_made_anew_with_a_new_k
     server.handle.stop().await;
     let before = stored(&house);
     let store = rusqlite::Connection::open(house.folder.path().join("data/acmezone.db")).unwrap();
-    let change = "UPDATE document SET body = json_set(body, '$.credentials.id', \
+    // An account of which it has never heard, neither by its URL nor by its key.
+    let other = rcgen::KeyPair::generate().unwrap().serialize_der();
+    let other = BASE64_URL_SAFE_NO_PAD.encode(other);
+    let change = "UPDATE document SET body = json_set(body, '$.credentials.key_pkcs8', ?1, '$.credentials.id', \
                   json_extract(body, '$.credentials.id') || '0') WHERE kind = 'ca-account'";
-    assert_eq!(store.execute(change, []), Ok(1));
+    assert_eq!(store.execute(change, [&other]), Ok(1));
     drop(store);
 
     let server = house.serve(&Ca::of(&pebble), &NAMES).await;
@@ -138,7 +143,10 @@ async fn an_account_that_the_ca_does_not_know_any_more_is_made_anew_with_a_new_k
     assert!(matches!(lines.last(), Some(Progress::Done { .. })), "{lines:#?}");
     assert!(format!("{lines:?}").contains("does not know our account any more"), "{lines:#?}");
     server.handle.stop().await;
-    assert_ne!(key(&stored(&house)), key(&before));
+    let after = stored(&house);
+    assert!(key(&after) != key(&before) && key(&after) != other);
+    // Nobody knows whether it is gone for ever.
+    assert_eq!(key(&after["former"][0]), other);
     has_accounts(&pebble, 2);
 }
 

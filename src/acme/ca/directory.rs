@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use http::Uri;
+use http::uri::Scheme;
 use serde_json::{Map, Value};
 
 use crate::zone::Name;
@@ -43,7 +45,7 @@ pub struct Meta {
 pub enum BadDirectory {
     #[error("it is not JSON: {0}")]
     Json(String),
-    #[error("it is JSON, but no directory: there is no URL at `{0}`")]
+    #[error("it is JSON, but no directory: there is no https URL at `{0}`")]
     Missing(&'static str),
 }
 
@@ -53,7 +55,8 @@ impl Directory {
         let value: Value = serde_json::from_slice(body).map_err(|error| BadDirectory::Json(error.to_string()))?;
         let nothing = Map::new();
         let all = value.as_object().unwrap_or(&nothing);
-        let needed = |key: &'static str| text(all, key).ok_or(BadDirectory::Missing(key));
+        // instant-acme takes it for granted that a request can be made to the first of them.
+        let needed = |key: &'static str| text(all, key).filter(|url| is_url(url)).ok_or(BadDirectory::Missing(key));
         let meta = all.get("meta").and_then(Value::as_object).unwrap_or(&nothing);
         Ok(Directory {
             new_nonce: needed("newNonce")?,
@@ -87,6 +90,11 @@ impl Meta {
 
 fn text(object: &Map<String, Value>, key: &str) -> Option<String> {
     object.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// Whether a request can be made there.
+fn is_url(text: &str) -> bool {
+    text.parse::<Uri>().is_ok_and(|url| url.scheme() == Some(&Scheme::HTTPS) && url.host().is_some())
 }
 
 /// Host names that may stand in a record.
@@ -136,16 +144,16 @@ mod tests {
     #[test]
     fn what_is_not_needed_may_be_of_any_type() {
         let directory = Directory::read(
-            br#"{"newNonce":"n","newAccount":"a","newOrder":"o","revokeCert":7,"keyChange":null,"renewalInfo":"",
+            br#"{"newNonce":"https://n","newAccount":"https://a","newOrder":"https://o","revokeCert":7,"keyChange":null,"renewalInfo":"",
                 "meta":{"termsOfService":["x"],"caaIdentities":["ca.test; x",3,"ok.test"],"profiles":{"short":null},
                   "externalAccountRequired":"yes"}}"#,
         );
         let profiles = BTreeMap::from([("short".to_owned(), String::new())]);
         let meta = Meta { caa_identities: vec!["ok.test".into()], profiles, ..Meta::default() };
-        let [new_nonce, new_account, new_order] = ["n", "a", "o"].map(str::to_owned);
+        let [new_nonce, new_account, new_order] = ["https://n", "https://a", "https://o"].map(str::to_owned);
         let expected = Directory { new_nonce, new_account, new_order, meta, ..Directory::default() };
         assert_eq!(directory, Ok(expected.clone()));
-        let bare = br#"{"newNonce":"n","newAccount":"a","newOrder":"o","meta":"none"}"#;
+        let bare = br#"{"newNonce":"https://n","newAccount":"https://a","newOrder":"https://o","meta":"none"}"#;
         assert_eq!(Directory::read(bare), Ok(Directory { meta: Meta::default(), ..expected }));
     }
 
@@ -154,8 +162,12 @@ mod tests {
         assert!(matches!(Directory::read(b"<html>"), Err(BadDirectory::Json(_))));
         assert_eq!(Directory::read(b"[]"), Err(BadDirectory::Missing("newNonce")));
         assert_eq!(
-            Directory::read(br#"{"newNonce":"n","newAccount":"a","newOrder":1}"#),
+            Directory::read(br#"{"newNonce":"https://n","newAccount":"https://a","newOrder":1}"#),
             Err(BadDirectory::Missing("newOrder"))
         );
+        for nonce in ["https://[n", "https://n n", "/nonce", "n", "http://n", "https://", "mailto:n"] {
+            let directory = format!(r#"{{"newNonce":"{nonce}","newAccount":"https://a","newOrder":"https://o"}}"#);
+            assert_eq!(Directory::read(directory.as_bytes()), Err(BadDirectory::Missing("newNonce")), "{nonce}");
+        }
     }
 }

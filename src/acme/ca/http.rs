@@ -32,6 +32,8 @@ use tokio::net::TcpStream;
 use tower::{BoxError, Service};
 use zeroize::Zeroizing;
 
+use super::breaker::Breaker;
+use crate::acme::pause::{LONGEST_PAUSE, SHORTEST_WAIT};
 use crate::config::Proxy;
 use crate::store::now;
 use crate::zone::Timestamp;
@@ -106,6 +108,7 @@ pub struct Pool {
 pub struct Http {
     pool: Pool,
     deadline: Duration,
+    breaker: Arc<Breaker>,
     memory: Arc<Mutex<Memory>>,
 }
 
@@ -114,6 +117,8 @@ struct Memory {
     last: Answer,
     /// What a GET of this URL is answered without asking the CA.
     known: Option<(String, Bytes)>,
+    /// Where all certificates of the CA ask the same: a limit that is met there is everybody's.
+    common: Vec<String>,
 }
 
 impl Pool {
@@ -137,9 +142,9 @@ impl Pool {
         Ok(Pool { client })
     }
 
-    /// A new conversation.
-    pub fn conversation(&self) -> Http {
-        Http { pool: self.clone(), deadline: DEADLINE, memory: Arc::default() }
+    /// A new conversation. The breaker hears when the CA asks everybody to come back later.
+    pub fn conversation(&self, breaker: Arc<Breaker>) -> Http {
+        Http { pool: self.clone(), deadline: DEADLINE, breaker, memory: Arc::default() }
     }
 }
 
@@ -235,6 +240,25 @@ impl Http {
         self.memory().known = Some((url, body));
     }
 
+    /// Lets a limit that is met at this URL count for all certificates.
+    pub fn is_common(&self, url: &str) {
+        self.memory().common.push(url.to_owned());
+    }
+
+    /// Passes on that the CA asks to be left alone.
+    fn hear(&self, head: &Answer, now: Timestamp) {
+        let until = match head.status {
+            StatusCode::SERVICE_UNAVAILABLE => head.retry_at,
+            StatusCode::TOO_MANY_REQUESTS if self.memory().common.contains(&head.url) => {
+                Some(head.retry_at.unwrap_or(now + SHORTEST_WAIT))
+            }
+            _ => None,
+        };
+        if let Some(until) = until {
+            self.breaker.asked_to_wait(now, until);
+        }
+    }
+
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -254,15 +278,23 @@ impl Http {
                 reason: error.source().map_or_else(|| error.to_string(), causes),
             })?;
             let (parts, body) = response.into_parts();
+            // Said, whatever becomes of the body: there may be an order already.
+            let head = Answer::new(&url, parts.status, &parts.headers, Bytes::new(), now());
+            self.memory().last = head.clone();
+            self.hear(&head, now());
             let body = Limited::new(body, BODY_LIMIT).collect().await;
-            let body = body.map_err(|error| HttpError::Body { url: url.clone(), reason: error.to_string() })?;
-            Ok((parts, body.to_bytes()))
+            let body = match body {
+                Ok(body) => body.to_bytes(),
+                // The status says enough.
+                Err(_) if !head.status.is_success() => Bytes::new(),
+                Err(error) => return Err(HttpError::Body { url: url.clone(), reason: error.to_string() }),
+            };
+            Ok((parts, Answer { body, ..head }))
         };
-        let (parts, body) = match tokio::time::timeout(self.deadline, exchange).await {
+        let (parts, answer) = match tokio::time::timeout(self.deadline, exchange).await {
             Ok(exchanged) => exchanged?,
             Err(_) => return Err(HttpError::TooSlow { url, deadline: self.deadline }),
         };
-        let answer = Answer::new(&url, parts.status, &parts.headers, body, now());
         self.memory().last = answer.clone();
         Ok((parts, answer))
     }
@@ -283,7 +315,9 @@ impl HttpClient for Http {
                 let (parts, ()) = Response::new(()).into_parts();
                 return Ok(BytesResponse { parts, body: Box::new(body.clone()) });
             }
-            let (parts, answer) = http.exchange(request).await.map_err(|error| Error::Other(Box::new(error)))?;
+            let (mut parts, answer) = http.exchange(request).await.map_err(|error| Error::Other(Box::new(error)))?;
+            // It is kept here. instant-acme adds it to the clock, however much it is.
+            parts.headers.remove(RETRY_AFTER);
             // instant-acme reads problem documents in answers to signed requests, and nowhere else.
             let is_understood = method == Method::POST && is_problem(&answer.body);
             if !answer.status.is_success() && !is_understood {
@@ -344,13 +378,16 @@ fn shown(body: &[u8]) -> String {
     }
 }
 
-/// Reads `Retry-After`: seconds or a date (RFC 9110 section 10.2.3).
+/// Reads `Retry-After`: seconds or a date (RFC 9110 section 10.2.3). What is longer than we ever wait is that long.
 fn retry_at(value: &str, now: Timestamp) -> Option<Timestamp> {
-    if let Ok(seconds) = value.trim().parse::<u32>() {
-        return Some(now + u64::from(seconds));
-    }
-    let date = jiff::fmt::rfc2822::parse(value.trim()).ok()?;
-    u64::try_from(date.timestamp().as_second()).ok()
+    let value = value.trim();
+    let at = if !value.is_empty() && value.bytes().all(|octet| octet.is_ascii_digit()) {
+        now.saturating_add(value.parse().unwrap_or(u64::MAX))
+    } else {
+        let date = jiff::fmt::rfc2822::parse(value).ok()?;
+        u64::try_from(date.timestamp().as_second()).ok()?
+    };
+    Some(at.min(now + LONGEST_PAUSE))
 }
 
 /// Reads a `Link` header (RFC 8288 section 3): one link for each relation. What cannot be read is left out.
@@ -415,15 +452,21 @@ mod tests {
     use super::*;
 
     fn http() -> Http {
-        Pool::new(None, None).unwrap().conversation()
+        Pool::new(None, None).unwrap().conversation(Arc::default())
     }
 
     #[test]
     fn retry_after_is_seconds_or_a_date_rfc9110_10_2_3() {
         assert_eq!(retry_at("120", 1000), Some(1120));
-        assert_eq!(retry_at("Fri, 31 Dec 1999 23:59:59 GMT", 0), Some(946_684_799));
-        assert_eq!(retry_at("soon", 0), None);
-        assert_eq!(retry_at("-1", 0), None);
+        assert_eq!(retry_at("Fri, 31 Dec 1999 23:59:59 GMT", 946_684_000), Some(946_684_799));
+        for longest in
+            ["4294967296", "18446744073709551615", "99999999999999999999999", "Tue, 31 Dec 2999 23:59:59 GMT"]
+        {
+            assert_eq!(retry_at(longest, 1000), Some(1000 + LONGEST_PAUSE), "{longest}");
+        }
+        for nothing in ["soon", "-1", "+1", "", "1.5"] {
+            assert_eq!(retry_at(nothing, 0), None, "{nothing}");
+        }
     }
 
     #[test]

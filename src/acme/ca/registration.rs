@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::account::{Kept, keep, put};
 use super::directory::{Directory, Meta};
+use super::error::{CaError, SessionError, protocol, told};
 use super::http::Http;
 use super::jws::{Jws, Key, Signer, base64url, bind, post};
 use super::rollover::{Credentials, damaged, key, written};
-use super::session::{CaError, Kept, SessionError, keep, protocol, put, told};
 use crate::acme::secret::Secret;
 use crate::acme::source;
 use crate::config::{Ca, Eab};

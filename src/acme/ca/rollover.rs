@@ -14,11 +14,12 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
+use super::account::{Kept, keep, kept};
 use super::authority::Authority;
 use super::directory::Directory;
+use super::error::{CaError, SessionError, told};
 use super::http::Http;
 use super::jws::{BadKey, Key, Signer, base64url, post};
-use super::session::{CaError, Kept, SessionError, keep, kept, told};
 use crate::acme::Issuer;
 use crate::acme::secret::Secret;
 use crate::api::Progress;
@@ -292,7 +293,7 @@ pub fn key(ca: &Ca, key_pkcs8: &Secret) -> Result<Key, SessionError> {
     Key::from_der(&Zeroizing::new(der)).map_err(|error| damaged(ca, &error))
 }
 
-fn read(ca: &Ca, credentials: &AccountCredentials) -> Result<Credentials, SessionError> {
+pub fn read(ca: &Ca, credentials: &AccountCredentials) -> Result<Credentials, SessionError> {
     let text = serde_json::to_string(credentials).map(Zeroizing::new);
     text.and_then(|text| serde_json::from_str(&text)).map_err(|error| damaged(ca, &error))
 }

@@ -1,21 +1,19 @@
-//! An account at a CA, and the CA's errors in its own words.
+//! A conversation with a CA as the holder of an account.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
 use instant_acme::{Account, AccountCredentials, Order};
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
-use super::authority::{Authority, NoDirectory};
+use super::account::{Kept, Stored, keep, stored};
+use super::authority::Authority;
 use super::directory::{Directory, Meta};
-use super::http::{Answer, Http, HttpError, NoClient};
-use super::problem::{self, About, Class, Refusal};
-use super::registration::{BeingMade, register};
-use super::rollover::{self, NextKey};
-use crate::config::Ca;
-use crate::store::{Body, Document, UpdateError, Writer};
+use super::error::{CaError, SessionError, protocol, told};
+use super::http::Http;
+use super::registration::register;
+use super::rollover;
+use crate::store::{Writer, now};
 use crate::zone::Timestamp;
 
 /// How often a request is made again whose nonce the CA does not take, each time with three nonces.
@@ -39,38 +37,6 @@ macro_rules! ask {
 }
 pub(in crate::acme) use ask;
 
-/// What is kept of an account: `Document::CaAccount`. No `Debug`: it holds the account's key.
-#[derive(Serialize, Deserialize)]
-pub struct Kept {
-    pub contact: Vec<String>,
-    pub credentials: AccountCredentials,
-    pub created: Timestamp,
-    /// The key that is to take the place of the account's, and may have done so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_key: Option<NextKey>,
-    /// Thumbprints of the keys that the account had before (RFC 7638): records may still be of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub former_keys: Vec<String>,
-}
-
-/// An account as the store has it.
-enum Stored {
-    Account(Box<Kept>),
-    /// `{"being_made": …}`
-    BeingMade(BeingMade),
-}
-
-/// How we stand with a CA.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Nothing was asked of it yet.
-    Unknown,
-    /// There is a key; whether the CA has an account with it is to be seen.
-    BeingMade,
-    /// URL of our account.
-    Account(String),
-}
-
 /// A conversation with a CA as the holder of an account.
 pub struct Session {
     pub account: Account,
@@ -80,59 +46,31 @@ pub struct Session {
     http: Http,
 }
 
-/// Why the CA did not do what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CaError {
-    /// A problem document (RFC 8555 section 6.7).
-    #[error("{}", .0.words)]
-    Refused(Refusal),
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    #[error("the CA's answer from {url} is not what ACME says: {reason}")]
-    Protocol { url: String, reason: String },
-    #[error(transparent)]
-    NoClient(#[from] NoClient),
-    #[error("the CA has no profile `{wanted}`; {}", listed(offered))]
-    NoProfile { wanted: String, offered: Vec<String> },
-    #[error("the CA took the order without the profile `{wanted}`")]
-    ProfileIgnored { wanted: String },
-    #[error(
-        "the CA does not offer {wanted} for {domain}, but {}: change the `challenge` of the certificate, or its CA",
-        offered.join(", ")
-    )]
-    NoSuchChallenge { wanted: &'static str, domain: String, offered: Vec<String> },
-    /// RFC 8555 section 7.3.4.
-    #[error(
-        "the CA `{ca}` makes accounts only for its customers: get a key ID and an HMAC key from it, and set \
-         `eab = {{ key_id = \"…\", hmac_key_file = \"…\" }}` in its [[ca]]"
-    )]
-    NeedsEab { ca: String },
-    #[error("the HMAC key of `eab` in the [[ca]] `{ca}` cannot be used: {reason}")]
-    EabKey { ca: String, reason: String },
-    /// RFC 8555 section 7.3.3.
-    #[error(
-        "an account at the CA `{ca}` needs your agreement to its terms of service, {url}; its [[ca]] has \
-         `agree_to_terms = false`"
-    )]
-    Terms { ca: String, url: String },
-}
-
-/// Why there is no session.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    #[error(transparent)]
-    Ca(#[from] CaError),
-    #[error(transparent)]
-    Store(#[from] UpdateError),
-}
-
 impl Session {
-    /// Loads the account kept for the CA, or makes one, whose key is kept before the CA hears of it. Callers take turns, so that no
-    /// CA gets two accounts.
+    /// Loads the account kept for the CA, or makes one, whose key is kept before the CA hears of it. Callers take turns,
+    /// so that no CA gets two accounts; what keeps one of them from it, all hear who are waiting.
     pub async fn open(authority: &Authority, writer: &Writer) -> Result<Session, SessionError> {
-        let ca = &authority.ca;
+        let asked = Instant::now();
         let http = authority.http().map_err(CaError::from)?;
         let directory = authority.directory(&http).await.map_err(CaError::from)?;
+        let _turn = authority.turn.lock().await;
+        if let Some(error) = authority.refused_since(asked) {
+            return Err(error.into());
+        }
+        let opened = Session::open_in_turn(authority, http, directory, writer).await;
+        if let Err(SessionError::Ca(error)) = &opened {
+            authority.refused(error.clone());
+        }
+        opened
+    }
+
+    async fn open_in_turn(
+        authority: &Authority,
+        http: Http,
+        directory: Arc<Directory>,
+        writer: &Writer,
+    ) -> Result<Session, SessionError> {
+        let ca = &authority.ca;
         let kept = match stored(ca, writer).await? {
             Some(Stored::Account(kept)) => rollover::settle(ca, &http, &directory, writer, *kept).await?,
             Some(Stored::BeingMade(begun)) => register(ca, &http, &directory, writer, Some(begun)).await?,
@@ -144,19 +82,22 @@ impl Session {
         let account = builder.from_credentials(credentials).await.map_err(|error| told(error, &http))?;
         let session = Session { account, former_keys: former_keys.clone(), directory, http };
         let contact = ca.contact.clone();
-        if known != contact && session.tell_contact(&ca.name, &contact).await {
+        if known != contact && authority.hears_contact(now()) && session.tell_contact(authority).await {
             keep(ca, writer, &Kept { contact, credentials: again, created, next_key, former_keys }).await?;
         }
         Ok(session)
     }
 
     /// Tells the CA new contact addresses; whether it took them. Issuing does not depend on it.
-    async fn tell_contact(&self, ca: &str, contact: &[String]) -> bool {
-        let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
+    async fn tell_contact(&self, authority: &Authority) -> bool {
+        let ca = &authority.ca;
+        let contact: Vec<&str> = ca.contact.iter().map(String::as_str).collect();
+        self.http.is_common(self.account.id());
         match ask!(self, self.account.update_contacts(&contact).await) {
             Ok(()) => true,
             Err(error) => {
-                tracing::warn!(ca, %error, "the CA did not take the new contact addresses");
+                authority.refused_contact(now(), error.retry_at());
+                tracing::warn!(ca = %ca.name, %error, "the CA did not take the new contact addresses");
                 false
             }
         }
@@ -192,7 +133,9 @@ impl Session {
             let outcome = ask!(self, self.account.order(url.clone()).await);
             let answer = self.http.last();
             match (String::from_utf8(answer.body.to_vec()), outcome) {
-                (Ok(chain), _) if answer.url == url && answer.status.is_success() => chains.push(chain),
+                (Ok(chain), _) if answer.url == url && answer.status.is_success() && !chain.is_empty() => {
+                    chains.push(chain);
+                }
                 (_, Err(error)) => tracing::warn!(%error, "the CA offers another chain, and does not send it"),
                 (_, Ok(_)) => {}
             }
@@ -261,224 +204,8 @@ fn heard<T>(http: &Http, outcome: Result<T, instant_acme::Error>, tries: &mut us
     }
 }
 
-/// The key of an account's document. A CA whose directory changes, to a staging one and back, has one for each.
-fn key_of(ca: &Ca) -> String {
-    format!("{} {}", ca.name, ca.directory)
-}
-
-/// What the store has of the account at the CA.
-async fn stored(ca: &Ca, writer: &Writer) -> Result<Option<Stored>, UpdateError> {
-    let text = writer.document(Document::CaAccount, &key_of(ca)).await?;
-    let Some(text) = text else { return Ok(None) };
-    match Stored::read(&text) {
-        Ok(stored) => Ok(Some(stored)),
-        Err(error) => {
-            tracing::warn!(ca = %ca.name, %error, "the stored account cannot be read, a new one will be made");
-            Ok(None)
-        }
-    }
-}
-
-/// The account at the CA, once it is made.
-pub async fn kept(ca: &Ca, writer: &Writer) -> Result<Option<Kept>, UpdateError> {
-    Ok(match stored(ca, writer).await? {
-        Some(Stored::Account(kept)) => Some(*kept),
-        Some(Stored::BeingMade(_)) | None => None,
-    })
-}
-
-pub async fn keep(ca: &Ca, writer: &Writer, kept: &Kept) -> Result<(), SessionError> {
-    put(ca, writer, kept).await
-}
-
-pub async fn put(ca: &Ca, writer: &Writer, stored: &impl Serialize) -> Result<(), SessionError> {
-    let text = Body::of(stored).map_err(UpdateError::from)?;
-    Ok(writer.put_documents(vec![(Document::CaAccount, key_of(ca), Some(text))]).await?)
-}
-
-/// How we stand with the CA.
-pub async fn standing(ca: &Ca, writer: &Writer) -> Result<Standing, UpdateError> {
-    #[derive(Deserialize)]
-    struct Credentials {
-        id: String,
-    }
-    #[derive(Deserialize)]
-    struct Known {
-        credentials: Option<Credentials>,
-        being_made: Option<IgnoredAny>,
-    }
-    let Some(text) = writer.document(Document::CaAccount, &key_of(ca)).await? else { return Ok(Standing::Unknown) };
-    Ok(match serde_json::from_str(&text) {
-        Ok(Known { being_made: Some(_), .. }) => Standing::BeingMade,
-        Ok(Known { credentials: Some(credentials), .. }) => Standing::Account(credentials.id),
-        _ => Standing::Unknown,
-    })
-}
-
-/// Forgets this account, which the CA does not know any more; not one whose key may be another by now, and not one that
-/// was made in its place meanwhile. The next one has a new key: the old one may be known to the CA as that of an account
-/// that is deactivated.
-pub async fn forget(authority: &Authority, writer: &Writer, account: &str) -> Result<(), UpdateError> {
-    let _turn = authority.turn.lock().await;
-    let ca = &authority.ca;
-    let is_it = matches!(standing(ca, writer).await?, Standing::Account(url) if url == account);
-    if !is_it || kept(ca, writer).await?.is_some_and(|kept| kept.next_key.is_some()) {
-        return Ok(());
-    }
-    writer.put_documents(vec![(Document::CaAccount, key_of(ca), None)]).await?;
-    writer.forbid(account.to_owned()).await
-}
-
 /// Credentials can be written and read, but not cloned.
 fn copy(credentials: &AccountCredentials) -> Result<AccountCredentials, String> {
     let text = serde_json::to_string(credentials).map_err(|error| error.to_string())?;
     serde_json::from_str(&text).map_err(|error| error.to_string())
-}
-
-pub fn protocol(url: &str, reason: String) -> CaError {
-    CaError::Protocol { url: url.to_owned(), reason }
-}
-
-/// The error with what the last answer said beside it.
-pub fn told(error: instant_acme::Error, http: &Http) -> CaError {
-    let last = http.last();
-    match error {
-        instant_acme::Error::Api(problem) => {
-            let mut refusal = Refusal::new(&problem, About::Request);
-            // The problem may also be one of an object, in an answer that is a success.
-            if !last.status.is_success() {
-                refusal.status = refusal.status.or(Some(last.status.as_u16()));
-            }
-            refusal.retry_at = last.retry_at.or(refusal.retry_at);
-            if refusal.is("userActionRequired") {
-                refusal.see = instance(&last).or_else(|| last.linked("terms-of-service").next().map(str::to_owned));
-            }
-            CaError::Refused(refusal)
-        }
-        instant_acme::Error::Other(other) => match other.downcast::<HttpError>() {
-            Ok(error) => CaError::Http(*error),
-            Err(other) => protocol(&last.url, other.to_string()),
-        },
-        other => protocol(&last.url, other.to_string()),
-    }
-}
-
-/// The page that a problem document leads to (RFC 8555 section 7.3.3), which instant-acme does not read.
-fn instance(answer: &Answer) -> Option<String> {
-    let document: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
-    document.get("instance")?.as_str().filter(|url| url.starts_with("http")).map(str::to_owned)
-}
-
-impl Stored {
-    fn read(text: &str) -> Result<Stored, serde_json::Error> {
-        #[derive(Deserialize)]
-        struct Begun {
-            being_made: Option<BeingMade>,
-        }
-        match serde_json::from_str::<Begun>(text)?.being_made {
-            Some(begun) => Ok(Stored::BeingMade(begun)),
-            None => serde_json::from_str(text).map(|kept| Stored::Account(Box::new(kept))),
-        }
-    }
-}
-
-impl From<NoDirectory> for CaError {
-    fn from(error: NoDirectory) -> CaError {
-        match error {
-            NoDirectory::Http(error) => CaError::Http(error),
-            NoDirectory::Bad { url, error } => protocol(&url, error.to_string()),
-        }
-    }
-}
-
-impl CaError {
-    /// Who can do something about it, if asked now.
-    pub fn class(&self, now: Timestamp) -> Class {
-        match self {
-            CaError::Refused(refusal) => refusal.class(now),
-            CaError::Http(HttpError::Status { status, retry_at, .. }) => {
-                problem::class_of_status(*status, *retry_at, now)
-            }
-            // Down, not speaking ACME, or not set up well: others are.
-            _ => Class::Elsewhere,
-        }
-    }
-
-    /// When the CA wants us to come back, if it said.
-    pub fn retry_at(&self) -> Option<Timestamp> {
-        match self {
-            CaError::Refused(Refusal { retry_at, .. }) | CaError::Http(HttpError::Status { retry_at, .. }) => *retry_at,
-            _ => None,
-        }
-    }
-
-    /// Whether the CA does not know our account (RFC 8555 section 6.7).
-    pub fn is_unknown_account(&self) -> bool {
-        matches!(self, CaError::Refused(refusal) if refusal.is("accountDoesNotExist"))
-    }
-
-    /// Whether the CA has decided against what was asked, so that asking the same again is of no use.
-    pub fn is_final(&self) -> bool {
-        match self {
-            CaError::Refused(refusal) => refusal.is_final(),
-            CaError::NoProfile { .. } | CaError::ProfileIgnored { .. } | CaError::NoSuchChallenge { .. } => true,
-            _ => false,
-        }
-    }
-
-    /// Whether the CA is down, broken, or no CA.
-    pub fn is_outage(&self) -> bool {
-        match self {
-            CaError::Refused(refusal) => refusal.is_outage(),
-            CaError::Http(HttpError::Status { status, .. }) => {
-                !matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
-            }
-            CaError::Http(_) | CaError::Protocol { .. } => true,
-            _ => false,
-        }
-    }
-
-    /// What it means and what to do, where the error does not say so itself.
-    pub fn explanation(&self) -> Option<String> {
-        match self {
-            CaError::Refused(refusal) => Some(refusal.explanation()),
-            CaError::Http(error) => Some(problem::explanation_of(error)),
-            CaError::Protocol { .. } => Some(problem::NO_ACME.into()),
-            _ => None,
-        }
-    }
-}
-
-fn listed(offered: &[String]) -> String {
-    if offered.is_empty() { "it has none".into() } else { format!("it has {}", offered.join(", ")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn accounts_are_read_as_every_version_has_written_them() {
-        let read = |text: &str| Stored::read(text);
-        let account = r#"{"contact":["mailto:a@b.test"],"credentials":{"id":"https://ca.test/a/1","key_pkcs8":"AAAA",
-            "directory":"https://ca.test/dir"},"created":1"#;
-        for next_key in ["}", r#","next_key":{"key_pkcs8":"AAAA","told_at":2}}"#] {
-            let kept = read(&format!("{account}{next_key}"));
-            assert!(matches!(kept, Ok(Stored::Account(kept)) if kept.created == 1), "{next_key}");
-        }
-        let begun = read(r#"{"being_made":{"key_pkcs8":"AAAA","since":1}}"#);
-        assert!(matches!(begun, Ok(Stored::BeingMade(_))));
-        for noise in ["", "{}", r#"{"being_made":{}}"#] {
-            assert!(read(noise).is_err(), "{noise}");
-        }
-    }
-
-    #[test]
-    fn the_page_that_a_person_has_to_see_is_found_rfc8555_7_3_3() {
-        let instance = |body: &'static str| instance(&Answer { body: body.into(), ..Answer::default() });
-        assert_eq!(instance(r#"{"instance":"https://ca.test/agree"}"#).as_deref(), Some("https://ca.test/agree"));
-        assert_eq!(instance(r#"{"instance":"urn:x"}"#), None);
-        assert_eq!(instance(r#"{"instance":7}"#), None);
-        assert_eq!(instance("<html>"), None);
-    }
 }

@@ -12,12 +12,16 @@ use tokio::time::{Instant, sleep};
 use super::challenge::Method;
 use super::check::OwnListeners;
 use super::delegation::{Found, Missing, Place, Wanted, base_domain, domains, locate};
+use super::entrance::no_session;
 use super::failure::{AttemptError, Failure, ca_failed, failed, failed_look_up, failure, store_failed, useless};
 use super::resume::{expiry, without_reason};
 use crate::acme::ca::authority::Authority;
+use crate::acme::ca::breaker::Pass;
 use crate::acme::ca::budget::Renews;
+use crate::acme::ca::error::CaError;
+use crate::acme::ca::lost::forget;
 use crate::acme::ca::problem::Class;
-use crate::acme::ca::session::{self, CaError, Session, SessionError, ask};
+use crate::acme::ca::session::{Session, ask};
 use crate::acme::certificate::Certificate;
 use crate::acme::certificate::key::{key_for_order, signing_request};
 use crate::acme::history::History;
@@ -65,6 +69,10 @@ pub struct Attempt<'a> {
     pub versions: usize,
     /// The certificate is thrown away: this is a rehearsal of an order at another CA.
     pub rehearsal: bool,
+    /// Nobody has asked for it: a CA that is left alone is left alone.
+    pub due: bool,
+    /// Since it wants to speak with the CA.
+    pub pass: Option<Pass<'a>>,
     /// Whether the CA has answered for the order that there was before.
     pub heard: bool,
     pub state: Issuance,
@@ -90,10 +98,11 @@ impl Attempt<'_> {
         let mut account = None;
         match (self.run_with_account(&mut account).await, account) {
             (Err(AttemptError::Failed(failure)), Some(account)) if failure.unknown_account => {
-                self.say("the CA does not know our account any more, making a new one".into());
-                let forgotten = session::forget(self.authority, self.writer, &account).await;
-                forgotten.map_err(|error| store_failed(&error))?;
-                self.give_up_order().await?;
+                self.say("the CA says that it does not know our account, asking for it by its key".into());
+                if forget(self.authority, self.writer, &account).await.map_err(no_session)? {
+                    self.say("the CA does not know our account any more, making a new one".into());
+                    self.give_up_order().await?;
+                }
                 self.run_with_account(&mut None).await
             }
             (outcome, _) => outcome,
@@ -216,14 +225,6 @@ impl Attempt<'_> {
         }
         self.withdraw().await?;
         Err(AttemptError::Waiting(missing))
-    }
-
-    async fn session(&self) -> Result<Session, AttemptError> {
-        let _turn = self.authority.turn.lock().await;
-        Session::open(self.authority, self.writer).await.map_err(|error| match error {
-            SessionError::Ca(error) => ca_failed("account", &error),
-            SessionError::Store(error) => store_failed(&error),
-        })
     }
 
     async fn new_order(&mut self, session: &Session) -> Result<Order, AttemptError> {

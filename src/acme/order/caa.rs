@@ -104,7 +104,7 @@ pub async fn look(
         Ok(refused) => Err(words(ca, &refused, issuer)),
         Err(AttemptError::Failed(failure)) => Err(failure.message),
         // No record is looked for that could be missing.
-        Err(AttemptError::Waiting(_)) => Ok(()),
+        Err(AttemptError::Waiting(_) | AttemptError::Held(_)) => Ok(()),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::check::CheckError;
 use super::delegation::{DelegationError, Missing};
+use crate::acme::ca::breaker::Held;
+use crate::acme::ca::error::CaError;
 use crate::acme::ca::problem::Class;
-use crate::acme::ca::session::CaError;
 use crate::store::{UpdateError, now};
 use crate::zone::Timestamp;
 
@@ -12,6 +13,8 @@ use crate::zone::Timestamp;
 pub enum AttemptError {
     /// Records have to be made first. Costs no order and no back-off.
     Waiting(Vec<Missing>),
+    /// The CA is left alone, and was asked nothing.
+    Held(Held),
     Failed(Failure),
 }
 

@@ -8,6 +8,7 @@ pub mod caa;
 pub mod challenge;
 pub mod check;
 pub mod delegation;
+mod entrance;
 pub mod failure;
 mod proof;
 mod resume;

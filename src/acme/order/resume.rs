@@ -9,9 +9,10 @@ use instant_acme::{AuthorizationStatus, Order, OrderStatus};
 
 use super::attempt::{Attempt, LONG};
 use super::failure::{AttemptError, Failure, ca_failed, failure};
+use crate::acme::ca::error::CaError;
 use crate::acme::ca::http::HttpError;
 use crate::acme::ca::problem::{About, Refusal};
-use crate::acme::ca::session::{CaError, Session, ask};
+use crate::acme::ca::session::{Session, ask};
 use crate::acme::pause::DAY;
 use crate::acme::state::{Failed, Step};
 use crate::store::now;

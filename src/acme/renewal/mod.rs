@@ -8,18 +8,20 @@ use std::borrow::Cow;
 use instant_acme::{CertificateIdentifier, Identifier, NewOrder, Order};
 
 use crate::acme::ca::authority::Authority;
+use crate::acme::ca::breaker::Pass;
 use crate::acme::ca::budget::Renews;
 use crate::acme::ca::directory::Directory;
+use crate::acme::ca::error::CaError;
 use crate::acme::ca::http::HttpError;
 use crate::acme::ca::problem::Refusal;
-use crate::acme::ca::session::{CaError, Session, ask};
+use crate::acme::ca::session::{Session, ask};
 use crate::acme::certificate::Certificate;
 use crate::acme::order::attempt::{Attempt, save};
 use crate::acme::order::failure::AttemptError;
 use crate::acme::request::Request;
 use crate::acme::slot::Slot;
 use crate::acme::state::Issuance;
-use crate::acme::{Issuer, time};
+use crate::acme::{Issuer, random, time};
 use crate::store::{UpdateError, now};
 use crate::zone::Timestamp;
 use ari::{Answer, News, Renewal};
@@ -33,8 +35,9 @@ type Unsaid = (String, Option<Timestamp>);
 impl Issuer {
     /// Asks the CA when the certificate in use is to be renewed, and keeps what it says.
     pub(in crate::acme) async fn ask(&self, slot: &Slot, authority: &Authority) -> Result<(), UpdateError> {
+        let Ok(pass) = authority.breaker.pass(now(), None) else { return Ok(()) };
         let (_, Some(certificate)) = self.load(slot).await? else { return Ok(()) };
-        let (answer, retry_at) = match fetch(authority, &certificate).await {
+        let (answer, retry_at) = match fetch(authority, pass, &certificate).await {
             Ok((answer, retry_at)) => (Ok(answer), retry_at),
             Err((problem, retry_at)) => (Err(problem), retry_at),
         };
@@ -59,12 +62,22 @@ impl Issuer {
     }
 }
 
-async fn fetch(authority: &Authority, certificate: &Certificate) -> Result<(Answer, Option<Timestamp>), Unsaid> {
+async fn fetch(
+    authority: &Authority,
+    mut pass: Pass<'_>,
+    certificate: &Certificate,
+) -> Result<(Answer, Option<Timestamp>), Unsaid> {
     let http = authority.http().map_err(|error| (error.to_string(), None))?;
-    let directory = authority.directory(&http).await.map_err(|error| {
-        let error = CaError::from(error);
-        (error.to_string(), error.retry_at())
-    })?;
+    let directory = match authority.directory(&http).await.map_err(CaError::from) {
+        Ok(directory) => directory,
+        Err(error) => {
+            if error.is_outage() {
+                pass.failed(now(), random());
+            }
+            return Err((error.to_string(), error.retry_at()));
+        }
+    };
+    pass.entered();
     let Some(renewal_info) = &directory.renewal_info else { return Ok((Answer::NoRenewalInfo, None)) };
     let identifier = ari::identifier(&certificate.chain).map_err(|problem| (problem, None))?;
     let url = ari::page(renewal_info, &identifier);
@@ -134,7 +147,11 @@ impl Attempt<'_> {
             // Now it is an order that the CA's limits count.
             self.keep_to_limits(renews_names(self.current, request)).await?;
         }
-        Ok(ask!(session, session.account.new_order(&wanted()).await))
+        Ok(match (ask!(session, session.account.new_order(&wanted()).await), session.created()) {
+            // What cannot be read of the answer is read of the order.
+            (Err(_), Some(url)) => ask!(session, session.account.order(url.clone()).await),
+            (outcome, _) => outcome,
+        })
     }
 
     /// Keeps what an order has shown of the certificate that it was to replace.

@@ -214,6 +214,7 @@ mod tests {
             failures: 1,
             backed_off: 1,
             next_attempt,
+            cas: Vec::new(),
         })
     }
 

@@ -162,6 +162,7 @@ fn simulate(life: u64, ari: Ari, has_failures: bool) -> Outcome {
                     failures: before + 1,
                     backed_off: before + 1,
                     next_attempt: pause.until,
+                    cas: Vec::new(),
                 });
             } else {
                 now += WORK;
