@@ -127,8 +127,14 @@ names = {names:?}
     /// Starts the server in this process.
     pub async fn serve(&self, ca: &Ca, names: &[&str]) -> Running {
         let config = Config::read(&self.configure(ca, names)).unwrap();
-        let handle = Server::start(config.clone()).await.unwrap();
-        Running { handle, client: Client::new(&config).unwrap() }
+        // A program that this process is just starting may hold the sockets of the server before for a moment.
+        let handle = poll_async(PATIENCE, "the ports of the server before", || async {
+            match Server::start(config.clone()).await {
+                Err(error) if error.to_string().contains("in use by another process") => None,
+                outcome => Some(outcome.unwrap()),
+            }
+        });
+        Running { handle: handle.await, client: Client::new(&config).unwrap() }
     }
 
     /// An exported file of the certificate.

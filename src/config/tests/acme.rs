@@ -93,7 +93,11 @@ fn what_is_reached_without_the_proxy_is_a_host_with_what_is_below_it_or_an_addre
     let shown = complaints(&after_a_zone("[acme]\nno_proxy = [\"a.test:80\", \"b.test\", \"b.test\"]\n"));
     assert_eq!(
         shown,
-        ["7: `a.test:80` is not a host name: `:` cannot be part of it", "7: the host b.test is listed twice"]
+        [
+            "7: `a.test:80` is not a host name: `:` cannot be part of it (write host names, which stand for all names below \
+             them too, and IP addresses without a port)",
+            "7: the host b.test is there twice (the first is in line 7)"
+        ]
     );
 }
 
