@@ -140,6 +140,7 @@ impl Server {
         let opening = Opening {
             api: sockets.api,
             dns_tls: sockets.dns_tls,
+            lost: Vec::new(),
             certificate: certificate.as_ref().map(|certificate| certificate.shown.clone()),
             router: api_router,
             entrance: Entrance::of_api(&config.api),
@@ -270,6 +271,8 @@ fn claim(config: &Config) -> Result<(File, Sockets), StartError> {
 struct Opening {
     api: Vec<BoundTcp>,
     dns_tls: Vec<BoundTcp>,
+    /// Why a listener will not be there before the next start.
+    lost: Vec<String>,
     certificate: Option<Arc<listen::Shown>>,
     router: axum::Router,
     entrance: Entrance,
@@ -281,7 +284,7 @@ struct Opening {
 impl Opening {
     /// From here on clients can connect. What could not be opened can be tried again.
     fn open(&mut self) -> Result<(), StartError> {
-        let mut problems = Vec::new();
+        let mut problems = self.lost.clone();
         for bound in std::mem::take(&mut self.api) {
             match bound.listen() {
                 Ok(listener) => {
@@ -298,7 +301,11 @@ impl Opening {
             match bound.listen() {
                 Ok(listener) => {
                     let tls = self.certificate.as_ref().map(listen::Shown::dot);
-                    self.streams.serve(listener, tls).map_err(StartError::one)?;
+                    if let Err(error) = self.streams.serve(listener, tls) {
+                        let problem = format!("[dns] tls_listen: {error}; start the server anew");
+                        self.lost.push(problem.clone());
+                        problems.push(problem);
+                    }
                 }
                 Err((bound, error)) => {
                     problems.push(format!("[dns] tls_listen: {error}"));

@@ -13,7 +13,9 @@ pub(super) async fn run(client: &Client, out: &mut Output) -> Result<(), Failure
     if out.json {
         return Ok(out.pretty_json(&status)?);
     }
-    let tls = |addresses: &[SocketAddr]| match (&status.api_waits_for, &status.api_problem) {
+    // The problem has the place in the configuration of each listener that could not be opened.
+    let problem = |place: &str| status.api_problem.as_deref().filter(|problem| problem.contains(place));
+    let tls = |addresses: &[SocketAddr], place| match (&status.api_waits_for, problem(place)) {
         (Some(name), _) if !addresses.is_empty() => {
             format!("{}: waiting for its certificate, see `acmezone cert show {name}`", output::list(addresses))
         }
@@ -22,7 +24,7 @@ pub(super) async fn run(client: &Client, out: &mut Output) -> Result<(), Failure
         }
         _ => output::list(addresses),
     };
-    let (dns_tls, api) = (tls(&status.dns_tls), tls(&status.api));
+    let (dns_tls, api) = (tls(&status.dns_tls, "[dns]"), tls(&status.api, "[api]"));
     out.facts(&[
         ("acmezone", format!("{}, started {}", status.version, output::distance(status.started, Timestamp::now()))),
         ("configuration", status.config),

@@ -294,12 +294,16 @@ impl Issuer {
         let permit = self.shared.deploys.programs.acquire();
         // Nobody closes the semaphore.
         let Some(_permit) = self.shared.stopping.run_until_cancelled(permit).await else { return Err(stopping()) };
+        // After a start, it may be a while until its files are compared with the store.
+        let not_up_to_date =
+            |error: &str| format!("the files of the certificate {} are not up to date{error}", slot.name());
+        if let Some(error) = self.export_current(slot).await.map_err(|error| error.to_string())? {
+            return Err(not_up_to_date(&format!(": {error}")));
+        }
         let (_, certificate) = self.load(slot).await.map_err(|error| error.to_string())?;
         let certificate = certificate.ok_or_else(|| format!("there is no certificate {} yet", slot.name()))?;
-        // After a start, it may be a while until its files are compared with the store.
-        let exported = slot.memory().exported == Some(certificate.version);
-        if !exported && let Some(error) = self.export(slot, &certificate).await {
-            return Err(format!("the files of the certificate {} are not up to date: {error}", slot.name()));
+        if slot.memory().exported != Some(certificate.version) {
+            return Err(not_up_to_date(", another one has just been issued"));
         }
         let _running = RunsNow::note(&slot.deploys.running);
         let folder = self.shared.certs.join(slot.name());

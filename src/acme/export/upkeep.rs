@@ -87,8 +87,9 @@ impl Issuer {
                     tracing::info!(certificate = slot.name(), path = self.path(slot), "PEM files written");
                 }
                 let recovered = slot.memory().export_error.take().is_some();
-                // Otherwise there was nothing to be told, in this process or before.
-                if recovered || is_news {
+                // What was told before the start may have been mended since.
+                let is_first = slot.memory().exported.is_none();
+                if recovered || is_news || is_first {
                     self.no_more_unwritten(slot).await;
                 }
                 self.exported(slot, certificate.version);
