@@ -10,7 +10,7 @@ use super::history::{Event, What};
 use super::order::attempt::{Attempt, LONG, save};
 use super::order::delegation::Missing;
 use super::order::failure::{AttemptError, Failure, failure};
-use super::pause::{Pause, SHORTEST_WAIT, back_off_within, share_of};
+use super::pause::{Pause, SHORTEST_WAIT, back_off_within, is_too_late, share_of};
 use super::renewal::plan;
 use super::request::Request;
 use super::schedule::Reason;
@@ -24,6 +24,20 @@ use crate::zone::Timestamp;
 
 /// After so many failures in a row another CA is tried although there is an order at this one.
 const PATIENCE: u32 = 2;
+/// Longest time until a failure that no CA has to do with is looked at again, seconds.
+const LONGEST_RECHECK: u64 = 30 * 60;
+
+/// What the CAs of a certificate have said in one attempt.
+#[derive(Default)]
+struct Told {
+    heard: Vec<AtCa>,
+    /// Until when those that were not asked are left alone.
+    held: Vec<Timestamp>,
+    /// Those that were asked for something.
+    in_vain: Vec<String>,
+    /// When another CA is to be tried although there is an order at this one.
+    patience: Option<Timestamp>,
+}
 
 impl Issuer {
     pub(super) async fn attempt(&self, slot: &Slot, reason: Reason) -> Progress {
@@ -55,7 +69,7 @@ impl Issuer {
         // The panic itself went to stderr.
         let message = "an internal error, please report it: the log has the panic".to_owned();
         match self.load(slot).await {
-            Ok((state, _)) => self.failed(slot, state, "", failure("attempt", message), Vec::new()).await,
+            Ok((state, _)) => self.failed(slot, state, "", failure("attempt", message), Told::default()).await,
             Err(_) => {
                 slot.pause_for(SHORTEST_WAIT);
                 Progress::Failed { message }
@@ -72,7 +86,7 @@ impl Issuer {
     ) -> Progress {
         let _place = self.place(reason).await;
         let mut cas = in_order(slot, &state).into_iter().peekable();
-        let mut heard: Vec<AtCa> = Vec::new();
+        let mut told = Told::default();
         let mut last = None;
         // The only one is asked when the pause after its answer is over.
         let is_one_of_many = slot.authorities.len() > 1;
@@ -91,17 +105,18 @@ impl Issuer {
                 None => self.attempt_at(slot, authority, rehearsal, &mut state, current, reason).await,
             };
             let under_way = state.step.order_for(&slot.request(&authority.ca)).is_some();
-            let (message, words, elsewhere, patient, retry_at) = match outcome {
+            let (message, words, elsewhere, patience, retry_at) = match outcome {
                 Ok(certificate) => return self.succeeded(slot, &certificate).await,
-                Err(AttemptError::Waiting(missing)) => return self.waiting(slot, state, missing, heard).await,
+                Err(AttemptError::Waiting(missing)) => return self.waiting(slot, state, missing, told).await,
                 Err(AttemptError::Held(held)) => {
                     let said = before.as_ref().and_then(|before| before.at(ca));
                     let message = said.map_or_else(|| held.words(ca), |said| said.message.clone());
                     let since = before.as_ref().map_or_else(now, |before| before.at);
-                    let patient = now() < since + back_off_within(left(slot), LONG, 0);
+                    let patience = since + back_off_within(left(slot), LONG, 0);
                     // A moment is waited for, if that is all that the CA asks for.
                     let elsewhere = !held.asked || held.until > now() + SHORTEST_WAIT;
-                    (message, held.words(ca), elsewhere, patient, Some(held.until))
+                    told.held.push(held.until);
+                    (message, held.words(ca), elsewhere, patience, Some(held.until).filter(|_| held.asked))
                 }
                 Err(AttemptError::Failed(failure)) => {
                     let (failures, backed_off) =
@@ -111,14 +126,18 @@ impl Issuer {
                         failure.class == Class::Elsewhere || failure.class == Class::Later && backed_off >= LONG;
                     let (message, retry_at) = (failure.message.clone(), failure.retry_at);
                     let words = format!("{ca}: {}: {message}", failure.step);
+                    if failure.backs_off {
+                        told.in_vain.push(ca.clone());
+                    }
                     last = Some((ca, failure));
-                    (message, words, elsewhere, failures < PATIENCE, retry_at)
+                    let patience = back_off_within(left(slot), backed_off + 1, 0);
+                    (message, words, elsewhere, if failures < PATIENCE { now() + patience } else { 0 }, retry_at)
                 }
             };
-            heard.push(AtCa { ca: ca.clone(), at: now(), message, retry_at });
+            told.heard.push(AtCa { ca: ca.clone(), at: now(), message, retry_at });
             match cas.peek() {
                 // An order that was begun is worth some patience: there may be a certificate already.
-                Some((next, _)) if elsewhere && !(under_way && patient) => {
+                Some((next, _)) if elsewhere && !(under_way && now() < patience) => {
                     tracing::warn!(
                         certificate = slot.name(),
                         ca,
@@ -128,12 +147,16 @@ impl Issuer {
                     );
                     slot.hear(format!("{words}; going on to {}", next.ca.name));
                 }
+                Some(_) if elsewhere => {
+                    told.patience = Some(patience);
+                    break;
+                }
                 _ => break,
             }
         }
         match last {
-            Some((ca, failure)) => self.failed(slot, state, ca, failure, heard).await,
-            None => self.held(slot, state, heard).await,
+            Some((ca, failure)) => self.failed(slot, state, ca, failure, told).await,
+            None => self.held(slot, state, told).await,
         }
     }
 
@@ -250,8 +273,8 @@ impl Issuer {
         }
     }
 
-    /// `heard`: of the CAs that were asked before this one.
-    async fn waiting(&self, slot: &Slot, mut state: Issuance, missing: Vec<Missing>, heard: Vec<AtCa>) -> Progress {
+    /// `told`: by the CAs that were asked before this one.
+    async fn waiting(&self, slot: &Slot, mut state: Issuance, missing: Vec<Missing>, mut told: Told) -> Progress {
         let records: Vec<String> = missing.iter().flat_map(|one| one.records.iter().cloned()).collect();
         let seen: Vec<&str> = missing.iter().map(|one| one.seen.as_str()).collect();
         let seen = seen.join("; ");
@@ -276,12 +299,17 @@ impl Issuer {
         }
         // A CA that asked to be left alone is, whatever becomes of the others; and the next attempt goes on to wait for
         // one that was asked in vain.
-        let asked = heard.iter().any(|one| one.retry_at.is_some());
-        let words = told(&heard);
-        let cas = all_heard(state.failure.as_ref(), heard);
+        let in_vain = u32::from(!told.in_vain.is_empty());
+        told.leave_alone(slot, state.failure.as_ref());
+        let asked = told.heard.iter().any(|one| one.retry_at.is_some());
+        let words = told.words();
+        let cas = all_heard(state.failure.as_ref(), told.heard);
         let failure = match state.failure.clone() {
-            Some(former) if asked => Some(Failed { cas, ..former }),
-            None if asked => Some(Failed { message: words, cas, ..nothing_asked() }),
+            former if asked => {
+                let former = former.unwrap_or_else(|| Failed { message: words, ..nothing_asked() });
+                let (failures, backed_off) = (former.failures + in_vain, former.backed_off + in_vain);
+                Some(Failed { cas, failures, backed_off, ..former })
+            }
             former => former.filter(|former| former.backed_off > 0),
         };
         if state.missing != records || state.failure != failure {
@@ -296,21 +324,20 @@ impl Issuer {
     }
 
     /// Nothing was asked of any CA: nothing counts as failed, and what they have said before is still what is known.
-    async fn held(&self, slot: &Slot, mut state: Issuance, heard: Vec<AtCa>) -> Progress {
+    async fn held(&self, slot: &Slot, mut state: Issuance, told: Told) -> Progress {
         let now = now();
-        let until = heard.iter().filter_map(|one| one.retry_at).min().unwrap_or(now);
+        let until = told.held.iter().copied().chain(told.patience).min().unwrap_or(now);
         let jitter = share_of(until.saturating_sub(now) / 10, u64::from(random()) << 32);
         let until = until.saturating_add(jitter);
         let pause = Pause::after_failure(now, SHORTEST_WAIT, Some(until), slot.memory().not_after);
         slot.memory().pause = Some(pause);
-        let message = told(&heard);
-        let cas = all_heard(state.failure.as_ref(), heard);
+        let message = told.words();
+        let cas = all_heard(state.failure.as_ref(), told.heard);
         let failed = match state.failure.take() {
             Some(former) => Failed { next_attempt: pause.until, cas, ..former },
             None => Failed { message: message.clone(), next_attempt: pause.until, cas, ..nothing_asked() },
         };
         tracing::info!(certificate = slot.name(), reason = message, next = %time(pause.until), "not attempted now");
-        state.missing.clear();
         state.failure = Some(failed);
         if let Err(error) = save(&self.shared.writer, slot.name(), &state).await {
             tracing::error!(certificate = slot.name(), %error, "cannot keep when to attempt again");
@@ -318,25 +345,33 @@ impl Issuer {
         Progress::Failed { message }
     }
 
-    /// `heard`: of all CAs that were tried.
-    async fn failed(&self, slot: &Slot, mut state: Issuance, ca: &str, failure: Failure, heard: Vec<AtCa>) -> Progress {
+    /// `told`: by all CAs that were tried.
+    async fn failed(&self, slot: &Slot, mut state: Issuance, ca: &str, failure: Failure, mut told: Told) -> Progress {
         let (failures, backed_off) = state.failure.as_ref().map_or((0, 0), |last| (last.failures, last.backed_off));
-        let backed_off = backed_off.saturating_add(failure.backs_off.into());
         let not_after = slot.memory().not_after;
-        let wait = if failure.backs_off { back_off_within(left(slot), backed_off, random()) } else { plan::RECHECK };
+        if !failure.backs_off {
+            // The last one is looked at again soon, the others are not asked for that.
+            told.leave_alone(slot, state.failure.as_ref());
+        }
+        let backed_off = backed_off.saturating_add((failure.backs_off || !told.in_vain.is_empty()).into());
+        let wait = match failure.backs_off {
+            true => back_off_within(left(slot), backed_off, random()),
+            false => (plan::RECHECK << failures.min(8)).min(LONGEST_RECHECK),
+        };
         // One that does not say when is tried as if it were the only one.
-        let retry_at = heard.iter().map(|one| one.retry_at).min().unwrap_or(failure.retry_at);
+        let retry_at = told.heard.iter().map(|one| one.retry_at).min().unwrap_or(failure.retry_at);
+        let retry_at = retry_at.map(|at| told.patience.map_or(at, |patience| at.min(patience)));
         let pause = Pause::after_failure(now(), wait, retry_at, not_after);
         slot.memory().pause = Some(pause);
         let failed = Failed {
             at: pause.from,
             step: failure.step.to_owned(),
-            message: if heard.len() > 1 { told(&heard) } else { failure.message },
+            message: if told.heard.len() > 1 { told.words() } else { failure.message },
             explanation: failure.explanation,
             failures: failures.saturating_add(1),
             backed_off,
             next_attempt: pause.until,
-            cas: all_heard(state.failure.as_ref(), heard),
+            cas: all_heard(state.failure.as_ref(), told.heard),
         };
         let message = format!("{}: {}", failed.step, failed.message);
         let next = time(failed.next_attempt);
@@ -408,9 +443,9 @@ fn all_heard(before: Option<&Failed>, mut heard: Vec<AtCa>) -> Vec<AtCa> {
     heard
 }
 
-/// Whether the certificate in use ends before then.
+/// Whether the certificate in use may end for waiting until then.
 fn lapses(current: Option<&Certificate>, until: Timestamp) -> bool {
-    current.is_some_and(|current| now() < current.not_after && current.not_after <= until)
+    current.is_some_and(|current| is_too_late(now(), until, current.not_after))
 }
 
 /// How much life the certificate in use has left, seconds.
@@ -423,11 +458,22 @@ fn nothing_asked() -> Failed {
     Failed { at: now(), step: "account".into(), ..Failed::default() }
 }
 
-/// What one CA said; or what each of several did.
-fn told(heard: &[AtCa]) -> String {
-    match heard {
-        [one] => one.message.clone(),
-        all => all.iter().map(|one| format!("at {}: {}", one.ca, one.message)).collect::<Vec<_>>().join("; "),
+impl Told {
+    /// What one CA said; or what each of several did.
+    fn words(&self) -> String {
+        match &self.heard[..] {
+            [one] => one.message.clone(),
+            all => all.iter().map(|one| format!("at {}: {}", one.ca, one.message)).collect::<Vec<_>>().join("; "),
+        }
+    }
+
+    /// Has those that were asked in vain left alone for as long as if they were the only ones.
+    fn leave_alone(&mut self, slot: &Slot, before: Option<&Failed>) {
+        let backed_off = before.map_or(0, |before| before.backed_off).saturating_add(1);
+        let until = now() + back_off_within(left(slot), backed_off, random());
+        for one in self.heard.iter_mut().filter(|one| self.in_vain.contains(&one.ca)) {
+            one.retry_at = one.retry_at.max(Some(until));
+        }
     }
 }
 

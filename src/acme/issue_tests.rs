@@ -145,6 +145,54 @@ async fn what_a_ca_said_to_one_certificate_holds_for_it_alone() {
     assert!(world.due("b.test").await.0.contains("cannot be reached at https://127.0.0.1:9/first"));
 }
 
+#[tokio::test]
+async fn a_ca_that_was_asked_in_vain_is_left_alone_while_another_ones_records_are_looked_for() {
+    let world = World::new(&["a.test"]);
+    let slot = world.issuer.slot("a.test").unwrap();
+    let said = |ca: &str| AtCa { ca: ca.into(), at: now(), message: "no".into(), retry_at: None };
+    let told = || Told { heard: vec![said("first"), said("second")], in_vain: vec!["first".into()], ..Told::default() };
+    let before = Failed { failures: 2, backed_off: 2, ..failed(now()) };
+    let alone = |state: &Issuance| {
+        let failed = state.failure.as_ref().unwrap();
+        let first = failed.cas.iter().find(|one| one.ca == "first").unwrap();
+        assert_eq!((failed.failures, failed.backed_off), (3, 3));
+        first.retry_at.unwrap() - now()
+    };
+
+    let state = Issuance { failure: Some(before.clone()), ..Issuance::default() };
+    let soft = Failure { backs_off: false, ..failure("CAA", "forbidden".into()) };
+    world.issuer.failed(slot, state, "second", soft, told()).await;
+    let (state, _) = world.issuer.load(slot).await.unwrap();
+    assert!((100 * 60 - 1..=110 * 60).contains(&alone(&state)));
+    let next = state.failure.as_ref().unwrap().next_attempt - now();
+    assert!((20 * 60 - 1..=20 * 60).contains(&next), "{next}");
+
+    let state = Issuance { failure: Some(before), ..Issuance::default() };
+    world.issuer.waiting(slot, state, Vec::new(), told()).await;
+    let (state, _) = world.issuer.load(slot).await.unwrap();
+    assert!((100 * 60 - 1..=110 * 60).contains(&alone(&state)));
+}
+
+#[tokio::test]
+async fn another_ca_is_looked_at_when_the_patience_with_an_order_ends_and_missing_records_stay_known() {
+    let world = World::new(&["a.test"]);
+    let slot = world.issuer.slot("a.test").unwrap();
+    let (far, soon) = (now() + 3 * 86_400, now() + 3_600);
+    let said = AtCa { ca: "first".into(), at: now(), message: "in three days".into(), retry_at: Some(far) };
+    let told = || Told { heard: vec![said.clone()], held: vec![far], patience: Some(soon), ..Told::default() };
+    let missing = vec!["_acme-challenge.a.test. IN CNAME x.test.".to_owned()];
+    world.issuer.held(slot, Issuance { missing: missing.clone(), ..Issuance::default() }, told()).await;
+    let (state, _) = world.issuer.load(slot).await.unwrap();
+    assert_eq!(state.missing, missing);
+    let at_ca = |state: &Issuance| state.failure.as_ref().unwrap().cas[0].retry_at;
+    let next = |state: &Issuance| state.failure.as_ref().unwrap().next_attempt;
+    assert!((soon..=soon + 400).contains(&next(&state)) && at_ca(&state) == Some(far), "{state:?}");
+
+    world.issuer.failed(slot, Issuance::default(), "first", failure("order", "in three days".into()), told()).await;
+    let (state, _) = world.issuer.load(slot).await.unwrap();
+    assert!(next(&state) == soon && at_ca(&state) == Some(far), "{state:?}");
+}
+
 #[test]
 fn what_was_rehearsed_or_issued_before_is_not_rehearsed_again() {
     let (request, other) = (request(&["a.test"]), request(&["b.test"]));

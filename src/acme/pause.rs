@@ -19,7 +19,7 @@ pub struct Pause {
 
 impl Pause {
     /// The pause after a failure, until the CA may be asked again, if it said when. `not_after`: of the certificate in
-    /// use. It does not lapse for a CA that asks us to stay away for longer: then half of what is left is waited.
+    /// use. It does not lapse for a CA that asks us to stay away for too long: then half of what is left is waited.
     pub fn after_failure(
         now: Timestamp,
         wait: u64,
@@ -27,7 +27,7 @@ impl Pause {
         not_after: Option<Timestamp>,
     ) -> Pause {
         let asked = retry_at.unwrap_or(0).min(now + LONGEST_PAUSE);
-        let asked = match not_after.filter(|not_after| now < *not_after && *not_after <= asked) {
+        let asked = match not_after.filter(|not_after| is_too_late(now, asked, *not_after)) {
             Some(not_after) => now + (not_after - now) / 2,
             None => asked,
         };
@@ -61,6 +61,11 @@ pub fn back_off_within(left: Option<u64>, failures: u32, random: u32) -> u64 {
     }
 }
 
+/// Whether whoever waits until then has less than a quarter left of the time that the certificate in use has now.
+pub fn is_too_late(now: Timestamp, until: Timestamp, not_after: Timestamp) -> bool {
+    now < not_after && until > not_after - (not_after - now) / 4
+}
+
 /// A share of `whole` that is as random as `random`.
 pub fn share_of(whole: u64, random: u64) -> u64 {
     ((u128::from(whole) * u128::from(random)) >> 64) as u64
@@ -87,5 +92,18 @@ mod tests {
         assert_eq!(waits(100), [60; 4]);
         // There is nothing left to lose.
         assert_eq!(waits(0), [60, 600, 6000, DAY]);
+    }
+
+    #[test]
+    fn a_certificate_does_not_lapse_because_the_ca_asks_for_patience() {
+        let now = 1_800_000_000;
+        let until = |retry_at: u64, not_after: u64| {
+            Pause::after_failure(now, 60, Some(now + retry_at), Some(now + not_after)).until - now
+        };
+        assert_eq!(until(DAY, 2 * DAY), DAY);
+        assert_eq!(until(DAY, DAY), DAY / 2);
+        assert_eq!(until(DAY, 100_000), 50_000);
+        assert_eq!(until(30 * DAY, 6 * DAY), 3 * DAY);
+        assert_eq!(until(DAY, 0), DAY);
     }
 }

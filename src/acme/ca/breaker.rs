@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::acme::pause::{self, Pause};
+use crate::acme::pause::{self, Pause, is_too_late};
 use crate::acme::time;
 use crate::zone::Timestamp;
 
@@ -87,7 +87,7 @@ impl Breaker {
     pub fn pass(&self, now: Timestamp, not_after: Option<Timestamp>) -> Result<Pass<'_>, Held> {
         let mut state = self.state();
         if let Some(held) = state.held(now) {
-            let lapses = not_after.is_some_and(|not_after| now < not_after && not_after <= held.until);
+            let lapses = not_after.is_some_and(|not_after| is_too_late(now, held.until, not_after));
             return if lapses { Ok(self.pass_anyway()) } else { Err(held) };
         }
         if state.failures < PATIENCE {
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(until(&breaker, NOW + 599), Some(NOW + 600));
         assert_eq!(until(&breaker, NOW + 600), None);
         // No certificate lapses for it.
-        assert!(breaker.pass(NOW, Some(NOW + 600)).is_ok() && breaker.pass(NOW, Some(NOW + 601)).is_err());
+        assert!(breaker.pass(NOW, Some(NOW + 798)).is_ok() && breaker.pass(NOW, Some(NOW + 800)).is_err());
         breaker.asked_to_wait(NOW, u64::MAX);
         assert_eq!(until(&breaker, NOW), Some(NOW + LONGEST_PAUSE));
         // The clock was wrong.

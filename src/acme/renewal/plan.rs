@@ -324,18 +324,6 @@ mod tests {
 
     /// The CA asks to be left alone for longer than the certificate lives.
     #[test]
-    fn a_certificate_does_not_lapse_because_the_ca_asks_for_patience() {
-        let now = 1_800_000_000;
-        let until = |retry_at: u64, not_after: u64| {
-            Pause::after_failure(now, 60, Some(now + retry_at), Some(now + not_after)).until - now
-        };
-        assert_eq!(until(DAY, 2 * DAY), DAY);
-        assert_eq!(until(DAY, DAY), DAY / 2);
-        assert_eq!(until(30 * DAY, 6 * DAY), 3 * DAY);
-        assert_eq!(until(DAY, 0), DAY);
-    }
-
-    #[test]
     fn the_least_share_of_life_comes_first_and_then_what_is_missing() {
         let now = 1_800_000_000;
         let urgency = |certificate: Option<&Certificate>, failure: Option<Failed>| {
