@@ -129,8 +129,11 @@ async fn a_contact_that_the_ca_does_not_take_now_is_not_told_again_before_its_ti
     server.wait_for(CertificateState::Failed).await;
     front.fail("/my-account", answer(429, "7200", LIMITED));
     for renew in [false, true] {
-        is_done(&server.issue(renew).await);
+        let lines = server.issue(renew).await;
+        is_done(&lines);
         assert_eq!(front.hits(), 1);
+        // Nor does it hold any certificate.
+        assert!(!format!("{lines:?}").contains("left alone"), "{lines:#?}");
     }
     server.handle.stop().await;
 }

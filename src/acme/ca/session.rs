@@ -92,7 +92,6 @@ impl Session {
     async fn tell_contact(&self, authority: &Authority) -> bool {
         let ca = &authority.ca;
         let contact: Vec<&str> = ca.contact.iter().map(String::as_str).collect();
-        self.http.is_common(self.account.id());
         match ask!(self, self.account.update_contacts(&contact).await) {
             Ok(()) => true,
             Err(error) => {
