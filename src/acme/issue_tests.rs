@@ -55,7 +55,8 @@ impl World {
         let slot = self.issuer.slot(name).unwrap();
         let request = slot.request(&slot.authorities[0].ca);
         let key = new_key(KeyType::P256).unwrap();
-        let step = Step::Ordered { request, key, url: "https://127.0.0.1:9/order".into(), expires: None };
+        let step =
+            Step::Ordered { request, key, url: "https://127.0.0.1:9/order".into(), expires: None, account: None };
         let state = Issuance { step, phase: Phase::Downloading, failure, ..Issuance::default() };
         save(&self.issuer.shared.writer, name, &state).await.unwrap();
     }

@@ -54,7 +54,8 @@ mod tests {
         let damaged = Secret::new(key.reveal().replace("BEGIN", "BEGUN"));
         let request = request(&["example.test"]);
         let prepared = Step::Prepared { request: request.clone(), key: key.clone() };
-        let ordered = Step::Ordered { request: request.clone(), key: key.clone(), url: "u".into(), expires: None };
+        let ordered =
+            Step::Ordered { request: request.clone(), key: key.clone(), url: "u".into(), expires: None, account: None };
         let certificate = certificate_with(&key);
         let refused = crate::acme::certificate::key::signing_request(&request.names, &damaged).unwrap_err();
         let state = Issuance { step: prepared.clone(), ..Issuance::default() };

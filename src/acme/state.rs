@@ -70,6 +70,9 @@ pub(super) enum Step {
         /// After that the CA has it no more; as the CA says, or a guess if it does not.
         #[serde(default)]
         expires: Option<Timestamp>,
+        /// URL of the account that made it: to no other one the CA shows it. An older version did not keep it.
+        #[serde(default)]
+        account: Option<String>,
     },
 }
 
@@ -193,6 +196,7 @@ mod tests {
                 key: Secret::new("KEY".into()),
                 url: "https://o".into(),
                 expires: Some(8),
+                account: Some("https://a".into()),
             },
             phase: Phase::Validating,
             key_refused: true,
@@ -235,7 +239,7 @@ mod tests {
     #[test]
     fn an_order_for_other_names_is_not_taken_up() {
         let (ordered, key) = (request("a.test"), Secret::new("KEY".into()));
-        let step = Step::Ordered { request: ordered, key, url: "u".into(), expires: None };
+        let step = Step::Ordered { request: ordered, key, url: "u".into(), expires: None, account: None };
         assert_eq!(step.order_for(&request("a.test")), Some("u"));
         assert!(step.key_for(&request("a.test")).is_some());
         assert_eq!(step.order_for(&request("b.test")), None);

@@ -131,5 +131,15 @@ async fn a_certificate_without_its_issuer_is_fetched_again_before_it_is_believed
     assert!(is_done && lines.contains("without the one of its issuer"), "{lines}");
     assert_eq!((ca.hits(), orders(&pebble)), (2, 2));
     assert_eq!(house.pem("fullchain.pem"), house.pem("cert.pem"));
+
+    // What is there is not lost for what comes the second time: here the issuer alone, which has another key.
+    static AGAIN: AtomicUsize = AtomicUsize::new(0);
+    fn something_else_afterwards(_: &str, body: String) -> String {
+        if AGAIN.fetch_add(1, Ordering::SeqCst) == 0 { alone(&body) } else { body.replacen(&alone(&body), "", 1) }
+    }
+    ca.fail("/certZ", Fault::Rewrite(something_else_afterwards));
+    let (lines, is_done) = self::lines(&server).await;
+    assert!(is_done && lines.contains("without the one of its issuer"), "{lines}");
+    assert_eq!((ca.hits(), orders(&pebble)), (2, 3));
     server.handle.stop().await;
 }

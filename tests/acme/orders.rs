@@ -185,3 +185,19 @@ async fn an_outage_of_days_costs_no_order_and_leaves_no_value_past_its_expiry() 
     assert_eq!((orders(&pebble), issued(&pebble)), (1, 1));
     server.handle.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_of_another_account_is_given_up_at_once_rfc8555_7_1_3() {
+    let (house, pebble, ca) = house();
+    ca.fail("/finalize-order", problem(503, "{}"));
+    let server = house.serve(&ca.ca(), &NAMES).await;
+    server.wait_for(CertificateState::Failed).await;
+    server.handle.stop().await;
+    assert_eq!(store(&house).execute("DELETE FROM document WHERE kind = 'ca-account'", []), Ok(1));
+    ca.heal();
+    let server = house.serve(&ca.ca(), &NAMES).await;
+    let lines = is_issued(&server).await;
+    assert!(format!("{lines:?}").contains("is of another account"), "{lines:#?}");
+    assert_eq!((orders(&pebble), issued(&pebble)), (2, 1));
+    server.handle.stop().await;
+}

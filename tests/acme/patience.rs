@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use acmezone::api::{CertificateState, CertificateStatus, Progress};
+use acmezone::api::{CertificateState, CertificateStatus, NewRevocation, Progress};
 use serde_json::Value;
 
 use crate::faulty::{Fault, FaultyCa};
-use crate::house::{Ca, House, PATIENCE, Running, orders};
+use crate::house::{Ca, House, PATIENCE, Running, lines, orders};
 use crate::support::{Pebble, PebbleVersion, poll_async};
 
 const NAMES: [&str; 1] = ["delegated.test"];
@@ -129,9 +129,28 @@ async fn a_contact_that_the_ca_does_not_take_now_is_not_told_again_before_its_ti
     server.wait_for(CertificateState::Failed).await;
     front.fail("/my-account", answer(429, "7200", LIMITED));
     for renew in [false, true] {
-        is_done(&server.issue(renew).await);
+        let lines = server.issue(renew).await;
+        is_done(&lines);
         assert_eq!(front.hits(), 1);
+        // Nor does it hold any certificate.
+        assert!(!format!("{lines:?}").contains("left alone"), "{lines:#?}");
     }
+    server.handle.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_that_does_not_tell_about_renewal_or_revoke_today_still_gets_orders_rfc9110_10_2_3() {
+    let (house, pebble, front) = ca();
+    front.fail("/draft-ietf-acme-ari", answer(503, "86400", "<html>"));
+    let server = house.serve(&front.ca(), &NAMES).await;
+    poll_async(PATIENCE, "a question about renewal", || async { (front.hits() > 0).then_some(()) }).await;
+    front.fail("/revoke-cert", answer(503, "86400", "<html>"));
+    let told = lines(server.client.revoke("site", &NewRevocation::default()).await.unwrap()).await;
+    assert_eq!(front.hits(), 1, "{told:?}");
+    let lines = server.issue(true).await;
+    is_done(&lines);
+    assert!(!format!("{lines:?}").contains("left alone"), "{lines:#?}");
+    assert_eq!(orders(&pebble), 2);
     server.handle.stop().await;
 }
 

@@ -102,6 +102,9 @@ impl Authority {
         http.know(self.ca.directory.clone(), body);
         http.is_common(&directory.new_nonce);
         http.is_common(&directory.new_account);
+        for url in directory.revoke_cert.iter().chain(&directory.key_change) {
+            http.is_aside(url);
+        }
         Ok(directory)
     }
 

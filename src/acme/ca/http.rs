@@ -119,6 +119,8 @@ struct Memory {
     known: Option<(String, Bytes)>,
     /// Where all certificates of the CA ask the same: a limit that is met there is everybody's.
     common: Vec<String>,
+    /// Where nothing is asked that a certificate has to wait for: what is said there holds nobody.
+    aside: Vec<String>,
 }
 
 impl Pool {
@@ -245,13 +247,20 @@ impl Http {
         self.memory().common.push(url.to_owned());
     }
 
+    /// Lets no answer from this URL count for anybody but who asks there: no certificate has to wait for it.
+    pub fn is_aside(&self, url: &str) {
+        self.memory().aside.push(url.to_owned());
+    }
+
     /// Passes on that the CA asks to be left alone.
     fn hear(&self, head: &Answer, now: Timestamp) {
+        let (is_common, is_aside) = {
+            let memory = self.memory();
+            (memory.common.contains(&head.url), memory.aside.contains(&head.url))
+        };
         let until = match head.status {
-            StatusCode::SERVICE_UNAVAILABLE => head.retry_at,
-            StatusCode::TOO_MANY_REQUESTS if self.memory().common.contains(&head.url) => {
-                Some(head.retry_at.unwrap_or(now + SHORTEST_WAIT))
-            }
+            StatusCode::SERVICE_UNAVAILABLE if !is_aside => head.retry_at,
+            StatusCode::TOO_MANY_REQUESTS if is_common => Some(head.retry_at.unwrap_or(now + SHORTEST_WAIT)),
             _ => None,
         };
         if let Some(until) = until {
@@ -500,6 +509,26 @@ mod tests {
         let encoded = BASE64_STANDARD.encode("me:secret");
         let shown = format!("{pool:?}");
         assert!(!shown.contains("secret") && !shown.contains(&encoded), "{shown}");
+    }
+
+    #[test]
+    fn only_what_certificates_need_makes_them_all_wait_rfc9110_10_2_3() {
+        let breaker = Arc::new(Breaker::default());
+        let http = Pool::new(None, None).unwrap().conversation(breaker.clone());
+        let [common, aside, order] = ["https://ca.test/nonce", "https://ca.test/chain/2", "https://ca.test/order/1"];
+        http.is_common(common);
+        http.is_aside(aside);
+        let heard = |url: &str, status: StatusCode, retry_at: Option<Timestamp>| {
+            http.hear(&Answer { url: url.into(), status, retry_at, ..Answer::default() }, 1000);
+            breaker.held(1000).map(|held| held.until)
+        };
+        let (busy, limited) = (StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS);
+        for (url, status) in [(aside, busy), (aside, limited), (order, limited)] {
+            assert_eq!(heard(url, status, Some(9000)), None, "{url} {status}");
+        }
+        assert_eq!(heard(order, busy, None), None);
+        assert_eq!(heard(order, busy, Some(2000)), Some(2000));
+        assert_eq!(heard(common, limited, Some(3000)), Some(3000));
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Session {
     async fn tell_contact(&self, authority: &Authority) -> bool {
         let ca = &authority.ca;
         let contact: Vec<&str> = ca.contact.iter().map(String::as_str).collect();
-        self.http.is_common(self.account.id());
+        self.http.is_aside(self.account.id());
         match ask!(self, self.account.update_contacts(&contact).await) {
             Ok(()) => true,
             Err(error) => {
@@ -129,6 +129,7 @@ impl Session {
         let urls: Vec<String> = self.http.last().linked("alternate").take(MOST_CHAINS).map(str::to_owned).collect();
         let mut chains = vec![sent];
         for url in urls {
+            self.http.is_aside(&url);
             // instant-acme fetches orders alone. This is none, and is taken from the answer.
             let outcome = ask!(self, self.account.order(url.clone()).await);
             let answer = self.http.last();

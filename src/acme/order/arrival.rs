@@ -29,15 +29,21 @@ impl Attempt<'_> {
         self.enter(Phase::Downloading).await?;
         let key = self.key()?;
         let version = self.state.current.unwrap_or(0) + 1;
-        let mut certificate = self.fetch(session, order, &key, version).await?;
+        let mut certificate = match self.fetch(session, order, &key, version).await? {
+            Ok(certificate) => certificate,
+            Err((error, message)) => return Err(self.not_taken(&error, message).await?),
+        };
         if certificate.is_alone() {
             // The rest may have been lost on its way. A root that issues for servers itself has no more to send.
             sleep(AGAIN).await;
-            certificate = self.fetch(session, order, &key, version).await?;
+            // Whatever comes now: this one is good.
+            if let Ok(Ok(again)) = self.fetch(session, order, &key, version).await {
+                certificate = again;
+            }
         }
         if certificate.is_alone() {
-            let message = "the CA sends the certificate without the one of its issuer, and did so twice: programs that do \
-                           not have that one will not trust it";
+            let message = "the CA sends the certificate without the one of its issuer, and nothing better when asked \
+                           again: programs that do not have that one will not trust it";
             tracing::warn!(certificate = self.name, ca = self.authority.ca.name, "{message}");
             self.say(message.into());
         }
@@ -88,14 +94,14 @@ impl Attempt<'_> {
         Ok(current.compromised && current.private_key == *key)
     }
 
-    /// Has the CA send the certificate, and looks whether it is what was asked for.
+    /// Has the CA send the certificate, and looks whether it is what was asked for; else why not, for people too.
     async fn fetch(
-        &mut self,
+        &self,
         session: &Session,
         order: &mut Order,
         key: &Secret,
         version: u64,
-    ) -> Result<Certificate, AttemptError> {
+    ) -> Result<Result<Certificate, (BadCertificate, String)>, AttemptError> {
         let sent = match ask!(session, order.certificate().await) {
             Ok(Some(sent)) => sent,
             Ok(None) => return Err(useless("download", format!("the order {} has no certificate", order.url()))),
@@ -103,13 +109,13 @@ impl Attempt<'_> {
         };
         let serial = certificate::serial(&sent);
         match self.choose(session, sent, key, version).await {
-            Ok(certificate) => Ok(certificate),
+            Ok(certificate) => Ok(Ok(certificate)),
             Err(error) => {
                 let message = match serial {
                     Some(serial) => format!("{error} (its serial number is {serial})"),
                     None => error.to_string(),
                 };
-                Err(self.not_taken(&error, message).await?)
+                Ok(Err((error, message)))
             }
         }
     }

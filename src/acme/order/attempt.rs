@@ -255,7 +255,8 @@ impl Attempt<'_> {
             }
         };
         let url = order.url().to_owned();
-        self.state.step = Step::Ordered { request: request.clone(), key, url, expires: Some(expiry(session)) };
+        let (expires, account) = (Some(expiry(session)), Some(session.account.id().to_owned()));
+        self.state.step = Step::Ordered { request: request.clone(), key, url, expires, account };
         self.save().await?;
         self.say(format!("ordered {} at {}", request.names.join(", "), self.authority.ca.name));
 

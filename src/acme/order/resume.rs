@@ -36,6 +36,13 @@ impl Attempt<'_> {
     /// The CA's reason if the order has failed while nobody looked: another one is for the next attempt.
     pub async fn taken_up(&mut self, session: &Session) -> Result<Option<Order>, AttemptError> {
         let Some(url) = self.state.step.order_for(self.request).map(str::to_owned) else { return Ok(None) };
+        if let Step::Ordered { account: Some(account), .. } = &self.state.step
+            && account != session.account.id()
+        {
+            self.say(format!("the order {url} of an earlier attempt is of another account, {account}"));
+            self.give_up_order().await?;
+            return Ok(None);
+        }
         let mut order = match ask!(session, session.account.order(url.clone()).await) {
             Ok(order) => order,
             Err(error) => {

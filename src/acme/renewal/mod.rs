@@ -81,6 +81,7 @@ async fn fetch(
     let Some(renewal_info) = &directory.renewal_info else { return Ok((Answer::NoRenewalInfo, None)) };
     let identifier = ari::identifier(&certificate.chain).map_err(|problem| (problem, None))?;
     let url = ari::page(renewal_info, &identifier);
+    http.is_aside(&url);
     let page = http.get(&url).await.map_err(|error| {
         let retry_at = if let HttpError::Status { retry_at, .. } = &error { *retry_at } else { None };
         (error.to_string(), retry_at)

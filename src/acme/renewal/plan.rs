@@ -282,6 +282,7 @@ mod tests {
             key: Secret::new(String::new()),
             url: "u".into(),
             expires: None,
+            account: None,
         };
         assert_eq!(due(&state, Some(&certificate), &wanted(), None, 0), 0);
     }
