@@ -502,4 +502,4 @@ pub(super) fn is_good(slot: &Slot, state: &Issuance, certificate: &Certificate) 
 
 #[cfg(test)]
 #[path = "issue_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -14,14 +14,14 @@ use crate::store::{Policy, Sqlite, Writer};
 use crate::zone::{Live, Zones};
 
 /// Two CAs, `first` and `second`, where nobody listens.
-struct World {
+pub struct World {
     _folder: tempfile::TempDir,
-    issuer: Issuer,
+    pub issuer: Issuer,
 }
 
 impl World {
     /// Each of the certificates for these names.
-    fn new(names: &[&str]) -> World {
+    pub fn new(names: &[&str]) -> World {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("acmezone.toml");
         let zone = "[[zone]]\norigin = \"auth.acme.test\"\nnameservers = [\"ns1.acme.test\"]\n";
@@ -39,6 +39,10 @@ impl World {
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
         let resolver = Resolver::new(&[silent.local_addr().unwrap()]);
         World { issuer: Issuer::new(&config, writer, resolver, OwnListeners::default()).unwrap(), _folder: folder }
+    }
+
+    pub fn writer(&self) -> &Writer {
+        &self.issuer.shared.writer
     }
 
     fn breaker(&self, ca: &str) -> &Breaker {

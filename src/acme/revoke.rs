@@ -4,6 +4,8 @@
 //! What is asked for is kept with the certificate before the CA hears of it, so that neither a crash nor a lost answer
 //! leaves a revoked certificate, or a key that others know, in use: the CA is asked again until it has decided.
 
+mod intention;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use super::ca::authority::Authority;
 use super::ca::error::{CaError, SessionError, told};
 use super::ca::jws::{BadKey, Key, Signer, base64url, post};
 use super::ca::rollover::existing;
-use super::certificate::{Certificate, Revoked, Revoking};
+use super::certificate::{Certificate, Revoking};
 use super::deploy::webhook::Kind;
 use super::history::{Event, What};
 use super::order::attempt::key_of;
@@ -25,10 +27,15 @@ use super::schedule::Reason;
 use super::slot::Slot;
 use super::{Issuer, time};
 use crate::api::{NewRevocation, Progress, RevocationReason, RevokedBy};
-use crate::store::{Body, Document, StoreError, UpdateError, now};
+use crate::store::{Document, StoreError, UpdateError, now};
+use crate::zone::Timestamp;
+use intention::changed;
 
 /// How often a CA that has not been heard to have decided is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(5 * 60);
+
+/// No moment of this process.
+const NEVER: Timestamp = Timestamp::MAX;
 
 /// Why there is nothing to revoke.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +59,8 @@ pub enum RevokeError {
 #[derive(Debug, thiserror::Error)]
 enum NotRevoked {
     #[error(
-        "the certificate is from `{name}` ({directory}), which the configuration does not have any more: put its [[ca]] back"
+        "the certificate is from `{name}` ({directory}), which the configuration does not have any more: put its [[ca]] back \
+         and ask again"
     )]
     NoCa { name: String, directory: String },
     #[error("there is no account at {0} any more: let the certificate's own key sign, with `--by key`")]
@@ -84,6 +92,17 @@ enum Outcome {
     Revoked,
     /// It was before.
     Already,
+}
+
+/// What becomes of a revocation that the CA has not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// It is certain that nothing was revoked, and asking the same again is of no use.
+    GiveUp,
+    /// The CA is asked again, from this moment on.
+    Ask { from: Timestamp },
+    /// Asking again is of no use in this process, but what was asked for is not decided.
+    Wait,
 }
 
 impl Issuer {
@@ -188,6 +207,7 @@ impl Issuer {
         for slot in &self.shared.slots {
             self.settle(slot).await;
         }
+        self.tell_left_behind().await;
         loop {
             tokio::time::sleep(ASK_AGAIN).await;
             for slot in self.shared.slots.iter().filter(|slot| slot.memory().revoking) {
@@ -196,8 +216,31 @@ impl Issuer {
         }
     }
 
+    /// Tells of revocations that nobody asks for any more: the configuration has no certificate of the name.
+    async fn tell_left_behind(&self) {
+        let documents = match self.shared.writer.documents(Document::Certificate).await {
+            Ok(documents) => documents,
+            Err(error) => {
+                tracing::error!(%error, "cannot see whether revocations were asked for");
+                return;
+            }
+        };
+        let is_configured = |name: &str| self.slot(name).is_some();
+        for (name, kept, wanted) in intention::left_behind(&documents, is_configured, now()) {
+            let (serial, reason) = (&kept.serial, wanted.reason);
+            tracing::warn!(
+                certificate = name,
+                serial,
+                %reason,
+                "it is not known whether the certificate is revoked, as was asked for, and the configuration does not have \
+                 it any more: put its [[certificate]] back, and the CA is asked again"
+            );
+        }
+    }
+
     async fn settle(&self, slot: &Arc<Slot>) {
         let name = slot.name();
+        slot.memory().revoking = false;
         let kept = match self.versions(slot).await {
             Ok(kept) => kept,
             Err(error) => {
@@ -207,9 +250,13 @@ impl Issuer {
                 return;
             }
         };
-        slot.memory().revoking = false;
         for certificate in kept {
             let (Some(wanted), serial) = (certificate.revoking, &certificate.serial) else { continue };
+            let from = slot.memory().revocations.get(&certificate.version).copied();
+            if let Some(from) = from.filter(|from| now() < *from) {
+                slot.memory().revoking |= from != NEVER;
+                continue;
+            }
             tracing::info!(certificate = name, serial, "asking again for a revocation whose outcome is not known");
             if let Ok(authority) = self.issuer_of(&certificate) {
                 // Said by itself.
@@ -217,7 +264,12 @@ impl Issuer {
                 self.changed(slot.clone());
             } else {
                 let ca = &certificate.ca;
-                tracing::warn!(certificate = name, serial, ca, "a revocation waits for a CA that is not configured");
+                tracing::warn!(
+                    certificate = name,
+                    serial,
+                    ca,
+                    "a revocation waits for a CA that is not configured: put its [[ca]] back"
+                );
             }
         }
     }
@@ -241,11 +293,17 @@ impl Issuer {
             },
             Err(error) => error,
         };
-        tracing::warn!(certificate = name, serial, %error, "not revoked");
-        let is_forgotten = error.is_decided() && self.give_up(slot, certificate, wanted, &error).await.is_ok();
-        if !is_forgotten {
-            slot.memory().revoking = true;
-        }
+        tracing::warn!(certificate = name, serial, error = error.words(wanted.by), "not revoked");
+        let from = match error.next() {
+            Next::GiveUp if self.give_up(slot, certificate, wanted, &error).await.is_ok() => return Err(error),
+            Next::GiveUp => 0,
+            Next::Ask { from } => from,
+            Next::Wait => NEVER,
+        };
+        let mut memory = slot.memory();
+        memory.revoking |= from != NEVER;
+        memory.revocations.insert(certificate.version, from);
+        drop(memory);
         Err(error)
     }
 
@@ -290,27 +348,15 @@ impl Issuer {
         certificate: &Certificate,
         wanted: &NewRevocation,
     ) -> Result<Revoking, UpdateError> {
-        let NewRevocation { reason, by, reissue, .. } = *wanted;
-        let is_compromised = reason == RevocationReason::KeyCompromise;
         let _switch = slot.switch.lock().await;
         let kept = self.versions(slot).await?;
-        let same = kept.iter().find(|kept| kept.version == certificate.version);
-        // A CA may block a key that has asked for a revocation: Let's Encrypt does.
-        let was_good =
-            same.is_some_and(|kept| !kept.compromised || kept.revoking.is_some_and(|before| before.spends_key));
-        let spends_key = by == RevokedBy::Key && !is_compromised && was_good;
-        let revoking = Revoking { since: now(), reason, by, reissue, spends_key };
-        let changed = changed(slot, kept, |kept| {
-            if kept.version == certificate.version {
-                kept.revoking = Some(revoking);
-            }
-            kept.compromised |= (is_compromised || spends_key) && kept.private_key == certificate.private_key;
-        });
-        self.shared.writer.put_documents(changed?).await?;
+        let (changed, revoking) =
+            changed(slot.name(), kept, |kept| intention::begin(kept, certificate, wanted, now()))?;
+        self.shared.writer.put_documents(changed).await?;
         Ok(revoking)
     }
 
-    /// Forgets what was asked for: the CA does not do it. A key that others know stays known to them.
+    /// Forgets what was asked for: the CA does not do it.
     async fn give_up(
         &self,
         slot: &Slot,
@@ -319,19 +365,15 @@ impl Issuer {
         error: &NotRevoked,
     ) -> Result<(), UpdateError> {
         let _switch = slot.switch.lock().await;
-        let changed = changed(slot, self.versions(slot).await?, |kept| {
-            if kept.version == certificate.version {
-                kept.revoking = None;
-            }
-            kept.compromised &= !(wanted.spends_key && kept.private_key == certificate.private_key);
-        });
+        let kept = self.versions(slot).await?;
+        let (changed, ()) = changed(slot.name(), kept, |kept| intention::give_up(kept, certificate, wanted))?;
         let event = Event {
             ca: Some(certificate.ca.clone()),
             serial: Some(certificate.serial.clone()),
             message: Some(error.to_string()),
             ..Event::new(now(), What::NotRevoked)
         };
-        slot.history.add_with(&self.shared.writer, slot.name(), event, changed?).await
+        slot.history.add_with(&self.shared.writer, slot.name(), event, changed).await
     }
 
     /// Keeps what has happened with the certificate, in one commit with its event for the history and the webhook; the
@@ -345,20 +387,19 @@ impl Issuer {
     ) -> Result<Vec<String>, UpdateError> {
         let (mut others, mut is_news) = (Vec::new(), false);
         let _switch = slot.switch.lock().await;
-        let mut changed = changed(slot, self.versions(slot).await?, |kept| {
-            if kept.version == certificate.version {
-                let known = kept.revoked.filter(|_| outcome == Outcome::Already);
-                is_news = known.is_none();
-                let (at, reason) = known.map_or((now(), wanted.reason), |known| (known.at, known.reason));
-                let reissue = wanted.reissue || kept.revoked.is_some_and(|known| known.reissue);
-                kept.revoked = Some(Revoked { at, reason, reissue });
-                kept.revoking = None;
-            } else if wanted.reason == RevocationReason::KeyCompromise
-                && kept.private_key == certificate.private_key
-                && kept.revoked.is_none()
-                && now() < kept.not_after
-            {
-                others.push(kept.serial.clone());
+        let (mut changed, ()) = changed(slot.name(), self.versions(slot).await?, |kept| {
+            for kept in kept {
+                if kept.version == certificate.version {
+                    let known = kept.revoked.filter(|_| outcome == Outcome::Already);
+                    is_news = known.is_none();
+                    intention::end(kept, wanted, known, now());
+                } else if wanted.reason == RevocationReason::KeyCompromise
+                    && kept.private_key == certificate.private_key
+                    && kept.revoked.is_none()
+                    && now() < kept.not_after
+                {
+                    others.push(kept.serial.clone());
+                }
             }
         })?;
         let (writer, reason) = (&self.shared.writer, Some(wanted.reason.to_string()));
@@ -412,31 +453,16 @@ impl Issuer {
     }
 }
 
-/// The documents of those versions that this changes.
-fn changed(
-    slot: &Slot,
-    versions: Vec<Certificate>,
-    mut change: impl FnMut(&mut Certificate),
-) -> Result<Vec<(Document, String, Option<Body>)>, UpdateError> {
-    let mut documents = Vec::new();
-    for mut kept in versions {
-        let before = kept.clone();
-        change(&mut kept);
-        if kept != before {
-            let body = Body::of(&kept)?;
-            documents.push((Document::Certificate, key_of(slot.name(), kept.version), Some(body)));
-        }
-    }
-    Ok(documents)
-}
-
 impl NotRevoked {
-    /// Whether it is certain that nothing was revoked, and that asking the same again is of no use.
-    fn is_decided(&self) -> bool {
+    /// What becomes of what was asked for.
+    fn next(&self) -> Next {
         match self {
-            NotRevoked::NoCa { .. } | NotRevoked::Session(SessionError::Store(_)) => false,
-            NotRevoked::Session(SessionError::Ca(error)) => !error.is_outage(),
-            _ => true,
+            NotRevoked::Session(SessionError::Ca(error)) if !error.is_final() => {
+                Next::Ask { from: error.retry_at().unwrap_or_default() }
+            }
+            NotRevoked::Session(SessionError::Store(UpdateError::Store(StoreError::Damaged(_)))) => Next::Wait,
+            NotRevoked::Session(SessionError::Store(_)) => Next::Ask { from: 0 },
+            _ => Next::GiveUp,
         }
     }
 
@@ -452,9 +478,17 @@ impl NotRevoked {
                 words += &format!("; the CA wants to be asked again at {} and not before", time(at));
             }
         }
-        if !self.is_decided() {
-            words += "; whether it is revoked all the same is not known: the server asks again until the CA answers";
-        }
+        words += match self.next() {
+            Next::GiveUp => "",
+            Next::Ask { .. } => {
+                "; whether it is revoked all the same is not known: the server asks again until the CA answers"
+            }
+            Next::Wait if by == RevokedBy::Account => {
+                "; what was asked for is kept, and not asked again before the next start: let the certificate's own key \
+                 sign, with `--by key`"
+            }
+            Next::Wait => "; what was asked for is kept, and not asked again before the next start",
+        };
         words
     }
 }
@@ -486,11 +520,71 @@ impl From<CaError> for NotRevoked {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::acme::ca::problem::Refusal;
+    use crate::acme::certificate::tests::certificate;
+    use crate::acme::issue::tests::World;
+    use crate::acme::state::Issuance;
+    use crate::store::Body;
 
     #[test]
     fn a_serial_is_found_however_it_is_written() {
         for written in ["04a1ff", "4A1FF", "04:A1:FF", "00 04 a1 ff"] {
             assert_eq!(plain(written), "4a1ff", "{written}");
+        }
+    }
+
+    #[test]
+    fn only_a_final_answer_ends_a_revocation_rfc8555_6_7() {
+        let refused = |kind: &str, status: u16, retry_at| {
+            let kind = format!("urn:ietf:params:acme:error:{kind}");
+            let refusal = Refusal { kind, status: Some(status), retry_at, ..Refusal::default() };
+            NotRevoked::from(CaError::Refused(refusal))
+        };
+        let damaged = UpdateError::Store(StoreError::Damaged("the account".into()));
+        let damaged = NotRevoked::Session(SessionError::Store(damaged));
+        let no_ca = NotRevoked::NoCa { name: "c".into(), directory: "https://c/".into() };
+        for (error, next) in [
+            (refused("unauthorized", 403, Some(9)), Next::GiveUp),
+            (refused("rateLimited", 429, Some(9)), Next::Ask { from: 9 }),
+            (refused("malformed", 408, None), Next::Ask { from: 0 }),
+            (refused("badNonce", 400, None), Next::Ask { from: 0 }),
+            (refused("userActionRequired", 403, None), Next::Ask { from: 0 }),
+            (refused("serverInternal", 500, None), Next::Ask { from: 0 }),
+            (damaged, Next::Wait),
+            (no_ca, Next::GiveUp),
+        ] {
+            assert_eq!(error.next(), next, "{error:?}");
+            let words = error.words(RevokedBy::Account);
+            assert_eq!(words.contains("the server asks again"), matches!(next, Next::Ask { .. }), "{words}");
+            assert_eq!(
+                words.contains("with `--by key`"),
+                !matches!(next, Next::Ask { .. }) && !words.contains("[[ca]]")
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_ca_is_not_asked_again_before_it_wants_to_be() {
+        let world = World::new(&["a.test"]);
+        let issuer = &world.issuer;
+        let slot = issuer.slot("a.test").unwrap();
+        let directory = slot.authorities[0].ca.directory.clone();
+        let (reason, by) = (RevocationReason::Superseded, RevokedBy::Key);
+        let revoking = Some(Revoking { since: 1, reason, by, reissue: false, spends_key: true });
+        let kept = Certificate { directory, revoking, ..certificate(1) };
+        let state = Issuance { current: Some(1), ..Issuance::default() };
+        let documents = vec![
+            (Document::Certificate, key_of("a.test", 1), Some(Body::of(&kept).unwrap())),
+            (Document::Issuance, "a.test".into(), Some(Body::of(&state).unwrap())),
+        ];
+        issuer.shared.writer.put_documents(documents).await.unwrap();
+        let later = now() + 1000;
+        // Nobody listens there: whoever is asked is asked again.
+        for (from, becomes, revoking) in [(later, later, true), (NEVER, NEVER, false), (1, 0, true)] {
+            slot.memory().revocations.insert(1, from);
+            issuer.settle(slot).await;
+            let memory = slot.memory();
+            assert_eq!((memory.revocations[&1], memory.revoking), (becomes, revoking));
         }
     }
 

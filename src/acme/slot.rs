@@ -1,5 +1,6 @@
 //! One configured certificate at run time: at most one attempt at a time, and who listens to it.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
@@ -58,6 +59,8 @@ pub(super) struct Memory {
     pub(super) exported: Option<u64>,
     /// The CA has not been heard to have decided about a revocation.
     pub(super) revoking: bool,
+    /// Until when it is not asked again by itself about the revocation of a version.
+    pub(super) revocations: HashMap<u64, Timestamp>,
     /// The PEM files could not be written.
     pub(super) export_error: Option<LastError>,
 }

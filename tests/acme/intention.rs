@@ -143,12 +143,22 @@ async fn a_revocation_that_the_ca_refuses_is_forgotten_and_one_that_it_may_have_
     assert_eq!((ca.hits(), status(&pebble, &old)["Status"].as_str()), (asked, Some("Valid")));
 
     let busy = Fault::Answer { status: 503, content_type: "text/html", retry_after: "", body: "<b>busy</b>" };
-    ca.fail(REVOKE, busy);
-    let told = failed(&server, &reissue).await;
-    assert!(told.contains("the server asks again until the CA answers"), "{told}");
-    let shown = server.show().await;
-    assert_eq!((shown.state, shown.revoked.is_none(), shown.revoking.is_some()), (CertificateState::Valid, true, true));
-    let new = shown.serial.unwrap();
+    let limited = Fault::Answer {
+        status: 429,
+        content_type: "application/problem+json",
+        retry_after: "7200",
+        body: r#"{"type":"urn:ietf:params:acme:error:rateLimited","detail":"too many","status":429}"#,
+    };
+    // What came of the first request nobody knows, whatever is said to the next ones.
+    for fault in [busy, limited] {
+        ca.fail(REVOKE, fault);
+        let told = failed(&server, &reissue).await;
+        assert!(told.contains("the server asks again until the CA answers"), "{told}");
+        let shown = server.show().await;
+        let found = (shown.state, shown.revoked.is_none(), shown.revoking.is_some());
+        assert_eq!(found, (CertificateState::Valid, true, true));
+    }
+    let new = server.show().await.serial.unwrap();
     server.handle.stop().await;
     ca.heal();
     let server = house.serve(&ca.ca(), &NAMES).await;
@@ -176,5 +186,28 @@ async fn a_revocation_says_that_it_waits_for_a_new_account_key() {
     let first = steps.next().await.unwrap().unwrap();
     let words = "waiting until the account at pebble has its new key";
     assert_eq!(first, Progress::Step { message: words.into() });
+    server.handle.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_account_key_leads_to_the_key_of_the_certificate_rfc8555_7_6() {
+    let (house, pebble, ca) = house();
+    let server = house.serve(&ca.ca(), &NAMES).await;
+    let serial = server.wait_for(CertificateState::Valid).await.serial.unwrap();
+    server.handle.stop().await;
+    let store = rusqlite::Connection::open(house.folder.path().join("data/acmezone.db")).unwrap();
+    let damage = "UPDATE document SET body = replace(body, '\"key_pkcs8\":\"', '\"key_pkcs8\":\"AAAA') \
+                  WHERE body LIKE '%key_pkcs8%'";
+    assert_eq!(store.execute(damage, []).unwrap(), 1);
+    drop(store);
+
+    let server = house.serve(&ca.ca(), &NAMES).await;
+    let told = failed(&server, &NewRevocation::default()).await;
+    assert!(told.contains("`--by key`") && !told.contains("the server asks again"), "{told}");
+    assert!(server.show().await.revoking.is_some());
+    let by_key = NewRevocation { by: RevokedBy::Key, ..NewRevocation::default() };
+    let done = lines(server.client.revoke("site", &by_key).await.unwrap()).await;
+    assert!(matches!(done.last(), Some(Progress::Done { .. })), "{done:?}");
+    assert_eq!(status(&pebble, &serial)["Status"], "Revoked");
     server.handle.stop().await;
 }

@@ -181,19 +181,48 @@ impl Attempt<'_> {
 }
 
 /// The keys of the documents that are too many when this version comes and so many may stay: the version that just
-/// became too old, and those before it that are left from a time when more were kept.
+/// became too old, and those before it that are left from a time when more were kept. One that is still to be revoked
+/// stays until it expires, and so do those after it: versions are found without gaps.
 async fn surplus(writer: &Writer, name: &str, version: u64, kept: usize) -> Result<Vec<String>, UpdateError> {
     let mut keys = Vec::new();
     let newest = version.saturating_sub(kept as u64);
     for key in (1..=newest).rev().map(|old| key_of(name, old)) {
-        if writer.document(Document::Certificate, &key).await?.is_none() {
-            break;
-        }
+        let Some(text) = writer.document(Document::Certificate, &key).await? else { break };
         keys.push(key);
+        let old = serde_json::from_str::<Certificate>(&text);
+        if old.is_ok_and(|old| old.revoking.is_some() && now() < old.not_after) {
+            keys.clear();
+        }
     }
     Ok(keys)
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Body, AttemptError> {
     Body::of(value).map_err(|error| failed("store", error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acme::certificate::Revoking;
+    use crate::acme::certificate::tests::issued;
+    use crate::acme::issue::tests::World;
+    use crate::api::{RevocationReason, RevokedBy};
+
+    #[tokio::test]
+    async fn an_old_version_that_is_to_be_revoked_stays_with_those_after_it() {
+        let (reason, by) = (RevocationReason::KeyCompromise, RevokedBy::Account);
+        let revoking = Some(Revoking { since: 1, reason, by, reissue: false, spends_key: false });
+        for (not_after, too_many) in [(now() + 1000, vec!["a/1"]), (1, vec!["a/4", "a/3", "a/2", "a/1"])] {
+            let world = World::new(&["a"]);
+            let writer = world.writer();
+            let document = |version: u64| {
+                let revoking = revoking.filter(|_| version == 2);
+                let old = Certificate { version, revoking, ..issued(0, not_after) };
+                (Document::Certificate, key_of("a", version), Some(Body::of(&old).unwrap()))
+            };
+            writer.put_documents((1..=5).map(document).collect()).await.unwrap();
+            assert_eq!(surplus(writer, "a", 6, 2).await.unwrap(), too_many);
+        }
+    }
 }
