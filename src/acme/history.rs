@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::time;
 use crate::api::CertificateEvent;
-use crate::store::{Body, Document, UpdateError, Writer};
+use crate::store::{Body, Document, Put, UpdateError, Writer};
 use crate::zone::Timestamp;
 
 /// How many events are kept of a certificate.
@@ -81,7 +81,7 @@ impl History {
         writer: &Writer,
         name: &str,
         event: Event,
-        mut documents: Vec<(Document, String, Option<Body>)>,
+        mut documents: Vec<Put>,
     ) -> Result<(), UpdateError> {
         let _turn = self.turn.lock().await;
         let mut events = read(writer, name).await?;

@@ -7,11 +7,14 @@ use std::ops::Deref;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::StoreError;
+use super::{Document, StoreError};
 
 /// What a document says, as JSON.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Body(Zeroizing<String>);
+
+/// A document, its key, and what it says from now on; `None`: it is deleted.
+pub type Put = (Document, String, Option<Body>);
 
 /// Counts octets and keeps none.
 struct Count(usize);

@@ -12,7 +12,7 @@ mod tokens;
 mod tsig_keys;
 mod writer;
 
-pub use body::Body;
+pub use body::{Body, Put};
 pub use records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
 pub use sqlite::Sqlite;
 pub use state::State;

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::records::{Document, Holder, Job, Kept, LabelRecord, Records, Revision, Store, StoreError};
-use super::{Body, State};
+use super::{Body, Put, State};
 use crate::account::{Account, Credential, CredentialHash, Grant, KeyRing, MAX_CREDENTIALS, TsigKey};
 use crate::zone::{
     Change, Edit, Label, LabelError, Live, Name, NotAChallengeName, Timestamp, TxtSet, Update, proven_domain,
@@ -308,7 +308,7 @@ impl Writer {
     }
 
     /// Writes all of the documents (`None` deletes one) or none.
-    pub async fn put_documents(&self, documents: Vec<(Document, String, Option<Body>)>) -> Result<(), UpdateError> {
+    pub async fn put_documents(&self, documents: Vec<Put>) -> Result<(), UpdateError> {
         self.submit(move |records, _| {
             for (kind, key, body) in &documents {
                 records.put_document(*kind, key, body.as_deref())?;

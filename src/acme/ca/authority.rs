@@ -73,12 +73,14 @@ impl Authority {
 
     /// A new conversation with the CA.
     pub fn http(&self) -> Result<Http, NoClient> {
+        let began = Instant::now();
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         let pool = match &mut *pool {
             Some(pool) => pool,
             none => none.insert(Pool::new(self.ca.root.as_deref(), self.proxy.as_ref())?),
         };
-        let http = pool.conversation(self.breaker.clone());
+        let mut http = pool.conversation(self.breaker.clone());
+        http.began = began;
         http.is_common(&self.ca.directory);
         Ok(http)
     }
@@ -86,12 +88,11 @@ impl Authority {
     /// What the CA says of itself, not older than a few minutes; fetched once for all who ask at the same time. The
     /// conversation knows it from then on.
     pub async fn directory(&self, http: &Http) -> Result<Arc<Directory>, NoDirectory> {
-        let asked = Instant::now();
         let mut fetched = self.directory.lock().await;
         let outcome = match &*fetched {
             Some(Fetched { at, outcome: Ok(known) }) if at.elapsed() < FRESH => Ok(known.clone()),
-            // Somebody else has asked in vain, while this one was waiting.
-            Some(Fetched { at, outcome: Err(error) }) if *at >= asked => Err(error.clone()),
+            // Somebody else has asked in vain, since this one made up his mind to ask.
+            Some(Fetched { at, outcome: Err(error) }) if *at >= http.began => Err(error.clone()),
             _ => {
                 let outcome = self.fetch(http).await;
                 *fetched = Some(Fetched { at: Instant::now(), outcome: outcome.clone() });

@@ -29,6 +29,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
 use tower::{BoxError, Service};
 use zeroize::Zeroizing;
 
@@ -106,6 +107,8 @@ pub struct Pool {
 /// One conversation with a CA. Clones share what it remembers.
 #[derive(Clone, Debug)]
 pub struct Http {
+    /// When somebody made up his mind to have it.
+    pub began: Instant,
     pool: Pool,
     deadline: Duration,
     breaker: Arc<Breaker>,
@@ -146,7 +149,7 @@ impl Pool {
 
     /// A new conversation. The breaker hears when the CA asks everybody to come back later.
     pub fn conversation(&self, breaker: Arc<Breaker>) -> Http {
-        Http { pool: self.clone(), deadline: DEADLINE, breaker, memory: Arc::default() }
+        Http { began: Instant::now(), pool: self.clone(), deadline: DEADLINE, breaker, memory: Arc::default() }
     }
 }
 
@@ -300,7 +303,7 @@ impl Http {
             };
             Ok((parts, Answer { body, ..head }))
         };
-        let (parts, answer) = match tokio::time::timeout(self.deadline, exchange).await {
+        let (parts, answer) = match timeout(self.deadline, exchange).await {
             Ok(exchanged) => exchanged?,
             Err(_) => return Err(HttpError::TooSlow { url, deadline: self.deadline }),
         };

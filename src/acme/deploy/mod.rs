@@ -20,7 +20,7 @@ use crate::acme::slot::Slot;
 use crate::acme::{Issuer, time};
 use crate::api::{DeploymentStatus, DroppedEvent, LastError, Progress};
 use crate::config::Proxy;
-use crate::store::{Body, Document, UpdateError, now};
+use crate::store::{Body, Document, Put, UpdateError, now};
 use crate::zone::Timestamp;
 use deployment::{DELIVERIES, Deployment, Trouble, Untaken};
 use program::{Ended, Program};
@@ -78,7 +78,7 @@ pub struct Announcement<'s> {
 
 impl Announcement<'_> {
     /// What is committed.
-    pub fn document(&self, slot: &Slot) -> Result<(Document, String, Option<Body>), UpdateError> {
+    pub fn document(&self, slot: &Slot) -> Result<Put, UpdateError> {
         document(slot, &self.deployment)
     }
 }
@@ -464,7 +464,7 @@ fn waiting() -> String {
     format!("is waiting for a place: {PROGRAMS} programs of other certificates are running")
 }
 
-fn document(slot: &Slot, deployment: &Deployment) -> Result<(Document, String, Option<Body>), UpdateError> {
+fn document(slot: &Slot, deployment: &Deployment) -> Result<Put, UpdateError> {
     Ok((Document::Deployment, slot.name().to_owned(), Some(Body::of(deployment)?)))
 }
 

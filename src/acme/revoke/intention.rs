@@ -5,7 +5,7 @@ use crate::acme::certificate::{Certificate, Revoked, Revoking};
 use crate::acme::order::attempt::key_of;
 use crate::acme::secret::Secret;
 use crate::api::{NewRevocation, RevocationReason, RevokedBy};
-use crate::store::{Body, Document, UpdateError};
+use crate::store::{Body, Document, Put, UpdateError};
 use crate::zone::Timestamp;
 
 /// Keeps what is about to be asked of the CA, and that the key is not to be used again, if that is so.
@@ -56,11 +56,11 @@ pub fn end(kept: &mut Certificate, wanted: &Revoking, known: Option<Revoked>, no
 
 /// Of all certificates that are kept, those that are to be revoked and have a name that is not configured, with the name
 /// and what was asked for. What has expired needs no revocation.
-pub fn left_behind<'d>(
-    documents: &'d [(String, Body)],
+pub fn left_behind(
+    documents: &[(String, Body)],
     is_configured: impl Fn(&str) -> bool,
     now: Timestamp,
-) -> Vec<(&'d str, Certificate, Revoking)> {
+) -> Vec<(&str, Certificate, Revoking)> {
     let mut found = Vec::new();
     for (key, text) in documents {
         let Some((name, _)) = key.rsplit_once('/').filter(|(name, _)| !is_configured(name)) else { continue };
@@ -77,7 +77,7 @@ pub fn changed<T>(
     name: &str,
     mut versions: Vec<Certificate>,
     change: impl FnOnce(&mut [Certificate]) -> T,
-) -> Result<(Vec<(Document, String, Option<Body>)>, T), UpdateError> {
+) -> Result<(Vec<Put>, T), UpdateError> {
     let before = versions.clone();
     let result = change(&mut versions);
     let mut documents = Vec::new();
