@@ -24,7 +24,7 @@ use crate::zone::Timestamp;
 
 /// After so many failures in a row another CA is tried although there is an order at this one.
 const PATIENCE: u32 = 2;
-/// Longest time until a failure that no CA has to do with is looked at again, seconds.
+/// Longest time until a failed self-check is looked at again, seconds.
 const LONGEST_RECHECK: u64 = 30 * 60;
 
 /// What the CAs of a certificate have said in one attempt.
@@ -356,7 +356,9 @@ impl Issuer {
         let backed_off = backed_off.saturating_add((failure.backs_off || !told.in_vain.is_empty()).into());
         let wait = match failure.backs_off {
             true => back_off_within(left(slot), backed_off, random()),
-            false => (plan::RECHECK << failures.min(8)).min(LONGEST_RECHECK),
+            // The CA shows its order and its challenges for it.
+            false if failure.step == "self-check" => (plan::RECHECK << failures.min(8)).min(LONGEST_RECHECK),
+            false => plan::RECHECK,
         };
         // One that does not say when is tried as if it were the only one.
         let retry_at = told.heard.iter().map(|one| one.retry_at).min().unwrap_or(failure.retry_at);

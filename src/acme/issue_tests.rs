@@ -165,7 +165,7 @@ async fn a_ca_that_was_asked_in_vain_is_left_alone_while_another_ones_records_ar
     };
 
     let state = Issuance { failure: Some(before.clone()), ..Issuance::default() };
-    let soft = Failure { backs_off: false, ..failure("CAA", "forbidden".into()) };
+    let soft = Failure { backs_off: false, ..failure("self-check", "not seen".into()) };
     world.issuer.failed(slot, state, "second", soft, told()).await;
     let (state, _) = world.issuer.load(slot).await.unwrap();
     assert!((100 * 60 - 1..=110 * 60).contains(&alone(&state)));
